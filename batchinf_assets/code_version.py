@@ -1,0 +1,31 @@
+"""Which code and which libraries are running, as a manifest records it."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from batchinf_assets import __version__
+from batchinf_assets.manifest import CodeRecord
+
+LIBRARIES = ("duckdb", "numpy", "pandas", "pyarrow", "scikit-learn", "skops")
+ROOMS_THAT_DECIDE_OUTPUT = ("features", "lake", "scoring", "snapshots")
+
+
+@cache
+def running_code() -> CodeRecord:
+    """Describe the running code; `source` digests the rooms that decide what rows come out."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for room in ROOMS_THAT_DECIDE_OUTPUT:
+        for path in sorted((package / room).glob("*.py")):
+            digest.update(f"{room}/{path.name}\0".encode() + path.read_bytes() + b"\0")
+    return CodeRecord(
+        version=__version__,
+        source=digest.hexdigest(),
+        python=platform.python_version(),
+        libraries={name: version(name) for name in LIBRARIES},
+    )

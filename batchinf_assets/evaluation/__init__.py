@@ -1,0 +1,1 @@
+"""How good a revision is: golden metrics, drift against training, realised performance."""

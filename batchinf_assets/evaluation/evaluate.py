@@ -1,0 +1,181 @@
+"""Judge a scored window: golden quality and drift before publishing, performance afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from batchinf_assets.checks import CheckResult
+from batchinf_assets.errors import LandedFileMissing, WindowMissing
+from batchinf_assets.evaluation.drift import Drift, judge_drift, measure_drift, overall_verdict
+from batchinf_assets.evaluation.golden import (
+    BinaryMetrics,
+    binary_metrics,
+    judge_golden,
+    read_golden_set,
+)
+from batchinf_assets.evaluation.performance import Performance, realised_performance
+from batchinf_assets.evaluation.records import METRIC_SCHEMA, metric_rows
+from batchinf_assets.features.build import load_features
+from batchinf_assets.features.labels import landed_outcomes
+from batchinf_assets.lake.digest import content_digest, json_sha256
+from batchinf_assets.lake.files import read_footer, write_parquet
+from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.manifest import EvaluationRecord, Manifest
+from batchinf_assets.project import Project
+from batchinf_assets.scoring.predictions import (
+    candidate,
+    manifests,
+    prediction_rows,
+    published_revision,
+)
+from batchinf_assets.scoring.score import ScoringModel
+from batchinf_assets.scoring.scorer import Scorer
+from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.windows import Window
+
+OUTCOMES_SOURCE = "outcomes_sha256"
+METRIC_KEY = ("revision", "subject_kind", "subject")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was measured on a revision.
+
+    Attributes:
+        manifest: The revision's manifest, with the evaluation in it.
+        checks: `golden_quality`, which blocks, and `drift`, which warns.
+        record: The figures.
+    """
+
+    manifest: Manifest
+    checks: tuple[CheckResult, ...]
+    record: EvaluationRecord
+
+    @property
+    def data_version(self) -> str:
+        """Identity of the figures."""
+        return json_sha256([self.manifest.revision, self.record.model_dump(mode="json")])
+
+
+def evaluate_window(
+    project: Project, spec: PipelineSpec, window: Window, model: ScoringModel
+) -> Evaluation:
+    """Measure the window's candidate and write the figures into its draft manifest.
+
+    A revision that is published already keeps the evaluation it was published with.
+
+    Raises:
+        WindowMissing: The window was not scored, or by another model than the current one.
+        GoldenSetInvalid: The golden set is missing or does not fit the features.
+    """
+    manifest = candidate(project, spec, window)
+    if manifest.published_at is not None and manifest.evaluation is not None:
+        return _evaluation(manifest, manifest.evaluation)
+    _require_same_model(manifest, model, spec)
+    golden = measure_golden(project, spec, model.scorer)
+    rows = load_features(project, spec, window).rows
+    scores = prediction_rows(project, spec, manifest).column(spec.prediction.column)
+    drifts = measure_drift(rows, scores, model.artifact.profile, spec=spec)
+    figures = metric_rows(manifest.revision, golden=golden, drifts=drifts)
+    _keep(project, spec, window, "evaluation", figures, {})
+    record = _record(golden, drifts)
+    finished = manifest.model_copy(
+        update={
+            "evaluation": record,
+            "checks": (
+                *(check for check in manifest.checks if check.asset != "evaluation"),
+                judge_golden(golden, spec.golden),
+                judge_drift(drifts, spec),
+            ),
+        }
+    )
+    manifests(project, spec).write_draft(window, finished)
+    return _evaluation(finished, record)
+
+
+def measure_golden(project: Project, spec: PipelineSpec, scorer: Scorer) -> BinaryMetrics:
+    """Score the golden set with the scoring code and measure it.
+
+    Raises:
+        GoldenSetInvalid: The golden set is missing or does not fit the features.
+    """
+    golden = read_golden_set(project.root / spec.golden.file, spec)
+    scores = scorer.score(golden.select(list(spec.features.columns)))
+    labels = golden.column(spec.golden.label)
+    return binary_metrics(labels, pa.array(scores), decision=spec.golden.decision)
+
+
+def measure_performance(project: Project, spec: PipelineSpec, window: Window) -> Performance:
+    """Hold the published predictions of a window against its outcomes, once they have landed.
+
+    Raises:
+        WindowMissing: Nothing is published for the window.
+        WindowRefused: The outcomes lack a declared column.
+    """
+    revision = published_revision(project, spec, window)
+    if revision is None:
+        raise WindowMissing(
+            f"Window {window} of {spec.name} is not published.",
+            next_step=f"Materialize {spec.name}/published for {window} first.",
+        )
+    rows = prediction_rows(project, spec, manifests(project, spec).read(window, revision))
+    try:
+        source, outcomes = landed_outcomes(project, spec, window)
+    except LandedFileMissing:
+        source, outcomes = None, None
+    performance = realised_performance(rows, outcomes, spec=spec)
+    figures = metric_rows(revision, performance=performance)
+    footer = {OUTCOMES_SOURCE: source.sha256 if source else None}
+    _keep(project, spec, window, "performance", figures, footer)
+    return performance
+
+
+def measured_outcomes(project: Project, spec: PipelineSpec, window: Window) -> str | None:
+    """Return the SHA-256 of the outcomes that a window's performance was measured with, if any."""
+    files = metric_table(project, spec, "performance").files_of(window)
+    return read_footer(files[0])[OUTCOMES_SOURCE] if files else None
+
+
+def metric_table(project: Project, spec: PipelineSpec, name: str) -> WindowTable:
+    """Return the table `evaluation` or `performance`."""
+    return WindowTable(project.lake / spec.name / name, METRIC_SCHEMA)
+
+
+def _keep(
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    name: str,
+    rows: pa.Table,
+    footer: Mapping[str, str | None],
+) -> None:
+    table = metric_table(project, spec, name)
+    digest = json_sha256([content_digest(rows, METRIC_KEY), dict(footer)])
+    path = table.folder_of(window) / f"{digest[:16]}.parquet"
+    if table.files_of(window) != (path,):
+        table.commit(window, [write_parquet(path, rows, footer)], {"batchinf.digest": digest})
+
+
+def _require_same_model(manifest: Manifest, model: ScoringModel, spec: PipelineSpec) -> None:
+    if manifest.model.digest != model.version.digest:
+        raise WindowMissing(
+            f"Window {manifest.window.key} of {spec.name} was scored by {manifest.model.name} "
+            f"version {manifest.model.version}, the registry now says {model.version.version}.",
+            next_step=f"Materialize {spec.name}/predictions for {manifest.window.key} again.",
+        )
+
+
+def _record(golden: BinaryMetrics, drifts: tuple[Drift, ...]) -> EvaluationRecord:
+    return EvaluationRecord(
+        golden={"rows": golden.rows, "positives": golden.positives, **golden.figures},
+        psi={drift.subject: drift.psi for drift in drifts},
+        drift_verdict=overall_verdict(drifts),
+    )
+
+
+def _evaluation(manifest: Manifest, record: EvaluationRecord) -> Evaluation:
+    checks = tuple(check for check in manifest.checks if check.asset == "evaluation")
+    return Evaluation(manifest=manifest, checks=checks, record=record)

@@ -1,0 +1,1 @@
+"""Model-ready rows: point-in-time views, the feature SQL over them, and its column lineage."""

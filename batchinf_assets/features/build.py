@@ -1,0 +1,170 @@
+"""Make the feature rows of a window: run the pipeline's SQL over its views, check, commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from batchinf_assets.checks import CheckResult
+from batchinf_assets.contracts.validate import (
+    check_columns,
+    check_same_keys,
+    check_unique_key,
+    check_values,
+    conform,
+)
+from batchinf_assets.errors import FeatureSqlFailed, WindowMissing
+from batchinf_assets.features.views import Views, build_views
+from batchinf_assets.lake.digest import content_digest, json_sha256, sort_by
+from batchinf_assets.lake.files import read_footer, read_parquet, write_parquet
+from batchinf_assets.lake.query import query
+from batchinf_assets.lake.schema import arrow_schema
+from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.manifest import FeaturesRecord
+from batchinf_assets.project import Project
+from batchinf_assets.snapshots.freeze import landing_of, load_snapshot, require_passed
+from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.windows import Window
+
+ASSET = "features"
+
+
+class FeaturesFooter(BaseModel):
+    """What a features file says of itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    record: FeaturesRecord
+    snapshot: str
+    checks: tuple[CheckResult, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """A window's feature rows.
+
+    Attributes:
+        record: Digest, row count, definition and reference files.
+        snapshot: Content digest of the snapshot that they were made from.
+        checks: What was checked before they were committed.
+        rows: Key and features, sorted by key.
+        path: The file that holds them.
+    """
+
+    record: FeaturesRecord
+    snapshot: str
+    checks: tuple[CheckResult, ...]
+    rows: pa.Table
+    path: Path
+
+
+def features_table(project: Project, spec: PipelineSpec) -> WindowTable:
+    """Return the pipeline's features table."""
+    return WindowTable(project.lake / spec.name / ASSET, arrow_schema(spec.feature_table))
+
+
+def feature_definition(pipeline: Pipeline) -> str:
+    """Digest everything declared that decides the features: SQL, columns, views."""
+    declared = pipeline.spec.model_dump(
+        mode="json",
+        include={"source": {"key", "time", "columns"}, "outcomes": True, "references": True},
+    )
+    columns = {name: column.type for name, column in pipeline.spec.features.columns.items()}
+    return json_sha256({"sql": pipeline.features_sql, "columns": columns, **declared})
+
+
+def build_features(project: Project, pipeline: Pipeline, window: Window) -> Features:
+    """Make and commit the feature rows of a window; a no-op where they are there already.
+
+    Raises:
+        WindowMissing: The window has no snapshot.
+        LandedFileMissing: A reference has not landed.
+        FeatureSqlFailed: DuckDB refused the SQL.
+        WindowRefused: The rows break the contract; nothing was written.
+    """
+    spec = pipeline.spec
+    snapshot = load_snapshot(project, spec, window)
+    views = build_views(landing_of(project), spec, window, snapshot.rows)
+    rows, checks = compute_features(pipeline, window, views)
+    record = FeaturesRecord(
+        digest=content_digest(rows, spec.source.key),
+        rows=rows.num_rows,
+        definition=feature_definition(pipeline),
+        references=views.files,
+        absent=views.absent,
+    )
+    footer = FeaturesFooter(record=record, snapshot=snapshot.record.digest, checks=checks)
+    return _commit(features_table(project, spec), window, footer, rows)
+
+
+def compute_features(
+    pipeline: Pipeline, window: Window, views: Views
+) -> tuple[pa.Table, tuple[CheckResult, ...]]:
+    """Run the feature SQL and check what comes out.
+
+    Returns:
+        Key and features, sorted by key, and the checks they passed.
+
+    Raises:
+        FeatureSqlFailed: DuckDB refused the SQL.
+        WindowRefused: A declared column is missing or mistyped, or a row breaks the contract.
+    """
+    spec, key = pipeline.spec, pipeline.spec.source.key
+    name = f"{spec.name}/{spec.features.sql}"
+    try:
+        found = query(pipeline.features_sql, views.tables)
+    except duckdb.Error as error:
+        raise FeatureSqlFailed(
+            f"{name} of window {window}: {' '.join(str(error).split())}.",
+            next_step=f"It may read only {', '.join(sorted(views.tables))}.",
+        ) from error
+    schema = check_columns(found, spec.feature_table, asset=ASSET)
+    require_passed([schema], name, window)
+    rows = sort_by(conform(found, spec.feature_table), key)
+    checks = (
+        schema,
+        check_values(rows, spec.feature_table, key=key, asset=ASSET),
+        check_unique_key(rows, key=key, asset=ASSET),
+        check_same_keys(views.tables["snapshot"], rows, key=key, asset=ASSET),
+    )
+    require_passed(checks, name, window)
+    return rows, checks
+
+
+def load_features(project: Project, spec: PipelineSpec, window: Window) -> Features:
+    """Read the feature rows of a window.
+
+    Raises:
+        WindowMissing: The window has none.
+    """
+    files = features_table(project, spec).files_of(window)
+    if not files:
+        raise WindowMissing(
+            f"Window {window} of {spec.name} has no features.",
+            next_step=f"Materialize {spec.name}/features for {window} first.",
+        )
+    footer = FeaturesFooter.model_validate(read_footer(files[0]))
+    return _described(footer, read_parquet(files[0]), files[0])
+
+
+def _commit(table: WindowTable, window: Window, footer: FeaturesFooter, rows: pa.Table) -> Features:
+    document = footer.model_dump(mode="json")
+    path = table.folder_of(window) / f"{json_sha256(document)[:16]}.parquet"
+    if table.files_of(window) != (path,):
+        file = write_parquet(path, rows, document)
+        table.commit(window, [file], {"batchinf.digest": footer.record.digest})
+    return _described(footer, rows, path)
+
+
+def _described(footer: FeaturesFooter, rows: pa.Table, path: Path) -> Features:
+    return Features(
+        record=footer.record,
+        snapshot=footer.snapshot,
+        checks=footer.checks,
+        rows=rows,
+        path=path,
+    )

@@ -1,0 +1,96 @@
+"""Outcomes of a window as they landed, and the labels that the declared condition gives them."""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+
+from batchinf_assets.contracts.validate import check_columns, conform
+from batchinf_assets.errors import FeatureSqlFailed, InvalidSpec
+from batchinf_assets.lake.query import query, quoted
+from batchinf_assets.manifest import FileRecord
+from batchinf_assets.project import Project
+from batchinf_assets.snapshots.freeze import landing_of, require_passed
+from batchinf_assets.spec import OutcomesSpec, PipelineSpec
+from batchinf_assets.windows import Window
+
+LABEL = "label"
+
+
+def require_outcomes(spec: PipelineSpec) -> OutcomesSpec:
+    """Return the declared outcomes.
+
+    Raises:
+        InvalidSpec: There are none, so nothing can be learned or measured.
+    """
+    if spec.outcomes is None:
+        raise InvalidSpec(
+            f"Pipeline {spec.name} declares no outcomes.",
+            next_step="Add an `outcomes` section to its defs.yaml.",
+        )
+    return spec.outcomes
+
+
+def landed_outcomes(
+    project: Project, spec: PipelineSpec, window: Window
+) -> tuple[FileRecord, pa.Table]:
+    """Read the outcomes that landed for a window.
+
+    Raises:
+        InvalidSpec: The pipeline declares none.
+        LandedFileMissing: They have not landed.
+        LandedFileUnreadable: The file is empty, truncated or corrupt.
+        WindowRefused: A declared column is missing or has another type.
+    """
+    outcomes = require_outcomes(spec)
+    landed = landing_of(project).read(outcomes.files, window)
+    schema = check_columns(landed.rows, outcomes.columns, asset="performance")
+    require_passed([schema], landed.record.path, window)
+    return landed.record, conform(landed.rows, outcomes.columns)
+
+
+def label_rows(spec: PipelineSpec, outcomes: pa.Table) -> pa.Table:
+    """Label outcomes by the declared condition.
+
+    Of several outcomes of one key the one known last counts, so a correction replaces what it
+    corrects. Outcomes whose condition is NULL have no label and are left out.
+
+    Args:
+        spec: Declares key and condition.
+        outcomes: Rows with the declared outcome columns.
+
+    Returns:
+        The key columns and a boolean `label`; keys unique.
+
+    Raises:
+        FeatureSqlFailed: DuckDB refuses the condition.
+    """
+    declared = require_outcomes(spec)
+    try:
+        return query(_labelling_sql(spec, declared), {"outcomes": outcomes})
+    except duckdb.Error as error:
+        raise FeatureSqlFailed(
+            f"Pipeline {spec.name}, outcomes.label '{declared.label}': "
+            f"{str(error).splitlines()[0]}.",
+            next_step="Correct it in defs.yaml: a condition over outcomes.columns.",
+        ) from error
+
+
+def _labelling_sql(spec: PipelineSpec, declared: OutcomesSpec) -> str:
+    """Compose the query; the condition ends at a line of its own, should it end in a comment.
+
+    Declared names start with a letter, so `_label` is free.
+    """
+    key = ", ".join(quoted(name) for name in spec.source.key)
+    return f"""
+        WITH labels AS (
+            SELECT {key}, CAST((
+                {declared.label}
+            ) AS BOOLEAN) AS _label
+            FROM outcomes
+            QUALIFY row_number() OVER (
+                PARTITION BY {key} ORDER BY {quoted(declared.known_at)} DESC NULLS LAST, _label
+            ) = 1
+        )
+        SELECT {key}, _label AS {LABEL} FROM labels WHERE _label IS NOT NULL
+    """  # noqa: S608 - the names are quoted, the condition is the pipeline's own code

@@ -1,0 +1,61 @@
+"""Which columns each feature comes from, read off the SQL itself by sqlglot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.lineage import lineage
+
+from batchinf_assets.errors import FeatureSqlFailed
+from batchinf_assets.spec import Pipeline, PipelineSpec
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Origin:
+    """A column of one of the views that feature SQL reads."""
+
+    view: str
+    column: str
+
+
+def column_lineage(pipeline: Pipeline) -> dict[str, tuple[Origin, ...]]:
+    """Trace every column of the features table to the view columns it is computed from.
+
+    Raises:
+        FeatureSqlFailed: The SQL cannot be parsed or lacks a declared column.
+    """
+    schema = view_columns(pipeline.spec)
+    return {name: _origins(pipeline, name, schema) for name in pipeline.spec.feature_table}
+
+
+def view_columns(spec: PipelineSpec) -> dict[str, dict[str, str]]:
+    """Return the column types of every view, by view name."""
+    views = {"snapshot": {name: column.type for name, column in spec.source.columns.items()}}
+    for name, reference in spec.references.items():
+        key = spec.key_columns if reference.as_of else {}
+        columns = {**key, **reference.columns}
+        views[name] = {column: declared.type for column, declared in columns.items()}
+    if spec.outcomes:
+        views["outcomes"] = {name: column.type for name, column in spec.outcomes.columns.items()}
+    return views
+
+
+def _origins(
+    pipeline: Pipeline, column: str, schema: dict[str, dict[str, str]]
+) -> tuple[Origin, ...]:
+    try:
+        root = lineage(column, pipeline.features_sql, schema=schema, dialect="duckdb")
+    except (SqlglotError, ValueError) as error:
+        raise FeatureSqlFailed(
+            f"{pipeline.name}/{pipeline.spec.features.sql}: no lineage of '{column}': {error}.",
+            next_step="Name every output column of the SELECT.",
+        ) from error
+    leaves = (node for node in root.walk() if isinstance(node.expression, exp.Table))
+    origins = {Origin(view=leaf.expression.name, column=_column(leaf.name)) for leaf in leaves}
+    return tuple(sorted(origins))
+
+
+def _column(qualified: str) -> str:
+    return qualified.split(".")[-1].strip('"')

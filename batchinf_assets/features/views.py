@@ -1,0 +1,123 @@
+"""The views that feature SQL sees: cut so that nothing known later than its time is in them.
+
+Outcomes end at the window's start. An `as_of` reference holds, per source row, the one row that was
+known at that row's time. What is not in a view cannot leak: the SQL reaches nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchinf_assets.contracts.validate import check_columns, conform
+from batchinf_assets.lake.query import query, quoted
+from batchinf_assets.lake.schema import arrow_schema
+from batchinf_assets.manifest import FileRecord
+from batchinf_assets.snapshots.freeze import require_passed
+from batchinf_assets.snapshots.landing import LandedFile, Landing
+from batchinf_assets.spec import AsOfSpec, OutcomesSpec, PipelineSpec, ReferenceSpec
+from batchinf_assets.windows import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """What feature SQL may read for one window.
+
+    Attributes:
+        tables: Rows by view name: `snapshot`, `outcomes`, and each reference.
+        files: The landed files behind them, the snapshot's apart.
+        absent: Outcome files that had not landed; their rows are simply not known yet.
+    """
+
+    tables: dict[str, pa.Table]
+    files: tuple[FileRecord, ...]
+    absent: tuple[str, ...]
+
+
+def build_views(landing: Landing, spec: PipelineSpec, window: Window, rows: pa.Table) -> Views:
+    """Build the views of one window.
+
+    Args:
+        landing: Where reference data and outcomes land.
+        spec: The pipeline.
+        window: The window to make features for.
+        rows: Its frozen source rows.
+
+    Raises:
+        LandedFileMissing: A reference has not landed.
+        WindowRefused: A reference or outcome file breaks its declared columns.
+    """
+    tables = {"snapshot": rows}
+    files: list[FileRecord] = []
+    absent: list[str] = []
+    for name, reference in spec.references.items():
+        landed = landing.read(reference.file)
+        files.append(landed.record)
+        tables[name] = _reference_view(spec, reference, _declared(landed, reference, window), rows)
+    if spec.outcomes:
+        history = spec.window.before(window, spec.outcomes.history)
+        found = list(_outcome_files(landing, spec.outcomes, history))
+        files.extend(file.record for file in found)
+        absent.extend(_not_landed(landing, spec.outcomes, history))
+        tables["outcomes"] = _known_before(found, spec.outcomes, window)
+    return Views(tables=tables, files=tuple(files), absent=tuple(absent))
+
+
+def _outcome_files(
+    landing: Landing, outcomes: OutcomesSpec, history: list[Window]
+) -> Iterator[LandedFile]:
+    for earlier in history:
+        if landing.path(outcomes.files, earlier).exists():
+            yield landing.read(outcomes.files, earlier)
+
+
+def _not_landed(landing: Landing, outcomes: OutcomesSpec, history: list[Window]) -> Iterator[str]:
+    for earlier in history:
+        if not landing.path(outcomes.files, earlier).exists():
+            yield outcomes.files.replace("{window}", earlier.key)
+
+
+def _known_before(found: list[LandedFile], outcomes: OutcomesSpec, window: Window) -> pa.Table:
+    empty = arrow_schema(outcomes.columns).empty_table()
+    rows = pa.concat_tables([empty, *(_declared(file, outcomes, window) for file in found)])
+    start = pa.scalar(window.start, pa.timestamp("us", tz="UTC"))
+    return rows.filter(pc.less(rows.column(outcomes.known_at), start))
+
+
+def _declared(
+    landed: LandedFile, declared: OutcomesSpec | ReferenceSpec, window: Window
+) -> pa.Table:
+    schema = check_columns(landed.rows, declared.columns, asset="features")
+    require_passed([schema], landed.record.path, window)
+    return conform(landed.rows, declared.columns)
+
+
+def _reference_view(
+    spec: PipelineSpec, reference: ReferenceSpec, rows: pa.Table, snapshot: pa.Table
+) -> pa.Table:
+    if reference.as_of is None:
+        return rows
+    return query(
+        as_of_sql(spec, reference, reference.as_of),
+        {"snapshot": snapshot, "reference": rows},
+        {"lag": reference.as_of.lag, "max_age": reference.as_of.max_age},
+    )
+
+
+def as_of_sql(spec: PipelineSpec, reference: ReferenceSpec, as_of: AsOfSpec) -> str:
+    """Write the query that gives each source row the last reference row known at its time."""
+    key = ", ".join(f"s.{quoted(name)}" for name in spec.source.key)
+    own = [name for name in reference.columns if name not in spec.source.key]
+    columns = ", ".join(f"r.{quoted(name)}" for name in own)
+    matched = [f"s.{quoted(name)} = r.{quoted(name)}" for name in as_of.match]
+    time = f"s.{quoted(spec.source.time)}"
+    known = f"{time} - CAST($lag AS INTERVAL) >= r.{quoted(as_of.time)}"
+    return f"""
+        SELECT {key}, {columns}
+        FROM snapshot AS s
+        ASOF JOIN reference AS r ON {" AND ".join([*matched, known])}
+        WHERE $max_age IS NULL OR {time} - r.{quoted(as_of.time)} <= CAST($max_age AS INTERVAL)
+    """  # noqa: S608 - every name is quoted

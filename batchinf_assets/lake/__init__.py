@@ -1,0 +1,1 @@
+"""Where data lives: Delta tables read and committed by window, Parquet files, digests, queries."""

@@ -1,0 +1,149 @@
+"""A Delta table whose windows are replaced one at a time, each by one atomic commit.
+
+The Parquet files are written by us beside the table's log and stay invisible until `commit` adds
+them; see `lake.files` for how a file is written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Field
+from deltalake import Schema as DeltaSchema
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction
+
+from batchinf_assets.errors import InvalidSpec, LostRace
+from batchinf_assets.lake.files import DataFile, fsync, read_parquet
+from batchinf_assets.windows import Window
+
+PARTITION = "window"
+LOG = "_delta_log"
+
+
+class WindowTable:
+    """One table of a pipeline, partitioned by `window`.
+
+    Args:
+        folder: The table's root.
+        schema: Its columns without `window`.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self.folder = folder
+        self._schema = schema
+
+    @property
+    def name(self) -> str:
+        """The table's name within its pipeline."""
+        return self.folder.name
+
+    def folder_of(self, window: Window) -> Path:
+        """Return where the files of a window are written."""
+        return self.folder / f"{PARTITION}={window.key.replace(':', '')}"
+
+    def files(self) -> dict[str, tuple[Path, ...]]:
+        """Return the visible files by window key; empty where nothing was ever committed."""
+        if not (self.folder / LOG).is_dir():
+            return {}
+        self._delta.update_incremental()
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        windows = actions.column(f"partition.{PARTITION}").to_pylist()
+        visible: dict[str, list[Path]] = {}
+        for key, path in zip(windows, actions.column("path").to_pylist(), strict=True):
+            visible.setdefault(str(key), []).append(self.folder / str(path))
+        return {key: tuple(sorted(paths)) for key, paths in visible.items()}
+
+    def files_of(self, window: Window) -> tuple[Path, ...]:
+        """Return the visible files of one window, in their order."""
+        return self.files().get(window.key, ())
+
+    def read(self, window: Window) -> pa.Table | None:
+        """Read the visible rows of a window, or None where it was never committed."""
+        files = self.files_of(window)
+        return pa.concat_tables([read_parquet(path) for path in files]) if files else None
+
+    def commit(
+        self, window: Window, files: Sequence[DataFile], metadata: Mapping[str, str]
+    ) -> None:
+        """Make exactly these files the window's content, or change nothing.
+
+        Args:
+            window: The window to replace.
+            files: Files already written and fsynced below `folder`.
+            metadata: Kept in the commit, for the table's history.
+
+        Raises:
+            LostRace: Another writer replaced the same window meanwhile.
+            InvalidSpec: A column's declared type differs from the table's.
+        """
+        self._create()
+        self._add_new_columns()
+        try:
+            self._delta.create_write_transaction(
+                [self._add(window, file) for file in files],
+                mode="overwrite",
+                schema=self._delta.schema(),
+                partition_by=[PARTITION],
+                partition_filters=[(PARTITION, "=", window.key)],
+                commit_properties=CommitProperties(
+                    custom_metadata={"batchinf.window": window.key, **metadata}
+                ),
+            )
+        except CommitFailedError as error:
+            raise LostRace(
+                f"Another run committed {self.name} of window {window.key} first.",
+                next_step="Nothing was changed by this run; run it again to work on the new state.",
+            ) from error
+        self._delta.update_incremental()
+        fsync(self.folder / LOG / f"{self._delta.version():020d}.json")
+        fsync(self.folder / LOG)
+
+    @cached_property
+    def _delta(self) -> DeltaTable:
+        return DeltaTable(self.folder)
+
+    def _create(self) -> None:
+        if (self.folder / LOG).is_dir():
+            return
+        columns = pa.schema([pa.field(PARTITION, pa.string()), *map(_nullable, self._schema)])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        DeltaTable.create(
+            self.folder,
+            schema=DeltaSchema.from_arrow(columns),
+            partition_by=[PARTITION],
+            mode="ignore",
+        )
+
+    def _add_new_columns(self) -> None:
+        self._delta.update_incremental()
+        present = {field.name: field for field in self._delta.schema().fields}
+        declared = DeltaSchema.from_arrow(pa.schema(list(map(_nullable, self._schema)))).fields
+        for field in declared:
+            if field.name in present and present[field.name].type != field.type:
+                raise InvalidSpec(
+                    f"Column '{field.name}' of table {self.name} is declared as {field.type}, "
+                    f"but the table holds {present[field.name].type}.",
+                    next_step="Give the changed column a new name.",
+                )
+        new: list[Field] = [field for field in declared if field.name not in present]
+        if new:
+            self._delta.alter.add_columns(new)
+
+    def _add(self, window: Window, file: DataFile) -> AddAction:
+        return AddAction(
+            path=file.path.relative_to(self.folder).as_posix(),
+            size=file.bytes,
+            partition_values={PARTITION: window.key},
+            modification_time=int(file.path.stat().st_mtime * 1000),
+            data_change=True,
+            stats=json.dumps({"numRecords": file.rows}),
+        )
+
+
+def _nullable(field: pa.Field) -> pa.Field:
+    return field.with_nullable(nullable=True)

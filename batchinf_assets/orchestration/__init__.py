@@ -1,0 +1,1 @@
+"""The only room that knows Dagster: it declares assets, checks, jobs and sensors over the rest."""

@@ -1,0 +1,256 @@
+"""The assets of a pipeline: each calls one function of the layers below and shows its result."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from batchinf_assets.code_version import running_code
+from batchinf_assets.evaluation.evaluate import (
+    evaluate_window,
+    measure_performance,
+    metric_table,
+)
+from batchinf_assets.features.build import build_features, feature_definition, features_table
+from batchinf_assets.lake.digest import json_sha256
+from batchinf_assets.orchestration.checks import check_specs
+from batchinf_assets.orchestration.metadata import (
+    evaluation_metadata,
+    lineage_metadata,
+    metric_metadata,
+    performance_metadata,
+    table_metadata,
+    view_key,
+)
+from batchinf_assets.orchestration.partitions import partitions_of
+from batchinf_assets.orchestration.resources import Workplace
+from batchinf_assets.orchestration.window_runs import WindowResult, failing_clearly, run_windows
+from batchinf_assets.publishing.publish import publish_window
+from batchinf_assets.scoring.predictions import predictions_table
+from batchinf_assets.scoring.score import score_window, scoring_model
+from batchinf_assets.snapshots.freeze import freeze_snapshot, snapshot_table
+from batchinf_assets.spec import Pipeline
+from batchinf_assets.windows import Window
+
+Declared = dg.AssetsDefinition | dg.SourceAsset | dg.AssetSpec
+Step = Callable[[Workplace, str, Window], WindowResult]
+
+ASSET_DESCRIPTIONS = {
+    "snapshot": "The landed rows of the window, frozen under a content digest.",
+    "features": "Model-ready rows, from views that end where knowledge ended.",
+    "predictions": "Scored rows in files that no reader sees yet, and the draft manifest.",
+    "evaluation": "Golden metrics and drift of what was scored.",
+    "published": "The revision that readers see, with its manifest.",
+    "performance": "Published predictions against the outcomes that landed since.",
+}
+
+
+def pipeline_assets(
+    pipeline: Pipeline,
+) -> list[dg.AssetsDefinition | dg.SourceAsset | dg.AssetSpec]:
+    """Return the whole graph of a pipeline, from what lands to what was realised."""
+    return [
+        *landing_specs(pipeline),
+        snapshot_asset(pipeline),
+        features_asset(pipeline),
+        model_asset(pipeline),
+        predictions_asset(pipeline),
+        evaluation_asset(pipeline),
+        published_asset(pipeline),
+        performance_asset(pipeline),
+    ]
+
+
+def landing_specs(pipeline: Pipeline) -> list[dg.AssetSpec]:
+    """Declare what upstream systems drop; nothing here makes it."""
+    spec = pipeline.spec
+    files = {name: reference.file for name, reference in spec.references.items()}
+    files["source"] = spec.source.files
+    if spec.outcomes:
+        files["outcomes"] = spec.outcomes.files
+    return [
+        dg.AssetSpec(
+            view_key(pipeline, name),
+            group_name=spec.name,
+            owners=[spec.owner],
+            kinds={"parquet"},
+            description=f"Landed by upstream as {file}.",
+        )
+        for name, file in sorted(files.items())
+    ]
+
+
+def snapshot_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
+    """Freeze the landed rows of a window."""
+
+    def step(workplace: Workplace, _run_id: str, window: Window) -> WindowResult:
+        project, spec = workplace.project(), pipeline.spec
+        snapshot = freeze_snapshot(project, spec, window)
+        folder = snapshot_table(project, spec).folder_of(window)
+        return WindowResult(
+            data_version=snapshot.record.digest,
+            metadata=table_metadata(snapshot.record.rows, folder, spec.source.columns)
+            | {"source_sha256": dg.MetadataValue.text(snapshot.record.source.sha256)},
+            checks=snapshot.checks,
+        )
+
+    return _window_asset(pipeline, "snapshot", ["landing/source"], step, kinds={"deltalake"})
+
+
+def features_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
+    """Run the feature SQL over the point-in-time views of a window."""
+    views = [f"landing/{name}" for name in pipeline.spec.references]
+    outcomes = ["landing/outcomes"] if pipeline.spec.outcomes else []
+
+    def step(workplace: Workplace, _run_id: str, window: Window) -> WindowResult:
+        project, spec = workplace.project(), pipeline.spec
+        features = build_features(project, pipeline, window)
+        folder = features_table(project, spec).folder_of(window)
+        return WindowResult(
+            data_version=features.record.digest,
+            metadata=table_metadata(features.record.rows, folder, spec.feature_table)
+            | lineage_metadata(pipeline)
+            | {"outcome_files_absent": dg.MetadataValue.int(len(features.record.absent))},
+            checks=features.checks,
+        )
+
+    return _window_asset(
+        pipeline, "features", ["snapshot", *views, *outcomes], step, kinds={"duckdb", "deltalake"}
+    )
+
+
+def model_asset(pipeline: Pipeline) -> dg.SourceAsset:
+    """Observe which model the registry's alias names; its data version is the artifact digest."""
+    declared = pipeline.spec.model
+
+    @dg.observable_source_asset(
+        key=[pipeline.name, "model"],
+        group_name=pipeline.name,
+        description=f"Registered model {declared.name}, alias {declared.alias}.",
+        tags={"dagster/kind/mlflow": "", "dagster/kind/scikitlearn": ""},
+    )
+    def model(workplace: Workplace) -> dg.DataVersion:
+        with failing_clearly():
+            version = workplace.registry().resolve(declared.name, declared.alias)
+        return dg.DataVersion(version.digest)
+
+    return model
+
+
+def predictions_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
+    """Score the features of a window into files that no reader sees yet."""
+
+    def step(workplace: Workplace, run_id: str, window: Window) -> WindowResult:
+        project, spec = workplace.project(), pipeline.spec
+        model = scoring_model(workplace.registry(), pipeline)
+        now = datetime.now(UTC)
+        manifest = score_window(project, pipeline, window, model, run_id=run_id, now=now)
+        folder = predictions_table(project, spec).folder_of(window)
+        return WindowResult(
+            data_version=manifest.revision,
+            metadata=table_metadata(manifest.counts.scored, folder, spec.prediction_table)
+            | {
+                "revision": dg.MetadataValue.text(manifest.revision),
+                "model": dg.MetadataValue.text(f"{manifest.model.name} v{manifest.model.version}"),
+            },
+            checks=[check for check in manifest.checks if check.asset == "predictions"],
+        )
+
+    return _window_asset(
+        pipeline, "predictions", ["features", "model"], step, kinds={"scikitlearn", "parquet"}
+    )
+
+
+def evaluation_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
+    """Measure golden quality and drift of what was scored."""
+
+    def step(workplace: Workplace, _run_id: str, window: Window) -> WindowResult:
+        project, spec = workplace.project(), pipeline.spec
+        model = scoring_model(workplace.registry(), pipeline)
+        evaluation = evaluate_window(project, spec, window, model)
+        return WindowResult(
+            data_version=evaluation.data_version,
+            metadata=evaluation_metadata(evaluation.record)
+            | metric_metadata(metric_table(project, spec, "evaluation"), window),
+            checks=evaluation.checks,
+        )
+
+    return _window_asset(pipeline, "evaluation", ["predictions", "model"], step, kinds={"duckdb"})
+
+
+def published_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
+    """Make a judged revision visible in one commit."""
+
+    def step(workplace: Workplace, _run_id: str, window: Window) -> WindowResult:
+        project, spec = workplace.project(), pipeline.spec
+        publication = publish_window(project, spec, window, now=datetime.now(UTC))
+        manifest, folder = publication.manifest, predictions_table(project, spec).folder
+        return WindowResult(
+            data_version=manifest.revision,
+            metadata=table_metadata(manifest.counts.scored, folder, spec.prediction_table)
+            | {
+                "revision": dg.MetadataValue.text(manifest.revision),
+                "manifest": dg.MetadataValue.path(publication.path),
+                "changed": dg.MetadataValue.bool(publication.changed),
+            },
+            checks=[publication.gate],
+        )
+
+    return _window_asset(pipeline, "published", ["evaluation"], step, kinds={"deltalake"})
+
+
+def performance_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
+    """Hold published predictions against outcomes; reports its state while there are none."""
+    outcomes = ["landing/outcomes"] if pipeline.spec.outcomes else []
+
+    def step(workplace: Workplace, _run_id: str, window: Window) -> WindowResult:
+        project, spec = workplace.project(), pipeline.spec
+        performance = measure_performance(project, spec, window)
+        measured = performance.state == "measured"
+        return WindowResult(
+            data_version=json_sha256(asdict(performance)) if measured else None,
+            metadata=performance_metadata(performance)
+            | metric_metadata(metric_table(project, spec, "performance"), window),
+        )
+
+    return _window_asset(pipeline, "performance", ["published", *outcomes], step, kinds={"duckdb"})
+
+
+def _window_asset(
+    pipeline: Pipeline, name: str, upstream: Sequence[str], step: Step, kinds: set[str]
+) -> dg.AssetsDefinition:
+    spec, partitions = pipeline.spec, partitions_of(pipeline.spec.window)
+    key = dg.AssetKey([spec.name, name])
+
+    # One asset per definition, yet a multi_asset: only there may declared checks be reported
+    # window by window instead of as one output for the whole range.
+    @dg.multi_asset(
+        name=f"{spec.name}__{name}",
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=[dg.AssetKey([spec.name, *path.split("/")]) for path in upstream],
+                description=ASSET_DESCRIPTIONS[name],
+                group_name=spec.name,
+                owners=[spec.owner, f"team:{spec.team}"],
+                kinds=kinds,
+                code_version=_code_version(pipeline, name),
+                partitions_def=partitions,
+            )
+        ],
+        check_specs=check_specs(key, partitions),
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def asset(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[dg.Output[None]]:
+        yield from run_windows(
+            context, pipeline, lambda window: step(workplace, context.run_id, window)
+        )
+
+    return asset
+
+
+def _code_version(pipeline: Pipeline, name: str) -> str:
+    declared = feature_definition(pipeline) if name == "features" else ""
+    return json_sha256([running_code().source, declared])[:12]

@@ -1,0 +1,49 @@
+"""The Dagster component behind `type: batchinf_assets.orchestration.component.BatchPipeline`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+from pydantic import BaseModel
+
+from batchinf_assets.orchestration.assets import pipeline_assets
+from batchinf_assets.orchestration.jobs import performance_job, window_job
+from batchinf_assets.orchestration.schedules import window_schedule
+from batchinf_assets.orchestration.sensors import landing_sensor, outcomes_sensor
+from batchinf_assets.spec import Pipeline, PipelineSpec
+
+
+@dataclass
+class BatchPipeline(dg.Component):
+    """One pipeline: the spec in `defs.yaml`, with the SQL and training code beside it."""
+
+    pipeline: Pipeline
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """Let `dg check yaml` hold `attributes` against the spec."""
+        return PipelineSpec
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> BatchPipeline:
+        """Take the validated spec; the folder of `defs.yaml` holds the rest."""
+        assert isinstance(attributes, PipelineSpec)
+        return cls(Pipeline(spec=attributes, folder=Path(context.path)))
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002
+        """Return the pipeline's assets, checks, jobs, schedule and sensors."""
+        return pipeline_definitions(self.pipeline)
+
+
+def pipeline_definitions(pipeline: Pipeline) -> dg.Definitions:
+    """Return everything that Dagster runs for one pipeline; resources come with the project."""
+    spec = pipeline.spec
+    schedule, outcomes = window_schedule(spec), outcomes_sensor(spec)
+    return dg.Definitions(
+        assets=pipeline_assets(pipeline),
+        jobs=[window_job(spec), performance_job(spec)],
+        schedules=[schedule] if schedule else [],
+        sensors=[landing_sensor(spec), *([outcomes] if outcomes else [])],
+    )

@@ -1,0 +1,120 @@
+"""Run a pipeline's job here and now, in this process, and say per window what became of it.
+
+Everything goes through Dagster, so such a run shows in its UI like any other.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
+
+from batchinf_assets.definitions import defs
+from batchinf_assets.orchestration.window_runs import REFUSED, SECONDS
+from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.windows import Window
+
+Reported = Callable[[str, str], None]
+"""Called with a window's key and the asset that finished it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """What a run did.
+
+    Attributes:
+        run_id: Dagster's id of the run.
+        succeeded: Whether every window came through.
+        seconds: Time per window over all its steps.
+        refused: Refused windows with the reason.
+        failure: The sentence of the step that failed, where no window was refused.
+    """
+
+    run_id: str
+    succeeded: bool
+    seconds: Mapping[str, float]
+    refused: Mapping[str, str]
+    failure: str | None
+
+
+def run_job(
+    instance: dg.DagsterInstance,
+    spec: PipelineSpec,
+    windows: Sequence[Window],
+    on_event: Reported,
+) -> RunReport:
+    """Materialize a contiguous range of windows, the whole graph.
+
+    Args:
+        instance: Where the run is recorded.
+        spec: The pipeline.
+        windows: The windows, in order, at least one.
+        on_event: Hears of every finished window of every asset.
+    """
+    run_id = str(uuid.uuid4())
+    heard = _Listener(on_event)
+    instance.add_event_listener(run_id, heard)
+    result = (
+        defs()
+        .resolve_job_def(spec.name)
+        .execute_in_process(
+            instance=instance,
+            run_id=run_id,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+            tags={
+                ASSET_PARTITION_RANGE_START_TAG: windows[0].key,
+                ASSET_PARTITION_RANGE_END_TAG: windows[-1].key,
+            },
+        )
+    )
+    return RunReport(
+        run_id=run_id,
+        succeeded=result.success,
+        seconds=heard.seconds,
+        refused=heard.refused,
+        failure=heard.failure,
+    )
+
+
+class _Listener:
+    """Collect what a run reports while it goes on."""
+
+    def __init__(self, on_event: Reported) -> None:
+        self._on_event = on_event
+        self.seconds: dict[str, float] = {}
+        self.refused: dict[str, str] = {}
+        self.failure: str | None = None
+
+    def __call__(self, entry: dg.EventLogEntry, _cursor: object = None) -> None:
+        event = entry.dagster_event
+        if event is None:
+            return
+        if event.is_step_failure:
+            self.failure = self.failure or _reason(event)
+        record = entry.asset_materialization or entry.asset_observation
+        if record is not None and record.partition is not None:
+            self._hear(record)
+
+    def _hear(self, record: dg.AssetMaterialization | dg.AssetObservation) -> None:
+        window, metadata = str(record.partition), record.metadata
+        if REFUSED in metadata:
+            self.refused[window] = str(metadata[REFUSED].value)
+        if SECONDS in metadata:
+            spent = float(str(metadata[SECONDS].value))
+            self.seconds[window] = self.seconds.get(window, 0.0) + spent
+        self._on_event(window, record.asset_key.path[-1])
+
+
+def _reason(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return data.user_failure_data.description
+    cause = data.error.cause if data.error and data.error.cause else data.error
+    return cause.message.strip() if cause else f"Step {event.step_key} failed."

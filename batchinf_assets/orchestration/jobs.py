@@ -1,0 +1,38 @@
+"""The jobs of a pipeline, each for one window or a range."""
+
+from __future__ import annotations
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from batchinf_assets.orchestration.partitions import partitions_of
+from batchinf_assets.spec import PipelineSpec
+
+
+def window_job(spec: PipelineSpec) -> UnresolvedAssetJobDefinition:
+    """Return the job named after the pipeline: everything from snapshot to performance."""
+    landing = dg.AssetSelection.key_prefixes([spec.name, "landing"])
+    return _job(spec, spec.name, dg.AssetSelection.groups(spec.name) - landing)
+
+
+def performance_job(spec: PipelineSpec) -> UnresolvedAssetJobDefinition:
+    """Return the job that measures published windows once their outcomes have landed."""
+    performance = dg.AssetSelection.assets([spec.name, "performance"])
+    return _job(spec, performance_job_name(spec), performance)
+
+
+def performance_job_name(spec: PipelineSpec) -> str:
+    """Return the name of `performance_job`."""
+    return f"{spec.name}_performance"
+
+
+def _job(
+    spec: PipelineSpec, name: str, selection: dg.AssetSelection
+) -> UnresolvedAssetJobDefinition:
+    return dg.define_asset_job(
+        name,
+        selection=selection,
+        partitions_def=partitions_of(spec.window),
+        description=spec.description,
+        tags={"team": spec.team},
+    )

@@ -1,0 +1,128 @@
+"""Results of the layers below as Dagster metadata, under the names that its UI knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import dagster as dg
+
+from batchinf_assets.checks import CheckResult
+from batchinf_assets.evaluation.performance import Performance
+from batchinf_assets.features.lineage import column_lineage
+from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.manifest import EvaluationRecord
+from batchinf_assets.spec import ColumnSpec, Pipeline
+from batchinf_assets.windows import Window
+
+Metadata = dict[str, dg.MetadataValue]
+
+
+def table_metadata(rows: int, folder: Path, columns: Mapping[str, ColumnSpec]) -> Metadata:
+    """Describe a window of a table: row count, place, columns."""
+    return {
+        "dagster/row_count": dg.MetadataValue.int(rows),
+        "dagster/uri": dg.MetadataValue.text(folder.as_uri()),
+        "dagster/column_schema": dg.MetadataValue.table_schema(column_schema(columns)),
+    }
+
+
+def column_schema(columns: Mapping[str, ColumnSpec]) -> dg.TableSchema:
+    """Show declared columns with their rules."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=name,
+                type=column.type,
+                description=column.description,
+                constraints=dg.TableColumnConstraints(
+                    nullable=column.nullable, other=_rules(column)
+                ),
+            )
+            for name, column in columns.items()
+        ]
+    )
+
+
+def lineage_metadata(pipeline: Pipeline) -> Metadata:
+    """Show which landed or frozen columns each feature comes from."""
+    deps = {
+        column: [
+            dg.TableColumnDep(asset_key=view_key(pipeline, origin.view), column_name=origin.column)
+            for origin in origins
+        ]
+        for column, origins in column_lineage(pipeline).items()
+    }
+    lineage = dg.TableColumnLineage(deps_by_column=deps)
+    return {"dagster/column_lineage": dg.MetadataValue.column_lineage(lineage)}
+
+
+def view_key(pipeline: Pipeline, view: str) -> dg.AssetKey:
+    """Return the asset behind a view of the feature SQL."""
+    folder = [] if view == "snapshot" else ["landing"]
+    return dg.AssetKey([pipeline.name, *folder, view])
+
+
+def metric_metadata(table: WindowTable, window: Window) -> Metadata:
+    """Say where the figures of a window are kept."""
+    return {"dagster/uri": dg.MetadataValue.text(table.folder_of(window).as_uri())}
+
+
+def evaluation_metadata(record: EvaluationRecord) -> Metadata:
+    """Show golden metrics as figures that Dagster plots, and drift as a table."""
+    figures = {f"golden/{name}": _figure(value) for name, value in record.golden.items()}
+    psi = [
+        dg.TableRecord({"subject": name, "psi": "undefined" if value is None else f"{value:.4f}"})
+        for name, value in record.psi.items()
+    ]
+    return {
+        **figures,
+        "drift": dg.MetadataValue.text(record.drift_verdict),
+        "psi": dg.MetadataValue.table(psi),
+    }
+
+
+def performance_metadata(performance: Performance) -> Metadata:
+    """Show the state, and the figures once there are any."""
+    figures = performance.metrics.figures if performance.metrics else {}
+    return {
+        "state": dg.MetadataValue.text(performance.state),
+        "dagster/row_count": dg.MetadataValue.int(performance.rows),
+        "labelled": dg.MetadataValue.int(performance.labelled),
+        **{name: _figure(value) for name, value in figures.items()},
+    }
+
+
+def check_metadata(check: CheckResult) -> Metadata:
+    """Show what a check measured and, row by row, what it found broken."""
+    shown: Metadata = {
+        name: dg.MetadataValue.text(value) if isinstance(value, str) else _figure(value)
+        for name, value in check.measured.items()
+    }
+    if check.violations:
+        shown["violations"] = dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {
+                        "column": violation.column or "(rows)",
+                        "rule": violation.rule,
+                        "count": violation.count,
+                        "samples": "\n".join(violation.samples),
+                    }
+                )
+                for violation in check.violations
+            ]
+        )
+    return shown
+
+
+def _figure(value: float | int | None) -> dg.MetadataValue:
+    if value is None:
+        return dg.MetadataValue.text("undefined")
+    return dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(value)
+
+
+def _rules(column: ColumnSpec) -> list[str]:
+    bounds = {"at least": column.min, "at most": column.max}
+    rules = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
+    return [*rules, f"one of {', '.join(column.allowed)}"] if column.allowed else rules

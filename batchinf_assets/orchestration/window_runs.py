@@ -1,0 +1,168 @@
+"""Run one step over the windows of a run, so that each window's status in Dagster is its own.
+
+Dagster gives a step of a range run one outcome for all its partitions. Here every good window logs
+its own materialization, every refused one its failed checks and the reason, and the step hands the
+good ones on; the last step of the run then fails if any window was refused. A refused window stays
+unmaterialized, a good one never waits for a bad neighbour. See `docs/decisions/`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import dagster as dg
+from dagster._core.definitions.source_asset import (
+    SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as LOGGED_BY_THE_STEP_ITSELF,
+)
+
+from batchinf_assets.checks import CheckResult
+from batchinf_assets.errors import BatchinfError, WindowRefused
+from batchinf_assets.orchestration.metadata import Metadata, check_metadata
+from batchinf_assets.spec import Pipeline
+from batchinf_assets.windows import Window
+
+DATA_VERSION = "dagster/data_version"
+REFUSED = "batchinf/refused"
+NEXT_STEP = "batchinf/next_step"
+SECONDS = "batchinf/seconds"
+SHOWN_FAILURES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowResult:
+    """What a step did for one window.
+
+    Attributes:
+        data_version: Identity of the result; None where there is a state to report but no result.
+        metadata: What the UI shows.
+        checks: Checks on the result, all of which passed if they block.
+    """
+
+    data_version: str | None
+    metadata: Metadata
+    checks: Sequence[CheckResult] = field(default_factory=tuple[CheckResult, ...])
+
+
+def run_windows(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, step: Callable[[Window], WindowResult]
+) -> Iterator[dg.Output[None]]:
+    """Run a step for every window of this run that earlier steps did not refuse.
+
+    Args:
+        context: The step's context; it has one asset.
+        pipeline: Whose windows they are.
+        step: Works on one window.
+
+    Raises:
+        dg.Failure: No window came through, or this is the run's last step and one was refused.
+    """
+    key = context.asset_key
+    refused = refusals(context)
+    for partition in (p for p in context.partition_keys if p not in refused):
+        started = time.monotonic()
+        try:
+            result = step(pipeline.spec.window.window(partition))
+        except BatchinfError as error:
+            refused[partition] = str(error)
+            _log_refusal(context, partition, error)
+            continue
+        _log_result(context, partition, result, seconds=time.monotonic() - started)
+    if refused and (len(refused) == len(context.partition_keys) or _is_last(context)):
+        raise dg.Failure(_sentence(refused), allow_retries=False)
+    output = context.op_execution_context.assets_def.get_output_name_for_asset_key(key)
+    yield dg.Output(None, output_name=output, metadata={LOGGED_BY_THE_STEP_ITSELF: True})
+
+
+@contextmanager
+def failing_clearly() -> Generator[None]:
+    """Turn a failure that has a name into one that Dagster shows as its sentence alone."""
+    try:
+        yield
+    except BatchinfError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def refusals(context: dg.AssetExecutionContext) -> dict[str, str]:
+    """Return the windows that earlier steps of this run refused, each with the reason."""
+    events = context.instance.all_logs(
+        context.run_id, of_type={dg.DagsterEventType.ASSET_OBSERVATION}
+    )
+    found: dict[str, str] = {}
+    for event in events:
+        observation = event.asset_observation
+        if observation and observation.partition and REFUSED in observation.metadata:
+            found[observation.partition] = str(observation.metadata[REFUSED].value)
+    return {key: found[key] for key in context.partition_keys if key in found}
+
+
+def _log_result(
+    context: dg.AssetExecutionContext, partition: str, result: WindowResult, *, seconds: float
+) -> None:
+    _log_checks(context, partition, result.checks)
+    metadata: Mapping[str, dg.MetadataValue] = {
+        **result.metadata,
+        SECONDS: dg.MetadataValue.float(round(seconds, 4)),
+    }
+    event = (
+        dg.AssetObservation(context.asset_key, partition=partition, metadata=metadata)
+        if result.data_version is None
+        else dg.AssetMaterialization(
+            context.asset_key,
+            partition=partition,
+            metadata=metadata,
+            tags={DATA_VERSION: result.data_version},
+        )
+    )
+    context.log_event(event)
+
+
+def _log_refusal(context: dg.AssetExecutionContext, partition: str, error: BatchinfError) -> None:
+    if isinstance(error, WindowRefused):
+        own = [check for check in error.checks if check.asset == context.asset_key.path[-1]]
+        _log_checks(context, partition, own)
+    context.log.error(f"{partition}: {error}")
+    context.log_event(
+        dg.AssetObservation(
+            context.asset_key,
+            partition=partition,
+            description=error.message,
+            metadata={REFUSED: str(error), NEXT_STEP: error.next_step},
+        )
+    )
+
+
+def _log_checks(
+    context: dg.AssetExecutionContext, partition: str, checks: Sequence[CheckResult]
+) -> None:
+    for check in checks:
+        context.log_event(
+            # log_event takes it, its annotation only does not say so.
+            dg.AssetCheckEvaluation(  # pyright: ignore[reportArgumentType]
+                asset_key=context.asset_key,
+                check_name=check.name,
+                passed=check.passed,
+                partition=partition,
+                blocking=check.blocking,
+                severity=dg.AssetCheckSeverity.ERROR
+                if check.blocking
+                else dg.AssetCheckSeverity.WARN,
+                metadata=check_metadata(check),
+            )
+        )
+
+
+def _is_last(context: dg.AssetExecutionContext) -> bool:
+    layer = context.job_def.asset_layer
+    children = layer.get(context.asset_key).child_keys
+    return children.isdisjoint(layer.executable_asset_keys)
+
+
+def _sentence(refused: Mapping[str, str]) -> str:
+    shown = [f"{key}: {reason}" for key, reason in list(refused.items())[:SHOWN_FAILURES]]
+    if len(refused) == 1:
+        return shown[0].split(": ", 1)[1]
+    rest = f" (and {len(refused) - SHOWN_FAILURES} more)" if len(refused) > SHOWN_FAILURES else ""
+    return f"{len(refused)} windows were refused. {' '.join(shown)}{rest}"

@@ -1,0 +1,55 @@
+"""Where a project keeps things: lake, landing folder, Dagster's home, committed data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchinf_assets.errors import UsageError
+
+CHECKOUT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """The folders that one installation works in.
+
+    Attributes:
+        root: The checkout; committed data such as golden sets lies below it.
+        lake: Root of every table, manifest and model.
+        landing: Where upstream systems drop files.
+        dagster_home: Dagster's event log and run storage.
+    """
+
+    root: Path
+    lake: Path
+    landing: Path
+    dagster_home: Path
+
+    @classmethod
+    def here(cls, environ: Mapping[str, str], root: Path = CHECKOUT) -> Project:
+        """Read the folders from `BATCHINF_LAKE`, `BATCHINF_LANDING` and `DAGSTER_HOME`.
+
+        Relative paths count from the checkout, so every command means the same lake wherever it
+        is started.
+
+        Raises:
+            UsageError: The lake is a URL of a store that this version cannot write.
+        """
+        lake = environ.get("BATCHINF_LAKE", "data/lake")
+        if "://" in lake:
+            raise UsageError(
+                f"BATCHINF_LAKE is '{lake}', but this version keeps its lake on a local disk only.",
+                next_step="Set BATCHINF_LAKE to a folder.",
+            )
+        return cls(
+            root=root,
+            lake=root / lake,
+            landing=root / environ.get("BATCHINF_LANDING", "data/landing"),
+            dagster_home=root / environ.get("DAGSTER_HOME", "data/dagster"),
+        )
+
+    def shown(self, path: Path) -> str:
+        """Write a path for a message or a manifest: from the checkout where it lies inside."""
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)

@@ -1,0 +1,88 @@
+"""The gate: may this revision be published? It believes files and figures, never a colour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from batchinf_assets.checks import CheckResult, Violation, blocking_failures
+from batchinf_assets.features.build import load_features
+from batchinf_assets.lake.digest import file_sha256
+from batchinf_assets.manifest import Manifest, OutputRecord
+from batchinf_assets.project import Project
+from batchinf_assets.scoring.predictions import predictions_table
+from batchinf_assets.snapshots.freeze import load_snapshot
+from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.windows import Window
+
+REQUIRED_CHECKS: dict[str, tuple[str, ...]] = {
+    "snapshot": ("schema", "contract", "unique_key", "in_window"),
+    "features": ("schema", "contract", "unique_key", "row_conservation"),
+    "predictions": ("schema", "contract", "unique_key", "row_conservation"),
+    "evaluation": ("golden_quality",),
+}
+
+
+def judge_revision(
+    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest
+) -> CheckResult:
+    """Decide whether a revision may be published.
+
+    Every required check must be on record as passed, the inputs must still be the window's current
+    ones, every row must be accounted for, and every file must hold the bytes that were scored.
+
+    Raises:
+        WindowMissing: The window lost its snapshot or features.
+    """
+    violations = (
+        *_checks(manifest),
+        *_inputs(project, spec, window, manifest),
+        *_counts(manifest),
+        *changed_files(predictions_table(project, spec).folder, manifest.outputs),
+    )
+    return CheckResult(
+        name="gate",
+        asset="published",
+        passed=not violations,
+        violations=violations,
+        measured={"revision": manifest.revision, "checks": len(manifest.checks)},
+    )
+
+
+def changed_files(folder: Path, outputs: tuple[OutputRecord, ...]) -> Iterator[Violation]:
+    """Name every file that is missing or does not hold the recorded bytes."""
+    for output in outputs:
+        path = folder / output.path
+        if not path.is_file():
+            yield Violation(column=None, rule=f"in file {output.path} (it is missing)")
+        elif path.stat().st_size != output.bytes or file_sha256(path) != output.sha256:
+            yield Violation(column=None, rule=f"in file {output.path} as scored (bytes changed)")
+
+
+def _checks(manifest: Manifest) -> Iterator[Violation]:
+    for failure in blocking_failures(manifest.checks):
+        name = f"{failure.asset}/{failure.name}"
+        yield from failure.violations or (Violation(column=None, rule=f"within {name}"),)
+    on_record = {(check.asset, check.name) for check in manifest.checks}
+    for asset, names in REQUIRED_CHECKS.items():
+        for name in names:
+            if (asset, name) not in on_record:
+                yield Violation(column=None, rule=f"checked by {asset}/{name} (not on record)")
+
+
+def _inputs(
+    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest
+) -> Iterator[Violation]:
+    if load_snapshot(project, spec, window).record.digest != manifest.snapshot.digest:
+        yield Violation(column=None, rule="scored from the current snapshot (it is newer)")
+    if load_features(project, spec, window).record.digest != manifest.features.digest:
+        yield Violation(column=None, rule="scored from the current features (they are newer)")
+
+
+def _counts(manifest: Manifest) -> Iterator[Violation]:
+    counts = manifest.counts
+    written = sum(output.rows for output in manifest.outputs)
+    if not counts.rows_in == manifest.features.rows == counts.scored + counts.quarantined:
+        yield Violation(column=None, rule=f"all accounted for ({counts.model_dump()})")
+    if written != counts.scored:
+        yield Violation(column=None, rule=f"{counts.scored} in the files ({written} found)")

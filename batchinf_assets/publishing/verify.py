@@ -1,0 +1,94 @@
+"""Verify what is published: every file, count, key and digest against the window's manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from batchinf_assets.contracts.validate import check_same_keys, check_unique_key
+from batchinf_assets.errors import ManifestInvalid, ModelRefused, ModelUnavailable, WindowMissing
+from batchinf_assets.features.build import load_features
+from batchinf_assets.lake.digest import content_digest
+from batchinf_assets.manifest import Manifest
+from batchinf_assets.project import Project
+from batchinf_assets.publishing.gate import changed_files
+from batchinf_assets.registry.artifact import artifact_folder, open_artifact
+from batchinf_assets.registry.registry import Registry
+from batchinf_assets.scoring.predictions import manifests, prediction_rows, predictions_table
+from batchinf_assets.snapshots.freeze import load_snapshot
+from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.windows import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """The verdict on one published window.
+
+    Attributes:
+        window: The window's key.
+        revision: The visible revision, or None where nothing is published.
+        problems: What is wrong, one sentence each; empty if all holds.
+    """
+
+    window: str
+    revision: str | None
+    problems: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether a revision is published and everything about it verifies."""
+        return self.revision is not None and not self.problems
+
+
+def verify_window(
+    project: Project, registry: Registry, spec: PipelineSpec, window: Window
+) -> Verification:
+    """Check everything that the published revision of a window claims."""
+    table = predictions_table(project, spec)
+    files = table.files_of(window)
+    if not files:
+        return Verification(window=window.key, revision=None, problems=("Nothing is published.",))
+    revision = files[0].parent.name
+    try:
+        manifest = manifests(project, spec).read(window, revision)
+        named = {table.folder / output.path for output in manifest.outputs}
+        problems = [
+            *(f"{path} is published but not in the manifest." for path in set(files) - named),
+            *(f"{path} is in the manifest but not published." for path in named - set(files)),
+            *(f"Rows must be {v.rule}." for v in changed_files(table.folder, manifest.outputs)),
+        ] or list(_contents(project, registry, spec, window, manifest))
+    except (ManifestInvalid, WindowMissing) as error:
+        problems = [str(error)]
+    return Verification(window=window.key, revision=revision, problems=tuple(problems))
+
+
+def _contents(
+    project: Project, registry: Registry, spec: PipelineSpec, window: Window, manifest: Manifest
+) -> Iterator[str]:
+    key = spec.source.key
+    snapshot = load_snapshot(project, spec, window)
+    features = load_features(project, spec, window)
+    rows = prediction_rows(project, spec, manifest)
+    if content_digest(snapshot.rows, key) != manifest.snapshot.digest:
+        yield f"The rows of {snapshot.path} are not the snapshot that was scored."
+    if content_digest(features.rows, key) != manifest.features.digest:
+        yield f"The rows of {features.path} are not the features that were scored."
+    for check in (
+        check_unique_key(rows, key=key, asset="predictions"),
+        check_same_keys(snapshot.rows, rows, key=key, asset="predictions"),
+    ):
+        yield from (f"{check.name}: {violation}." for violation in check.violations)
+    yield from _model(registry, manifest)
+    yield from (
+        f"Check {check.asset}/{check.name} is on record as failed."
+        for check in manifest.checks
+        if check.blocking and not check.passed
+    )
+
+
+def _model(registry: Registry, manifest: Manifest) -> Iterator[str]:
+    try:
+        folder = artifact_folder(registry.artifact_root, manifest.model.name, manifest.model.digest)
+        open_artifact(folder, digest=manifest.model.digest)
+    except (ModelRefused, ModelUnavailable) as error:
+        yield str(error)

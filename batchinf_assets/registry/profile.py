@@ -1,0 +1,233 @@
+"""The training reference profile: how every feature and the score were spread when a model learned.
+
+It is frozen at registration and signed with the model. `evaluation.drift` compares windows with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from batchinf_assets.errors import InvalidSpec, ModelRefused
+from batchinf_assets.lake.digest import canonical_json
+from batchinf_assets.spec import NUMERIC, FeatureSpec
+
+Values = pa.Array | pa.ChunkedArray
+
+CUT_POINTS = 9
+MAX_CATEGORIES = 200
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class NumericBins(_Frozen):
+    """Training counts of a number, cut at its deciles.
+
+    Bin i counts edges[i-1] < x <= edges[i]; the first bin is open below, the last one above.
+
+    Attributes:
+        edges: Interior edges, strictly increasing; values that occurred in training.
+        counts: Training rows per bin, one more than edges.
+        missing: Training rows that were null or NaN.
+    """
+
+    kind: Literal["numeric"] = "numeric"
+    edges: tuple[float, ...]
+    counts: tuple[Count, ...]
+    missing: Count
+
+    @model_validator(mode="after")
+    def _counts_fit_the_edges(self) -> NumericBins:
+        if len(self.counts) != len(self.edges) + 1:
+            raise ValueError(f"{len(self.edges)} edges need {len(self.edges) + 1} counts")
+        if any(low >= high for low, high in zip(self.edges, self.edges[1:], strict=False)):
+            raise ValueError("edges must increase strictly")
+        return self
+
+    @property
+    def bin_counts(self) -> tuple[int, ...]:
+        """Training rows by bin number; the last bin is missing."""
+        return (*self.counts, self.missing)
+
+    def bins(self, values: Values) -> np.ndarray:
+        """Return the bin number of each value, int32, as long as `values`."""
+        return _numeric_bins(_floats(values), np.asarray(self.edges, dtype=np.float64))
+
+
+class CategoryCounts(_Frozen):
+    """Training counts of a string or bool, the most frequent categories one by one.
+
+    Attributes:
+        counts: Training rows by category; bools are the categories `true` and `false`.
+        other: Training rows of all remaining categories.
+        missing: Training rows that were null.
+    """
+
+    kind: Literal["categorical"] = "categorical"
+    counts: Mapping[str, Count]
+    other: Count
+    missing: Count
+
+    @property
+    def bin_counts(self) -> tuple[int, ...]:
+        """Training rows by bin number: categories by name, then other, then missing."""
+        return (*(self.counts[name] for name in sorted(self.counts)), self.other, self.missing)
+
+    def bins(self, values: Values) -> np.ndarray:
+        """Return the bin number of each value, int32, as long as `values`; unseen is other."""
+        texts = values.cast(pa.string())
+        found = pc.index_in(texts, value_set=pa.array(sorted(self.counts), pa.string()))
+        other = len(self.counts)
+        bins = np.asarray(found.fill_null(other).to_numpy(zero_copy_only=False), dtype=np.int32)
+        return np.where(_is_null(texts), np.int32(other + 1), bins)
+
+
+Reference = Annotated[NumericBins | CategoryCounts, Field(discriminator="kind")]
+
+
+class Profile(_Frozen):
+    """How every subject was spread over the training rows.
+
+    Attributes:
+        rows: Training rows; each subject's counts add up to it.
+        subjects: Reference by feature name, and by the score column's name.
+    """
+
+    version: Literal[1] = 1
+    rows: int = Field(ge=1)
+    subjects: Mapping[str, Reference]
+
+    @model_validator(mode="after")
+    def _every_row_is_counted(self) -> Profile:
+        for name, reference in self.subjects.items():
+            if sum(reference.bin_counts) != self.rows:
+                raise ValueError(f"the counts of '{name}' do not add up to {self.rows} rows")
+        return self
+
+    def to_json(self) -> str:
+        """Write canonical JSON: equal profiles give equal text, floats read back exactly."""
+        return canonical_json(self.model_dump()).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Profile:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ModelRefused: The text is no profile, or its counts contradict each other.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(str(part) for part in problem["loc"]) or "document"
+            raise ModelRefused(
+                f"The model's reference profile is invalid at {where}: {problem['msg']}.",
+                next_step="Register the model again: batchinf model register.",
+            ) from error
+
+
+def build_profile(
+    features: pa.Table,
+    scores: np.ndarray | Values,
+    *,
+    columns: Mapping[str, FeatureSpec],
+    score_column: str,
+) -> Profile:
+    """Count the training rows per bin of each feature and of the score.
+
+    Cut points are the deciles by the inverse of the empirical distribution function (Hyndman and
+    Fan 1996, definition 1), so each is a value that occurred. A feature that was constant in
+    training also gets an edge right below its value: otherwise a fall would not be seen.
+
+    Args:
+        features: Training rows: n, with at least the declared columns.
+        scores: The model's scores on the same rows, n.
+        columns: Declared features.
+        score_column: Name of the score.
+
+    Raises:
+        ModelRefused: There are no training rows, or not one score per row.
+        InvalidSpec: A feature has the score's name.
+    """
+    _check_profilable(features.num_rows, len(scores), columns, score_column)
+    subjects: dict[str, NumericBins | CategoryCounts] = {
+        name: _numeric(features.column(name))
+        if column.type in NUMERIC
+        else _categorical(features.column(name))
+        for name, column in columns.items()
+    }
+    score_values = pa.array(scores) if isinstance(scores, np.ndarray) else scores
+    return Profile(
+        rows=features.num_rows, subjects={**subjects, score_column: _numeric(score_values)}
+    )
+
+
+def _check_profilable(
+    rows: int, scores: int, columns: Mapping[str, FeatureSpec], score_column: str
+) -> None:
+    if rows == 0 or scores != rows:
+        raise ModelRefused(
+            f"A reference profile needs training rows with one score each; there are "
+            f"{rows} rows and {scores} scores.",
+            next_step="Check model.training.start and model.training.end in defs.yaml.",
+        )
+    if score_column in columns:
+        raise InvalidSpec(
+            f"'{score_column}' names both a feature and the score.",
+            next_step="Rename prediction.column in defs.yaml.",
+        )
+
+
+def _numeric(values: Values) -> NumericBins:
+    numbers = _floats(values)
+    edges = _edges(numbers)
+    counts = np.bincount(_numeric_bins(numbers, edges), minlength=len(edges) + 2).tolist()
+    return NumericBins(edges=tuple(edges.tolist()), counts=tuple(counts[:-1]), missing=counts[-1])
+
+
+def _edges(numbers: np.ndarray) -> np.ndarray:
+    present = numbers[~np.isnan(numbers)]
+    if not len(present):
+        return np.empty(0)
+    quantiles = np.arange(1, CUT_POINTS + 1) / (CUT_POINTS + 1)
+    edges = np.unique(np.quantile(present, quantiles, method="inverted_cdf"))
+    edges = edges[np.isfinite(edges)]
+    if len(edges) == 1 and np.all(present == edges[0]):
+        return np.concatenate([np.nextafter(edges, -np.inf), edges])
+    return edges
+
+
+def _categorical(values: Values) -> CategoryCounts:
+    texts = values.cast(pa.string())
+    counted = pc.value_counts(texts.drop_null()).to_pylist()
+    counts = {str(entry["values"]): int(entry["counts"]) for entry in counted}
+    by_frequency = sorted(counts, key=lambda name: (-counts[name], name))
+    kept = sorted(by_frequency[:MAX_CATEGORIES])
+    return CategoryCounts(
+        counts={name: counts[name] for name in kept},
+        other=sum(counts[name] for name in by_frequency[MAX_CATEGORIES:]),
+        missing=texts.null_count,
+    )
+
+
+def _numeric_bins(numbers: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    bins = np.searchsorted(edges, numbers, side="left")
+    return np.where(np.isnan(numbers), len(edges) + 1, bins).astype(np.int32)
+
+
+def _floats(values: Values) -> np.ndarray:
+    numbers = pc.fill_null(values.cast(pa.float64(), safe=False), float("nan"))
+    return np.asarray(numbers.to_numpy(zero_copy_only=False))
+
+
+def _is_null(values: Values) -> np.ndarray:
+    return np.asarray(values.is_null().to_numpy(zero_copy_only=False))

@@ -1,0 +1,76 @@
+"""The predictions of a pipeline: the table that readers see, and the candidate beside it.
+
+A candidate is a scored revision whose files lie in the table's folder but are not part of it yet;
+`publishing` adds them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from batchinf_assets.errors import WindowMissing
+from batchinf_assets.lake.files import read_parquet
+from batchinf_assets.lake.manifests import ManifestStore
+from batchinf_assets.lake.schema import arrow_schema
+from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.manifest import Manifest
+from batchinf_assets.project import Project
+from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.windows import Window
+
+ASSET = "predictions"
+
+
+def predictions_table(project: Project, spec: PipelineSpec) -> WindowTable:
+    """Return the pipeline's predictions table: published rows only."""
+    return WindowTable(project.lake / spec.name / ASSET, arrow_schema(spec.prediction_table))
+
+
+def manifests(project: Project, spec: PipelineSpec) -> ManifestStore:
+    """Return the pipeline's manifests."""
+    return ManifestStore(project.lake / spec.name / "_manifests")
+
+
+def revision_folder(project: Project, spec: PipelineSpec, window: Window, revision: str) -> Path:
+    """Return where the files of a revision lie."""
+    return predictions_table(project, spec).folder_of(window) / revision
+
+
+def published_revision(project: Project, spec: PipelineSpec, window: Window) -> str | None:
+    """Return the revision that readers see, or None where nothing is published."""
+    files = predictions_table(project, spec).files_of(window)
+    return files[0].parent.name if files else None
+
+
+def candidate(project: Project, spec: PipelineSpec, window: Window) -> Manifest:
+    """Return the manifest to judge: the window's draft, or else what is published already.
+
+    Raises:
+        WindowMissing: The window was never scored.
+        ManifestInvalid: The manifest is missing or unreadable.
+    """
+    store = manifests(project, spec)
+    draft = store.draft(window)
+    if draft is not None:
+        return draft
+    revision = published_revision(project, spec, window)
+    if revision is None:
+        raise WindowMissing(
+            f"Window {window} of {spec.name} was not scored.",
+            next_step=f"Materialize {spec.name}/predictions for {window} first.",
+        )
+    return store.read(window, revision)
+
+
+def prediction_rows(project: Project, spec: PipelineSpec, manifest: Manifest) -> pa.Table:
+    """Read the rows of a revision, published or not, in key order.
+
+    Raises:
+        ManifestInvalid: A file is gone or damaged.
+    """
+    folder = predictions_table(project, spec).folder
+    empty = arrow_schema(spec.prediction_table).empty_table()
+    parts = [read_parquet(folder / output.path) for output in manifest.outputs]
+    return pa.concat_tables([empty, *parts])

@@ -1,0 +1,254 @@
+"""Score the feature rows of a window, shard by shard, into files that no reader sees yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from batchinf_assets.checks import CheckResult, merge_checks
+from batchinf_assets.code_version import running_code
+from batchinf_assets.contracts.validate import (
+    check_columns,
+    check_same_keys,
+    check_unique_key,
+    check_values,
+    conform,
+)
+from batchinf_assets.errors import WindowMissing
+from batchinf_assets.features.build import Features, feature_definition, load_features
+from batchinf_assets.lake.files import DataFile, write_parquet
+from batchinf_assets.manifest import (
+    CountsRecord,
+    Manifest,
+    ModelRecord,
+    OutputRecord,
+    WindowRecord,
+)
+from batchinf_assets.project import Project
+from batchinf_assets.registry.artifact import Artifact, open_artifact
+from batchinf_assets.registry.registry import ModelVersion, Registry
+from batchinf_assets.scoring.postprocess import postprocess, scored_rows
+from batchinf_assets.scoring.predictions import (
+    ASSET,
+    manifests,
+    predictions_table,
+    published_revision,
+    revision_folder,
+)
+from batchinf_assets.scoring.revision import revision_id, scoring_settings
+from batchinf_assets.scoring.scorer import Scorer, load_scorer
+from batchinf_assets.scoring.shards import plan_shards
+from batchinf_assets.snapshots.freeze import Snapshot, load_snapshot, require_passed
+from batchinf_assets.spec import Pipeline
+from batchinf_assets.windows import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringModel:
+    """A verified model, ready to score.
+
+    Attributes:
+        version: What the registry says of it.
+        artifact: The verified artifact.
+        scorer: What computes scores from features.
+    """
+
+    version: ModelVersion
+    artifact: Artifact
+    scorer: Scorer
+
+    def record(self, alias: str) -> ModelRecord:
+        """Describe the model for a manifest."""
+        return ModelRecord(
+            name=self.version.name,
+            version=self.version.version,
+            alias=alias,
+            digest=self.version.digest,
+            scorer=self.scorer.name,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredShard:
+    """One shard's output.
+
+    Attributes:
+        file: The written file.
+        keys: The key columns of its rows; kept for the checks over the whole window.
+        checks: What was checked on its columns and values.
+    """
+
+    file: DataFile
+    keys: pa.Table
+    checks: tuple[CheckResult, ...]
+
+
+def scoring_model(registry: Registry, pipeline: Pipeline) -> ScoringModel:
+    """Resolve the declared alias and load the model behind it, verified.
+
+    Raises:
+        ModelUnavailable: The registry has no such model or alias.
+        ModelRefused: The artifact does not verify or does not fit the declared features.
+    """
+    declared = pipeline.spec.model
+    version = registry.resolve(declared.name, declared.alias)
+    return _loaded(version, pipeline)
+
+
+def score_window(
+    project: Project,
+    pipeline: Pipeline,
+    window: Window,
+    model: ScoringModel,
+    *,
+    run_id: str,
+    now: datetime,
+) -> Manifest:
+    """Score a window and leave a draft manifest; a no-op where this revision is published.
+
+    Args:
+        project: Where features are read and files written.
+        pipeline: What to score.
+        window: The window.
+        model: The model to use.
+        run_id: Who scores, for the manifest.
+        now: The time to put into the manifest.
+
+    Raises:
+        WindowMissing: The window has no snapshot or features, or they do not belong together.
+        WindowRefused: The predictions break their contract; no draft was left.
+    """
+    snapshot, features = _inputs(project, pipeline, window)
+    draft = _describe(pipeline, window, snapshot, features, model, run_id, now)
+    store = manifests(project, pipeline.spec)
+    if published_revision(project, pipeline.spec, window) == draft.revision:
+        store.drop_draft(window)
+        return store.read(window, draft.revision)
+    folder = revision_folder(project, pipeline.spec, window, draft.revision)
+    shards = list(score_shards(pipeline, window, features.rows, model.scorer, folder))
+    checks = _check_window(pipeline, features.rows, shards)
+    require_passed(checks, "The scored output", window)
+    finished = _finished(draft, shards, checks, predictions_table(project, pipeline.spec).folder)
+    store.write_draft(window, finished)
+    return finished
+
+
+def score_shards(
+    pipeline: Pipeline, window: Window, features: pa.Table, scorer: Scorer, folder: Path
+) -> Iterator[ScoredShard]:
+    """Score, check and write one shard after the other, in key order.
+
+    Raises:
+        FeatureSqlFailed: The post-processing SQL is wrong.
+        WindowRefused: Its result lacks a declared column.
+    """
+    spec = pipeline.spec
+    inputs = list(spec.features.columns)
+    for shard in plan_shards(features.num_rows, spec.shard_rows):
+        piece = features.slice(shard.start, shard.rows)
+        scores = scorer.score(piece.select(inputs))
+        found = postprocess(pipeline, scored_rows(piece, scores, spec.prediction.column))
+        schema = check_columns(found, spec.prediction_table, asset=ASSET)
+        require_passed([schema], f"{spec.name}/postprocess", window)
+        rows = conform(found, spec.prediction_table)
+        contract = check_values(rows, spec.prediction_table, key=spec.source.key, asset=ASSET)
+        file = write_parquet(folder / shard.file_name, rows, {"shard": shard.index})
+        keys = rows.select(list(spec.source.key))
+        yield ScoredShard(file=file, keys=keys, checks=(schema, contract))
+
+
+def _inputs(project: Project, pipeline: Pipeline, window: Window) -> tuple[Snapshot, Features]:
+    snapshot = load_snapshot(project, pipeline.spec, window)
+    features = load_features(project, pipeline.spec, window)
+    if features.snapshot != snapshot.record.digest:
+        raise WindowMissing(
+            f"The features of window {window} of {pipeline.name} belong to an older snapshot.",
+            next_step=f"Materialize {pipeline.name}/features for {window} first.",
+        )
+    if features.record.definition != feature_definition(pipeline):
+        raise WindowMissing(
+            f"The features of window {window} of {pipeline.name} follow an older definition.",
+            next_step=f"Materialize {pipeline.name}/features for {window} first.",
+        )
+    return snapshot, features
+
+
+def _describe(
+    pipeline: Pipeline,
+    window: Window,
+    snapshot: Snapshot,
+    features: Features,
+    model: ScoringModel,
+    run_id: str,
+    now: datetime,
+) -> Manifest:
+    settings, code = scoring_settings(pipeline), running_code()
+    revision = revision_id(
+        snapshot=snapshot.record.digest,
+        features=features.record.digest,
+        definition=features.record.definition,
+        model=model.version.digest,
+        settings=settings,
+        code=code.source,
+    )
+    rows = snapshot.record.rows
+    return Manifest(
+        pipeline=pipeline.name,
+        owner=pipeline.spec.owner,
+        window=WindowRecord(key=window.key, start=window.start, end=window.end),
+        revision=revision,
+        snapshot=snapshot.record,
+        features=features.record,
+        model=model.record(pipeline.spec.model.alias),
+        code=code,
+        settings=settings,
+        counts=CountsRecord(rows_in=rows, scored=0, quarantined=0),
+        outputs=(),
+        checks=(*snapshot.checks, *features.checks),
+        run_id=run_id,
+        scored_at=now,
+    )
+
+
+def _check_window(
+    pipeline: Pipeline, features: pa.Table, shards: Sequence[ScoredShard]
+) -> tuple[CheckResult, ...]:
+    key = pipeline.spec.source.key
+    keys = pa.concat_tables([features.select(list(key)).slice(0, 0), *(s.keys for s in shards)])
+    return (
+        *merge_checks(check for shard in shards for check in shard.checks),
+        check_unique_key(keys, key=key, asset=ASSET),
+        check_same_keys(features, keys, key=key, asset=ASSET),
+    )
+
+
+def _finished(
+    draft: Manifest, shards: Sequence[ScoredShard], checks: tuple[CheckResult, ...], folder: Path
+) -> Manifest:
+    outputs = tuple(
+        OutputRecord(
+            path=shard.file.path.relative_to(folder).as_posix(),
+            sha256=shard.file.sha256,
+            bytes=shard.file.bytes,
+            rows=shard.file.rows,
+        )
+        for shard in shards
+    )
+    scored = sum(output.rows for output in outputs)
+    return draft.model_copy(
+        update={
+            "outputs": outputs,
+            "checks": (*draft.checks, *checks),
+            "counts": draft.counts.model_copy(update={"scored": scored}),
+        }
+    )
+
+
+def _loaded(version: ModelVersion, pipeline: Pipeline) -> ScoringModel:
+    artifact = open_artifact(version.source, digest=version.digest)
+    scorer = load_scorer(artifact, pipeline.spec.features.columns)
+    return ScoringModel(version=version, artifact=artifact, scorer=scorer)

@@ -1,0 +1,150 @@
+"""Scorers: from feature rows to one probability per row, the same bits however rows are sharded.
+
+What the rows are and where the scores go is in `scoring.score`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from batchinf_assets.errors import BatchinfError, ModelRefused
+from batchinf_assets.lake.schema import ARROW_TYPES
+from batchinf_assets.registry.artifact import Artifact, load_estimator, require_schema
+from batchinf_assets.spec import FeatureSpec
+
+Scores = npt.NDArray[np.float64]
+
+
+class Scorer(Protocol):
+    """What computes scores."""
+
+    @property
+    def name(self) -> str:
+        """The kind of scorer, for manifests."""
+        ...
+
+    def score(self, features: pa.Table) -> Scores:
+        """Return the probability of the label, float64, shape (rows,); row i belongs to row i.
+
+        The score of a row depends on that row alone.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class SklearnScorer:
+    """Scores by `predict_proba` of a fitted binary classifier.
+
+    Attributes:
+        estimator: The classifier; its second class is the label.
+        columns: The features that it learned, in its order.
+    """
+
+    estimator: Any
+    columns: Mapping[str, FeatureSpec]
+    name: str = "scikit-learn"
+
+    def score(self, features: pa.Table) -> Scores:
+        """Return the probability of the label, float64, shape (rows,).
+
+        Raises:
+            ModelRefused: The classifier does not give two probabilities per row.
+            BatchinfError: A feature column does not fit, or a score is not finite.
+        """
+        if features.num_rows == 0:
+            return np.empty(0, dtype=np.float64)
+        given = np.asarray(self.estimator.predict_proba(model_frame(features, self.columns)))
+        if given.shape != (features.num_rows, 2):
+            raise ModelRefused(
+                f"The model gives probabilities of shape {given.shape} for "
+                f"{features.num_rows} rows; a binary classifier gives two per row.",
+                next_step="Train on rows with both labels.",
+            )
+        return _finite(np.ascontiguousarray(given[:, 1], dtype=np.float64))
+
+
+def load_scorer(artifact: Artifact, columns: Mapping[str, FeatureSpec]) -> SklearnScorer:
+    """Make the scorer of a verified artifact for a pipeline's declared features.
+
+    Raises:
+        ModelRefused: The features are not those that the model learned, or the model file
+            changed or holds a type that was not reviewed.
+    """
+    require_schema(artifact, columns)
+    return SklearnScorer(load_estimator(artifact), columns)
+
+
+def model_frame(table: pa.Table, columns: Mapping[str, FeatureSpec]) -> pd.DataFrame:
+    """Make the frame that a model reads, for training and scoring alike.
+
+    Column order and dtypes follow from the declaration alone, never from the values, so a shard
+    without missing values looks like one with them: strings are `str`, missing NaN; nullable
+    integers and bools are float64, missing NaN; everything else keeps its type.
+
+    Args:
+        table: At least the declared columns; others are left out.
+        columns: The declared features, in the model's order.
+
+    Raises:
+        BatchinfError: A column is missing, of another type, or has nulls without being nullable.
+    """
+    return pd.DataFrame(
+        {name: _values(_column(table, name, spec), spec) for name, spec in columns.items()}
+    )
+
+
+def _column(table: pa.Table, name: str, spec: FeatureSpec) -> pa.ChunkedArray:
+    if name not in table.column_names:
+        raise _unfit(name, "is missing")
+    column = table.column(name)
+    expected = ARROW_TYPES[spec.type]
+    if spec.type == "string" and _is_text(column.type):
+        column = column.cast(expected)
+    if column.type != expected:
+        raise _unfit(name, f"has type {column.type} where {expected} is declared")
+    if column.null_count and not spec.nullable:
+        raise _unfit(name, f"has {column.null_count} nulls and is not declared nullable")
+    return column
+
+
+def _values(column: pa.ChunkedArray, spec: FeatureSpec) -> pd.Series[Any] | npt.NDArray[Any]:
+    if spec.type == "string":
+        return pd.Series(column.to_pandas(), dtype="str")
+    if spec.nullable and not pa.types.is_floating(column.type):
+        return column.cast(pa.float64(), safe=False).to_numpy()
+    return column.to_numpy()
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    if pa.types.is_dictionary(type_):
+        return _is_text(type_.value_type)
+    return (
+        pa.types.is_string(type_)
+        or pa.types.is_large_string(type_)
+        or pa.types.is_string_view(type_)
+    )
+
+
+def _finite(scores: Scores) -> Scores:
+    broken = np.flatnonzero(~np.isfinite(scores))
+    if len(broken):
+        raise BatchinfError(
+            f"The model gave {scores[broken[0]]} as the score of row {broken[0]}; "
+            f"{len(broken)} of {len(scores)} scores are not finite.",
+            next_step="Look at that row's features, then register a model that can score it.",
+        )
+    return scores
+
+
+def _unfit(name: str, reason: str) -> BatchinfError:
+    return BatchinfError(
+        f"Feature column '{name}' {reason}.",
+        next_step="Correct the feature SQL or features.columns in defs.yaml.",
+    )

@@ -1,0 +1,1 @@
+"""Input collection: what landed, read once and checked, and frozen per window."""

@@ -1,0 +1,371 @@
+"""What a user declares in `defs.yaml`, as a validated value, and the files that stand beside it.
+
+Nothing here reads data or knows Dagster; `orchestration.component` hands the same model to Dagster.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from batchinf_assets.errors import InvalidSpec, UnknownPipeline
+from batchinf_assets.windows import WindowSpec
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+ColumnType = Literal["string", "bool", "int32", "int64", "float32", "float64", "timestamp", "date"]
+
+NUMERIC: frozenset[ColumnType] = frozenset({"int32", "int64", "float32", "float64"})
+
+
+def _inside(value: str) -> str:
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or "\0" in value or not path.parts:
+        raise ValueError(f"{value!r} must be a relative path without '..'")
+    return value
+
+
+RelativePath = Annotated[str, AfterValidator(_inside)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ColumnSpec(_Model):
+    """One column and what its values may be."""
+
+    type: ColumnType
+    description: str | None = None
+    nullable: bool = False
+    min: float | None = Field(
+        default=None, allow_inf_nan=False, description="Smallest allowed value."
+    )
+    max: float | None = Field(
+        default=None, allow_inf_nan=False, description="Largest allowed value."
+    )
+    allowed: tuple[str, ...] | None = Field(default=None, description="The only allowed strings.")
+
+    @model_validator(mode="after")
+    def _rules_fit_the_type(self) -> ColumnSpec:
+        if self.type not in NUMERIC and (self.min is not None or self.max is not None):
+            raise ValueError(f"min and max need a numeric type, not {self.type}")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        if self.allowed is not None and self.type != "string":
+            raise ValueError(f"allowed needs type string, not {self.type}")
+        return self
+
+
+class FeatureSpec(ColumnSpec):
+    """One feature: a column that the model reads."""
+
+    drift: bool = Field(default=True, description="Whether drift of this feature is judged.")
+
+    @model_validator(mode="after")
+    def _models_read_no_times(self) -> FeatureSpec:
+        if self.type in ("timestamp", "date"):
+            raise ValueError(f"a feature cannot have type {self.type}: derive a number from it")
+        return self
+
+
+class SourceSpec(_Model):
+    """The rows to score, as they land."""
+
+    files: RelativePath = Field(
+        description="Path below the landing folder; {window} is the window's key."
+    )
+    key: tuple[Name, ...] = Field(min_length=1, description="Columns that identify a row.")
+    time: Name = Field(description="When the row's event happens; lies inside its window.")
+    columns: dict[Name, ColumnSpec]
+
+    @model_validator(mode="after")
+    def _key_and_time_are_columns(self) -> SourceSpec:
+        if "{window}" not in self.files:
+            raise ValueError("source.files must contain {window}")
+        for name in (*self.key, self.time):
+            if name not in self.columns:
+                raise ValueError(f"source.columns lacks '{name}'")
+            if self.columns[name].nullable:
+                raise ValueError(f"key or time column '{name}' cannot be nullable")
+        if self.columns[self.time].type != "timestamp":
+            raise ValueError(f"source.time '{self.time}' must have type timestamp")
+        return self
+
+
+class OutcomesSpec(_Model):
+    """Ground truth that lands later, per window, under the source's key."""
+
+    files: RelativePath
+    known_at: Name = Field(description="When the row became known; feature SQL sees no later row.")
+    history: int = Field(
+        default=0, ge=0, description="Windows before the scored one that feature SQL sees."
+    )
+    label: str = Field(description="SQL condition over the columns; NULL means no label.")
+    columns: dict[Name, ColumnSpec]
+
+    @model_validator(mode="after")
+    def _known_at_is_a_timestamp(self) -> OutcomesSpec:
+        if "{window}" not in self.files:
+            raise ValueError("outcomes.files must contain {window}")
+        if self.known_at not in self.columns or self.columns[self.known_at].type != "timestamp":
+            raise ValueError(f"outcomes.columns lacks a timestamp '{self.known_at}'")
+        return self
+
+
+class AsOfSpec(_Model):
+    """Which reference row a source row may see: the latest one known at its time.
+
+    A reference row counts as known `lag` after its own time. The view that feature SQL gets holds
+    one row per source row, so a later observation cannot be asked for.
+    """
+
+    time: Name = Field(description="The reference row's own time.")
+    lag: timedelta = Field(default=timedelta(0), ge=timedelta(0))
+    max_age: timedelta | None = Field(default=None, description="Older rows count as missing.")
+    match: tuple[Name, ...] = Field(default=(), description="Columns equal on both sides.")
+
+
+class ReferenceSpec(_Model):
+    """A table beside the source: slowly changing, or observed over time (`as_of`)."""
+
+    file: RelativePath
+    columns: dict[Name, ColumnSpec]
+    as_of: AsOfSpec | None = None
+
+    @model_validator(mode="after")
+    def _as_of_columns_exist(self) -> ReferenceSpec:
+        if self.as_of is None:
+            return self
+        for name in (self.as_of.time, *self.as_of.match):
+            if name not in self.columns:
+                raise ValueError(f"columns lacks '{name}', named in as_of")
+        if self.columns[self.as_of.time].type != "timestamp":
+            raise ValueError(f"as_of.time '{self.as_of.time}' must have type timestamp")
+        return self
+
+
+class FeaturesSpec(_Model):
+    """The model's input: one row per source row."""
+
+    sql: RelativePath = "features.sql"
+    columns: dict[Name, FeatureSpec] = Field(min_length=1)
+
+
+class TrainingSpec(_Model):
+    """Windows to learn from, and the file whose `train(features, labels)` learns."""
+
+    script: RelativePath = "train.py"
+    start: date
+    end: date = Field(description="Day after the last training window.")
+
+
+class ModelSpec(_Model):
+    """Which registered model scores, and how a first one is made."""
+
+    name: Name
+    alias: Name = "champion"
+    training: TrainingSpec
+
+
+class PredictionSpec(_Model):
+    """The model's output column: the probability of the label."""
+
+    column: Name
+    min: float = 0.0
+    max: float = 1.0
+
+
+class PostprocessSpec(_Model):
+    """Row-wise SQL over `scored`, run shard by shard; adds columns to the prediction."""
+
+    sql: RelativePath = "postprocess.sql"
+    columns: dict[Name, ColumnSpec]
+
+
+class GoldenSpec(_Model):
+    """A fixed labelled sample, scored with every revision by the same code."""
+
+    file: RelativePath
+    label: Name = "label"
+    decision: float = Field(default=0.5, ge=0, le=1, description="Score that counts as positive.")
+    at_least: dict[Literal["precision", "recall", "auroc"], float] = Field(default_factory=dict)
+    at_most: dict[Literal["log_loss", "brier"], float] = Field(default_factory=dict)
+
+
+class DriftSpec(_Model):
+    """Population stability index against the training reference."""
+
+    moderate: float = Field(default=0.1, gt=0)
+    major: float = Field(default=0.25, gt=0)
+    min_rows: int = Field(default=200, ge=1, description="Fewer rows: insufficient data.")
+
+
+class PipelineSpec(_Model):
+    """One model's batch scoring, declared once."""
+
+    name: Name
+    description: str
+    owner: str = Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", description="An email address.")
+    team: Name
+    window: WindowSpec
+    schedule: str | None = Field(default=None, description="Cron, in the windows' time zone.")
+    source: SourceSpec
+    outcomes: OutcomesSpec | None = None
+    references: dict[Name, ReferenceSpec] = Field(default_factory=dict)
+    features: FeaturesSpec
+    model: ModelSpec
+    prediction: PredictionSpec
+    postprocess: PostprocessSpec | None = None
+    golden: GoldenSpec
+    drift: DriftSpec = DriftSpec()
+    shard_rows: int = Field(default=131_072, ge=1, description="Rows per shard and output file.")
+
+    @model_validator(mode="after")
+    def _names_do_not_collide(self) -> PipelineSpec:
+        reserved = {"snapshot", "outcomes", "scored"} & set(self.references)
+        if reserved:
+            raise ValueError(f"references cannot be called {', '.join(sorted(reserved))}")
+        outputs = [self.prediction.column, *(self.postprocess.columns if self.postprocess else ())]
+        for taken in (*self.source.key, "window"):
+            if taken in self.features.columns or taken in outputs:
+                raise ValueError(f"'{taken}' is taken: features and predictions carry it already")
+        if self.outcomes and not set(self.source.key) <= set(self.outcomes.columns):
+            raise ValueError("outcomes.columns must contain every source.key column")
+        return self
+
+    @model_validator(mode="after")
+    def _as_of_rows_can_be_matched(self) -> PipelineSpec:
+        for name, reference in self.references.items():
+            for column in reference.as_of.match if reference.as_of else ():
+                if column not in self.source.columns:
+                    raise ValueError(f"references.{name} matches on '{column}', no source column")
+        return self
+
+    @property
+    def key_columns(self) -> dict[str, ColumnSpec]:
+        """The identifying columns, in the declared order."""
+        return {name: self.source.columns[name] for name in self.source.key}
+
+    @property
+    def feature_table(self) -> dict[str, ColumnSpec]:
+        """Columns of the features table: key, then features."""
+        return {**self.key_columns, **self.features.columns}
+
+    @property
+    def prediction_table(self) -> dict[str, ColumnSpec]:
+        """Columns of the predictions table: key, score, post-processed columns."""
+        score = ColumnSpec(type="float64", min=self.prediction.min, max=self.prediction.max)
+        extra = self.postprocess.columns if self.postprocess else {}
+        return {**self.key_columns, self.prediction.column: score, **extra}
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A spec together with the folder that holds its SQL and training code."""
+
+    spec: PipelineSpec
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self.spec.name
+
+    @cached_property
+    def features_sql(self) -> str:
+        """The text of the feature SQL."""
+        return self._text(self.spec.features.sql)
+
+    @cached_property
+    def postprocess_sql(self) -> str | None:
+        """The text of the post-processing SQL, if there is any."""
+        return self._text(self.spec.postprocess.sql) if self.spec.postprocess else None
+
+    @property
+    def training_script(self) -> Path:
+        """The file that defines `train(features, labels)`."""
+        return self._file(self.spec.model.training.script)
+
+    def _text(self, name: str) -> str:
+        return self._file(name).read_text(encoding="utf-8")
+
+    def _file(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.is_file():
+            raise InvalidSpec(
+                f"Pipeline {self.name} names {name}, but {self.folder.name}/ has no such file.",
+                next_step=f"Add {name} beside defs.yaml or correct the name there.",
+            )
+        return path
+
+
+DEFS_FOLDER = Path(__file__).parent / "defs"
+
+
+def load_pipeline(name: str, defs: Path = DEFS_FOLDER) -> Pipeline:
+    """Read one pipeline's declaration.
+
+    Raises:
+        UnknownPipeline: No folder under `defs` declares it.
+        InvalidSpec: Its `defs.yaml` is no YAML or does not fit the spec.
+    """
+    known = pipeline_names(defs)
+    if name not in known:
+        raise UnknownPipeline(
+            f"There is no pipeline '{name[:64]}'.",
+            next_step=f"Known: {', '.join(known) or 'none yet'}.",
+        )
+    return Pipeline(spec=_read_spec(defs / name / "defs.yaml"), folder=defs / name)
+
+
+def pipeline_names(defs: Path = DEFS_FOLDER) -> list[str]:
+    """List the folders under `defs` that hold a `defs.yaml`."""
+    return sorted(path.parent.name for path in defs.glob("*/defs.yaml"))
+
+
+def _read_spec(path: Path) -> PipelineSpec:
+    try:
+        document: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        spec = PipelineSpec.model_validate(document["attributes"])
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise InvalidSpec(
+            f"{path.parent.name}/defs.yaml is not a component file: {_one_line(str(error))}.",
+            next_step="Run `make check` to see the line.",
+        ) from error
+    except ValidationError as error:
+        raise InvalidSpec(
+            f"{path.parent.name}/defs.yaml: {'; '.join(_problems(error))}.",
+            next_step="Run `make check` to see the line.",
+        ) from error
+    if spec.name != path.parent.name:
+        raise InvalidSpec(
+            f"{path.parent.name}/defs.yaml declares the name '{spec.name}'.",
+            next_step="Give the folder and the pipeline the same name.",
+        )
+    return spec
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        yield f"{where}: {_one_line(problem['msg'])}" if where else _one_line(problem["msg"])
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip().rstrip(".")

@@ -1,0 +1,79 @@
+"""Labelled feature rows of past windows, made by the very SQL and views that scoring uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from batchinf_assets.features.build import compute_features
+from batchinf_assets.features.labels import LABEL, label_rows, landed_outcomes, require_outcomes
+from batchinf_assets.features.views import build_views
+from batchinf_assets.lake.query import query, quoted
+from batchinf_assets.project import Project
+from batchinf_assets.snapshots.freeze import landing_of, read_source
+from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.windows import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledRows:
+    """Rows whose outcome is known.
+
+    Attributes:
+        rows: Key, features and a boolean `label`, in window order and sorted by key within one.
+        windows: How many windows they come from.
+        unlabelled: Rows left out because their outcome has no label.
+    """
+
+    rows: pa.Table
+    windows: int
+    unlabelled: int
+
+
+def labelled_rows(
+    project: Project,
+    pipeline: Pipeline,
+    windows: Sequence[Window],
+    on_progress: Callable[[int, int], None],
+) -> LabelledRows:
+    """Make the labelled features of some windows from what landed.
+
+    Raises:
+        InvalidSpec: The pipeline declares no outcomes.
+        LandedFileMissing: A source, reference or outcome file has not landed.
+        WindowRefused: One of them breaks its contract.
+    """
+    spec = pipeline.spec
+    require_outcomes(spec)
+    parts: list[pa.Table] = []
+    total = 0
+    for done, window in enumerate(windows, start=1):
+        features = _features(project, pipeline, window)
+        total += features.num_rows
+        _, outcomes = landed_outcomes(project, spec, window)
+        parts.append(_labelled(features, label_rows(spec, outcomes), spec))
+        on_progress(done, len(windows))
+    rows = pa.concat_tables(parts)
+    return LabelledRows(rows=rows, windows=len(windows), unlabelled=total - rows.num_rows)
+
+
+def _features(project: Project, pipeline: Pipeline, window: Window) -> pa.Table:
+    _, rows, _ = read_source(project, pipeline.spec, window)
+    views = build_views(landing_of(project), pipeline.spec, window, rows)
+    features, _ = compute_features(pipeline, window, views)
+    return features
+
+
+def _labelled(features: pa.Table, labels: pa.Table, spec: PipelineSpec) -> pa.Table:
+    key = ", ".join(quoted(name) for name in spec.source.key)
+    columns = ", ".join(f"f.{quoted(name)}" for name in spec.feature_table)
+    return query(
+        f"""
+        SELECT {columns}, l.{LABEL}
+        FROM features AS f JOIN labels AS l USING ({key})
+        ORDER BY {key}
+        """,  # noqa: S608 - every name is quoted
+        {"features": features, "labels": labels},
+    )

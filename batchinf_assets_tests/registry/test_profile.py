@@ -1,0 +1,206 @@
+"""The training reference profile: bins, counts and its JSON."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from batchinf_assets.errors import InvalidSpec, ModelRefused
+from batchinf_assets.lake.query import query
+from batchinf_assets.registry.profile import CategoryCounts, NumericBins, Profile, build_profile
+from batchinf_assets.spec import FeatureSpec
+
+NUMBER = FeatureSpec(type="float64")
+TEXT = FeatureSpec(type="string")
+FLAG = FeatureSpec(type="bool")
+
+
+def numeric(values: pa.Array) -> NumericBins:
+    """Profile one number."""
+    columns = {"x": FeatureSpec(type="float64", nullable=True)}
+    scores = pa.array(np.full(len(values), 0.5))
+    profile = build_profile(pa.table({"x": values}), scores, columns=columns, score_column="score")
+    reference = profile.subjects["x"]
+    assert isinstance(reference, NumericBins)
+    return reference
+
+
+def categorical(values: pa.Array, column: FeatureSpec = TEXT) -> CategoryCounts:
+    """Profile one string or bool."""
+    scores = pa.array(np.full(len(values), 0.5))
+    table = pa.table({"c": values})
+    profile = build_profile(table, scores, columns={"c": column}, score_column="score")
+    reference = profile.subjects["c"]
+    assert isinstance(reference, CategoryCounts)
+    return reference
+
+
+def test_ten_values_are_cut_at_their_deciles() -> None:
+    # 10, 20 … 100: the decile k/10 of ten values is the k-th, so the edges are 10 … 90 and every
+    # one of the ten bins holds one value.
+    reference = numeric(pa.array([float(x) for x in range(100, 0, -10)]))
+    assert reference.edges == (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
+    assert reference.counts == (1,) * 10
+    assert reference.missing == 0
+
+
+def test_equal_deciles_become_one_edge() -> None:
+    # Seven 0, then 1, 2, 3: deciles 1 to 7 are 0, the 8th is 1, the 9th is 2.
+    # Bins: x <= 0: 7, 0 < x <= 1: 1, 1 < x <= 2: 1, x > 2: 1.
+    reference = numeric(pa.array([0, 0, 0, 0, 0, 0, 0, 1, 2, 3], pa.int32()))
+    assert reference.edges == (0.0, 1.0, 2.0)
+    assert reference.counts == (7, 1, 1, 1)
+
+
+def test_a_value_on_an_edge_belongs_to_the_bin_below_it() -> None:
+    reference = NumericBins(edges=(1.0, 2.0), counts=(0, 0, 0), missing=0)
+    values = pa.array([0.5, 1.0, 1.5, 2.0, 2.5, float("inf"), float("-inf")])
+    assert reference.bins(values).tolist() == [0, 0, 1, 1, 2, 2, 0]
+
+
+def test_the_bins_follow_the_stated_rule_in_sql_too() -> None:
+    values = pa.array(np.random.default_rng(3).integers(0, 40, 500) / 4)
+    reference = numeric(values)
+    bounds = (-np.inf, *reference.edges, np.inf)
+    edges = pa.table({"low": bounds[:-1], "high": bounds[1:]})
+    counted = query(
+        "SELECT count(x) AS n FROM edges LEFT JOIN t ON low < x AND x <= high "
+        "GROUP BY low ORDER BY low",
+        {"edges": edges, "t": pa.table({"x": values})},
+    )
+    assert reference.counts == tuple(counted.column("n").to_pylist())
+
+
+def test_null_and_nan_are_missing() -> None:
+    reference = numeric(pa.array([1.0, None, float("nan"), 2.0]))
+    assert reference.missing == 2
+    assert sum(reference.counts) == 2
+    missing = len(reference.bin_counts) - 1
+    assert reference.bins(pa.array([None, float("nan")], pa.float64())).tolist() == [missing] * 2
+
+
+def test_a_column_without_any_value_has_one_empty_bin() -> None:
+    assert numeric(pa.array([None, None], pa.float64())) == NumericBins(
+        edges=(), counts=(0,), missing=2
+    )
+
+
+def test_a_constant_notices_a_fall_and_a_rise() -> None:
+    reference = numeric(pa.array([5.0] * 4))
+    assert reference.counts == (0, 4, 0)
+    assert reference.bins(pa.array([4.999, 5.0, 5.001])).tolist() == [0, 1, 2]
+
+
+def test_infinities_are_counted_but_never_edges() -> None:
+    reference = numeric(pa.array([float("-inf")] * 3 + [1.0, 2.0] + [float("inf")] * 5))
+    # Deciles: three times -inf, 1, 2, four times inf; what stays is 1 and 2.
+    assert reference.edges == (1.0, 2.0)
+    assert reference.counts == (4, 1, 5)
+
+
+def test_float32_values_keep_their_bin() -> None:
+    values = pa.array(np.random.default_rng(0).random(1000), pa.float32())
+    reference = numeric(values)
+    assert np.bincount(reference.bins(values)).tolist() == list(reference.counts)
+
+
+def test_categories_are_counted_by_name() -> None:
+    reference = categorical(pa.array(["b", "a", None, "b", "", "b"]))
+    assert reference == CategoryCounts(counts={"": 1, "a": 1, "b": 3}, other=0, missing=1)
+    # In order of name: '' 1, a 1, b 3; then other 0, missing 1.
+    assert reference.bin_counts == (1, 1, 3, 0, 1)
+    assert reference.bins(pa.array(["b", "unseen", None, ""])).tolist() == [2, 3, 4, 0]
+
+
+def test_a_category_called_other_is_not_the_rest() -> None:
+    reference = categorical(pa.array(["other", "a"]))
+    assert reference.bins(pa.array(["other", "unseen"])).tolist() == [1, 2]
+
+
+def test_only_the_two_hundred_most_frequent_categories_are_named() -> None:
+    # c000 … c149 occur twice, c150 … c209 once: all of the first and, by name, c150 … c199 stay;
+    # ten rows are left for other.
+    names = [f"c{i:03}" for i in range(210)]
+    reference = categorical(pa.array(names[::-1] + names[:150]))
+    assert sorted(reference.counts) == names[:200]
+    assert reference.other == 10
+
+
+def test_bools_are_categories() -> None:
+    reference = categorical(pa.array([True, False, True, None]), FLAG)
+    assert reference == CategoryCounts(counts={"false": 1, "true": 2}, other=0, missing=1)
+    assert reference.bins(pa.array([True, None, False])).tolist() == [1, 3, 0]
+
+
+def test_dictionary_encoding_and_chunks_do_not_matter() -> None:
+    plain = pa.array(["x", "y", "x"])
+    chunked = pa.chunked_array([plain.slice(0, 1), plain.slice(1)]).dictionary_encode()
+    reference = categorical(plain)
+    assert reference.bins(chunked).tolist() == reference.bins(plain).tolist() == [0, 1, 0]
+
+
+def profile_of_two_rows(rows: slice = slice(None)) -> Profile:
+    """Profile a number, a text and the score."""
+    table = pa.table({"text": ["ü", "v"][rows], "number": [0.1 + 0.2, 1e-300][rows]})
+    columns = {"number": NUMBER, "text": TEXT}
+    scores = np.array([0.25, 1 / 3])[rows]
+    return build_profile(table, scores, columns=columns, score_column="score")
+
+
+def test_json_reads_back_exactly() -> None:
+    profile = profile_of_two_rows()
+    again = Profile.from_json(profile.to_json())
+    assert again == profile
+    number = again.subjects["number"]
+    assert isinstance(number, NumericBins)
+    assert number.edges == (1e-300, 0.1 + 0.2)
+
+
+def test_json_is_the_same_whatever_the_row_order() -> None:
+    assert profile_of_two_rows().to_json() == profile_of_two_rows(slice(None, None, -1)).to_json()
+
+
+def test_json_survives_a_second_round() -> None:
+    text = profile_of_two_rows().to_json()
+    assert Profile.from_json(text).to_json() == text
+
+
+def test_json_that_is_no_profile_is_refused() -> None:
+    with pytest.raises(ModelRefused, match="reference profile is invalid at document"):
+        Profile.from_json("{")
+
+
+@pytest.mark.parametrize(
+    ("changed", "where"),
+    [
+        ({"edges": [2.0, 1.0], "counts": [1, 1, 0]}, "edges must increase strictly"),
+        ({"edges": [1.0], "counts": [1, 1, 0]}, "1 edges need 2 counts"),
+        ({"edges": [1.0], "counts": [-1, 3]}, "subjects.score.numeric.counts.0"),
+        ({"edges": [1.0], "counts": [1, 2]}, "counts of 'score' do not add up to 2 rows"),
+    ],
+)
+def test_contradicting_counts_are_refused(changed: dict[str, list[float]], where: str) -> None:
+    document = json.loads(profile_of_two_rows().to_json())
+    document["subjects"]["score"] |= changed
+    with pytest.raises(ModelRefused, match=where):
+        Profile.from_json(json.dumps(document))
+
+
+def test_no_training_rows_are_refused() -> None:
+    with pytest.raises(ModelRefused, match="0 rows and 0 scores"):
+        profile_of_two_rows(slice(0))
+
+
+def test_rows_without_a_score_each_are_refused() -> None:
+    with pytest.raises(ModelRefused, match="2 rows and 1 scores"):
+        build_profile(
+            pa.table({"x": [1.0, 2.0]}), pa.array([0.5]), columns={"x": NUMBER}, score_column="s"
+        )
+
+
+def test_a_feature_named_like_the_score_is_refused() -> None:
+    with pytest.raises(InvalidSpec, match="'x' names both"):
+        build_profile(
+            pa.table({"x": [1.0]}), pa.array([0.5]), columns={"x": NUMBER}, score_column="x"
+        )

@@ -1,0 +1,107 @@
+"""The demo's main job: land the data, train a first model, publish a week, show what came out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import click
+
+from batchinf_assets.console import Console, print_table
+from batchinf_assets.errors import ModelUnavailable
+from batchinf_assets.manifest import Manifest
+from batchinf_assets.orchestration.execute import Reported, RunReport
+from batchinf_assets.project import Project
+from batchinf_assets.registry.registry import Registry
+from batchinf_assets.scoring.predictions import manifests, prediction_rows, published_revision
+from batchinf_assets.spec import Pipeline
+from batchinf_assets.training.train import train_and_register
+from batchinf_assets.windows import Window
+from batchinf_demo.landing import land
+
+RunWindows = Callable[[Sequence[Window], Reported], RunReport]
+
+NEXT = """
+Next:
+  make ui                                                   the asset graph, on port 3000
+  .venv/bin/batchinf run flight_delays 2013-07-08           the next day
+  .venv/bin/batchinf backfill run flight_delays --from 2013-07-01 --to 2013-07-31
+  .venv/bin/batchinf manifest flight_delays 2013-07-04      why these numbers
+  .venv/bin/batchinf verify flight_delays --all             are they still what was scored?
+"""
+
+
+def play(
+    project: Project,
+    registry: Registry,
+    pipeline: Pipeline,
+    windows: Sequence[Window],
+    run: RunWindows,
+) -> bool:
+    """Run the demo and say whether every window was published.
+
+    Raises:
+        BatchinfError: Landing or training failed.
+    """
+    started = time.monotonic()
+    console = Console()
+    with console.progress("Landing files") as advance:
+        landed = land(project.landing, on_progress=advance)
+    click.echo(f"Landed {landed.flights:,} real flights of {landed.days} days of 2013.")
+    _ensure_model(project, registry, pipeline, console)
+    with console.run_progress(len(windows)) as on_event:
+        report = run(windows, on_event)
+    for reason in [*report.refused.values(), report.failure or ""]:
+        click.echo(reason, err=True) if reason else None
+    _show(project, pipeline, windows, report.seconds)
+    click.echo(f"{len(windows)} windows in {time.monotonic() - started:.1f} s, all steps included.")
+    click.echo(NEXT)
+    return report.succeeded
+
+
+def _ensure_model(
+    project: Project, registry: Registry, pipeline: Pipeline, console: Console
+) -> None:
+    declared = pipeline.spec.model
+    try:
+        version = registry.resolve(declared.name, declared.alias)
+        click.echo(f"Model {version.name} v{version.version} is registered already.")
+    except ModelUnavailable:
+        with console.progress("Training data") as advance:
+            trained = train_and_register(project, registry, pipeline, advance)
+        click.echo(
+            f"Trained {trained.version.name} v{trained.version.version} on "
+            f"{trained.training.rows:,} flights and registered it as {declared.alias}."
+        )
+
+
+def _show(
+    project: Project, pipeline: Pipeline, windows: Sequence[Window], seconds: Mapping[str, float]
+) -> None:
+    columns = ["window", "rows", "late expected", "golden AUROC", "drift", "seconds", "revision"]
+    rows = [_row(project, pipeline, window, seconds) for window in windows]
+    print_table("Published windows of flight_delays", columns, rows)
+
+
+def _row(
+    project: Project, pipeline: Pipeline, window: Window, seconds: Mapping[str, float]
+) -> list[object]:
+    revision = published_revision(project, pipeline.spec, window)
+    if revision is None:
+        return [window.key, *["not published", None, None, None, None, None]]
+    manifest = manifests(project, pipeline.spec).read(window, revision)
+    late = prediction_rows(project, pipeline.spec, manifest).column("late_expected").to_numpy()
+    return [
+        window.key,
+        manifest.counts.scored,
+        f"{late.mean():.1%}",
+        _auroc(manifest),
+        manifest.evaluation.drift_verdict if manifest.evaluation else None,
+        f"{seconds.get(window.key, 0.0):.2f}",
+        revision,
+    ]
+
+
+def _auroc(manifest: Manifest) -> str | None:
+    auroc = manifest.evaluation.golden.get("auroc") if manifest.evaluation else None
+    return None if auroc is None else f"{auroc:.4f}"

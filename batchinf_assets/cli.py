@@ -99,11 +99,8 @@ def status(*, pipeline: str, json_: bool) -> None:
         return
     print_table(
         f"{spec.name}: {sum(w.revision is not None for w in windows)} of {len(windows)} published",
-        ["window", "state", "revision", "rows", "revisions", "model", "drift", "held back"],
-        [
-            [w.window, w.state, w.revision, w.rows, w.revisions, w.model, w.drift, w.held_back]
-            for w in windows
-        ],
+        ["window", "state", "rows", "revision", "model", "drift", "held back"],
+        [[w.window, w.state, w.rows, w.revision, w.model, w.drift, w.held_back] for w in windows],
     )
 
 
@@ -266,28 +263,31 @@ def demo_land(
 @click.option("--to", "last", default="2013-07-07", help="Last window.")
 def demo_run(*, first: str, last: str) -> None:
     """Land the data, train a first model, publish a week and show it."""
+    from batchinf_assets.definitions import defs
     from batchinf_assets.orchestration.execute import run_job
     from batchinf_demo.week import play
 
     declared, project = load_pipeline("flight_delays"), _project()
     windows = declared.spec.window.between(first, last)
-    instance = _instance(project)
+    job, instance = defs().resolve_job_def(declared.name), _instance(project)
     published = play(
         project,
         _registry(project),
         declared,
         windows,
-        lambda chosen, on_event: run_job(instance, declared.spec, chosen, on_event),
+        lambda chosen, on_event: run_job(job, instance, chosen, on_event),
     )
     sys.exit(0 if published else 1)
 
 
 def _run(pipeline: Pipeline, windows: Sequence[Window], *, json_: bool) -> None:
+    from batchinf_assets.definitions import defs
     from batchinf_assets.orchestration.execute import run_job
 
     project = _project()
+    job = defs().resolve_job_def(pipeline.name)
     with Console(shown=not json_).run_progress(len(windows)) as on_event:
-        report = run_job(_instance(project), pipeline.spec, windows, on_event)
+        report = run_job(job, _instance(project), windows, on_event)
     if json_:
         print_json(asdict(report))
     else:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 Item = TypeVar("Item")
 UNKNOWN = "-"
+PIPED_WIDTH = 160
 
 
 def print_json(document: object) -> None:
@@ -27,10 +28,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     """Print rows under column names; what is not known is a dash."""
     table = Table(title=title, title_justify="left", header_style="bold")
     for name in columns:
-        table.add_column(name)
+        table.add_column(name, no_wrap=name != columns[-1])
     for row in rows:
         table.add_row(*(UNKNOWN if value is None else str(value) for value in row))
-    Terminal().print(table)
+    terminal = Terminal()
+    terminal.print(table, width=None if terminal.is_terminal else PIPED_WIDTH)
 
 
 @dataclass(frozen=True, kw_only=True)

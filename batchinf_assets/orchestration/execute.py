@@ -15,9 +15,7 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
 )
 
-from batchinf_assets.definitions import defs
 from batchinf_assets.orchestration.window_runs import REFUSED, SECONDS
-from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
 Reported = Callable[[str, str], None]
@@ -44,35 +42,31 @@ class RunReport:
 
 
 def run_job(
+    job: dg.JobDefinition,
     instance: dg.DagsterInstance,
-    spec: PipelineSpec,
     windows: Sequence[Window],
     on_event: Reported,
 ) -> RunReport:
     """Materialize a contiguous range of windows, the whole graph.
 
     Args:
+        job: The pipeline's job.
         instance: Where the run is recorded.
-        spec: The pipeline.
         windows: The windows, in order, at least one.
         on_event: Hears of every finished window of every asset.
     """
     run_id = str(uuid.uuid4())
     heard = _Listener(on_event)
     instance.add_event_listener(run_id, heard)
-    result = (
-        defs()
-        .resolve_job_def(spec.name)
-        .execute_in_process(
-            instance=instance,
-            run_id=run_id,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            raise_on_error=False,
-            tags={
-                ASSET_PARTITION_RANGE_START_TAG: windows[0].key,
-                ASSET_PARTITION_RANGE_END_TAG: windows[-1].key,
-            },
-        )
+    result = job.execute_in_process(
+        instance=instance,
+        run_id=run_id,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        raise_on_error=False,
+        tags={
+            ASSET_PARTITION_RANGE_START_TAG: windows[0].key,
+            ASSET_PARTITION_RANGE_END_TAG: windows[-1].key,
+        },
     )
     return RunReport(
         run_id=run_id,

@@ -8,6 +8,7 @@ unmaterialized, a good one never waits for a bad neighbour. See `docs/decisions/
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,12 @@ from batchinf_assets.errors import BatchinfError, WindowRefused
 from batchinf_assets.orchestration.metadata import Metadata, check_metadata
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window
+
+# Dagster warns of every blocking check that yields no output. Ours are logged window by window,
+# and `publishing.gate` stops what they found: the warning would be untrue.
+logging.getLogger("dagster._core.execution.plan.active").addFilter(
+    lambda record: "emitted no result in step" not in record.getMessage()
+)
 
 DATA_VERSION = "dagster/data_version"
 REFUSED = "batchinf/refused"

@@ -72,9 +72,10 @@ class Registry:
         lake = lake_root.absolute()
         embedded = f"{SQLITE}{(lake / '_registry' / 'registry.db').as_posix()}"
         uri = environ.get("MLFLOW_TRACKING_URI") or embedded
-        if uri == embedded and "?" in embedded:
+        odd = next((mark for mark in "?%" if mark in embedded), None)
+        if uri == embedded and odd:
             raise UsageError(
-                f"The lake's path {lake} contains '?', which ends a path in an SQLite URI.",
+                f"The lake's path {lake} contains '{odd}', which an SQLite URI cannot.",
                 next_step="Move the lake or set BATCHINF_LAKE to another folder.",
             )
         return cls(tracking_uri=uri, artifact_root=lake / "_models")

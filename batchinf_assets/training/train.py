@@ -64,9 +64,7 @@ def train_and_register(
     labelled = labelled_rows(project, pipeline, windows, on_progress)
     columns = pipeline.spec.features.columns
     labels = labelled.rows.column(LABEL)
-    estimator = train(
-        model_frame(labelled.rows, columns), pd.Series(np.asarray(labels), dtype=bool)
-    )
+    estimator = train(model_frame(labelled.rows, columns), labels.to_pandas())
     scores = SklearnScorer(estimator, columns).score(labelled.rows.select(list(columns)))
     metrics = binary_metrics(labels, pa.array(scores), decision=pipeline.spec.golden.decision)
     artifact = _artifact(registry, pipeline, estimator, labelled, scores, metrics)

@@ -63,11 +63,6 @@ def test_bounds_say_nothing_about_nan():
     assert failures(column, values) == {"at most 1.0": [1]}
 
 
-def test_a_bound_that_is_no_number_refuses_every_value():
-    found = failures(ColumnSpec(type="float64", max=float("nan")), pd.Series([0.0, 5.0]))
-    assert found == {"at most nan": [0, 1]}
-
-
 @pytest.mark.parametrize("column_type", ["int32", "int64"])
 def test_fractional_bounds_of_integers_move_inwards(column_type: str):
     values = pd.Series([0, 1, 2, 3], dtype=column_type)
@@ -83,7 +78,7 @@ def test_integers_above_two_to_the_53rd_are_compared_exactly():
 
 def test_bounds_beyond_the_integers_never_overflow():
     values = pd.Series([-(2**63), 2**63 - 1], dtype="int64")
-    assert failures(ColumnSpec(type="int64", min=-1e30, max=float("inf")), values) == {}
+    assert failures(ColumnSpec(type="int64", min=-1e30, max=1e300), values) == {}
 
 
 def test_a_float32_bound_is_compared_in_float32():

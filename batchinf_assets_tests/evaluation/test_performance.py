@@ -108,7 +108,8 @@ def test_the_label_sees_outcome_columns_only() -> None:
 def test_a_label_that_is_no_condition_is_refused(label: str) -> None:
     with pytest.raises(FeatureSqlFailed) as refusal:
         realised_performance(predictions({1: 0.5}), outcomes([(1, 0.0, 0)]), spec=flights(label))
-    assert "outcomes.label in defs.yaml" in refusal.value.next_step
+    assert "outcomes.label" in refusal.value.message
+    assert "defs.yaml" in refusal.value.next_step
 
 
 def test_a_label_may_end_in_a_comment() -> None:

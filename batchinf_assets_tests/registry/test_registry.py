@@ -216,16 +216,18 @@ def test_a_relative_lake_means_the_same_registry_wherever_it_is_used(tmp_path, m
     assert Registry.at(Path("lake"), {}) == Registry.at(tmp_path / "lake", {})
 
 
-def test_a_path_that_sqlite_would_cut_is_wrong_use(tmp_path):
-    with pytest.raises(UsageError, match=r"contains '\?'"):
-        Registry.at(tmp_path / "what?", {})
+@pytest.mark.parametrize("name", ["what?", "percent%41"])
+def test_a_path_that_an_sqlite_uri_would_change_is_wrong_use(tmp_path, name):
+    with pytest.raises(UsageError, match=r"contains '[?%]'"):
+        Registry.at(tmp_path / name, {})
+    elsewhere = {"MLFLOW_TRACKING_URI": "http://localhost:5000"}
+    assert Registry.at(tmp_path / name, elsewhere).artifact_root == tmp_path / name / "_models"
 
 
-@pytest.mark.parametrize("name", ["percent%41", "hash#1"])
-def test_a_path_with_odd_characters_is_taken_as_it_is(registry, lake, tmp_path, name):
+def test_a_path_with_odd_characters_is_taken_as_it_is(registry, lake, tmp_path):
     first = registry.register(write(registry, "odd"), alias="champion")
-    odd = Registry.at(shutil.copytree(lake, tmp_path / name), {})
+    odd = Registry.at(shutil.copytree(lake, tmp_path / "a #1 ü"), {})
     second = odd.register(write(odd, "odd"), alias="champion")
     assert odd.resolve("odd", "champion") == second
     assert registry.resolve("odd", "champion") == first
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert [path.name for path in tmp_path.iterdir()] == ["a #1 ü"]

@@ -1,0 +1,54 @@
+# The stable commands. Needs Python 3.11 or newer, git and make; everything stays in this folder.
+PYTHON ?= python3
+PORT ?= 3000
+BIN := .venv/bin
+
+export DAGSTER_HOME := $(CURDIR)/data/dagster
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export DO_NOT_TRACK := 1
+
+.PHONY: demo test check ui bench format lock clean
+
+demo: .venv/installed ## a real week of flights, from landed files to published predictions
+	@$(BIN)/batchinf demo run
+
+test: .venv/installed ## everything that must hold, in minutes
+	@$(BIN)/pytest
+
+check: .venv/installed ## lint, types, layers, declarations
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/dg check yaml
+	$(BIN)/dg check defs
+
+ui: .venv/installed ## Dagster's UI with its daemon
+	@$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
+
+bench: .venv/installed ## measured figures, both sides printed
+	@$(BIN)/python -m benchmarks.window_overhead
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## renew the pinned versions from pyproject.toml; needs uv
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command 'make lock' -o requirements-build.lock requirements-build.in
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command 'make lock' --extra dev -c requirements-build.lock \
+	  -o requirements.lock pyproject.toml
+
+clean: ## forget everything that was landed, scored and logged
+	rm -rf data/landing data/lake data/dagster/history data/dagster/schedules data/dagster/storage
+
+.venv/installed: requirements.lock requirements-build.lock pyproject.toml
+	@echo "Installing into .venv; this happens once and takes about a minute."
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-build.lock
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --no-build-isolation \
+	  -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
+	@touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,8 +32,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         table.add_column(name, no_wrap=name != columns[-1])
     for row in rows:
         table.add_row(*(UNKNOWN if value is None else str(value) for value in row))
-    terminal = Terminal()
-    terminal.print(table, width=None if terminal.is_terminal else PIPED_WIDTH)
+    Terminal(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
 
 
 @dataclass(frozen=True, kw_only=True)

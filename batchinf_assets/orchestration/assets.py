@@ -245,7 +245,7 @@ def _window_asset(
     )
     def asset(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[dg.Output[None]]:
         yield from run_windows(
-            context, pipeline, lambda window: step(workplace, context.run_id, window)
+            context, pipeline, lambda window: step(workplace, context.run.run_id, window)
         )
 
     return asset

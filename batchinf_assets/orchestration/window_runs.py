@@ -95,7 +95,7 @@ def failing_clearly() -> Generator[None]:
 def refusals(context: dg.AssetExecutionContext) -> dict[str, str]:
     """Return the windows that earlier steps of this run refused, each with the reason."""
     events = context.instance.all_logs(
-        context.run_id, of_type={dg.DagsterEventType.ASSET_OBSERVATION}
+        context.run.run_id, of_type={dg.DagsterEventType.ASSET_OBSERVATION}
     )
     found: dict[str, str] = {}
     for event in events:

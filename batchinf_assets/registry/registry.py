@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -180,6 +181,8 @@ class Registry:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
+            if self._absent():
+                _create_database(Path(self.tracking_uri.removeprefix(SQLITE)))
             yield _client(self.tracking_uri)
         except (_mlflow().exceptions.MlflowException, SQLAlchemyError) as error:
             reason = str(error).partition("\n")[0].rstrip(".")
@@ -199,8 +202,22 @@ def _mlflow() -> Any:
     return mlflow
 
 
+def _create_database(path: Path) -> None:
+    """Make the tables aside: MLflow's migrations break when two processes run them at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as staging:
+        made = Path(staging) / path.name
+        _new_client(f"{SQLITE}{made.as_posix()}")
+        with suppress(FileExistsError):  # another process was first
+            path.hardlink_to(made)
+
+
 @cache
 def _client(tracking_uri: str) -> Any:
+    return _new_client(tracking_uri)
+
+
+def _new_client(tracking_uri: str) -> Any:
     from sqlalchemy.exc import SADeprecationWarning
 
     with warnings.catch_warnings():

@@ -1,7 +1,10 @@
 import logging
+import multiprocessing
 import shutil
 import socket
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +150,18 @@ def test_a_new_registry_says_nothing_and_writes_nothing_outside_the_lake(
     assert [path.name for path in (lake / "_registry").iterdir()] == ["registry.db"]
     assert caplog.records == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_processes_that_register_at_once_share_one_new_registry(tmp_path):
+    registry = Registry.at(tmp_path, {})
+    artifacts = [write(registry, name) for name in ("one", "two", "three")]
+    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
+        registered = list(
+            pool.map(partial(Registry.register, registry, alias="champion"), artifacts)
+        )
+    assert [v.version for v in registered] == ["1", "1", "1"]
+    for name, version in zip(("one", "two", "three"), registered, strict=True):
+        assert registry.resolve(name, "champion") == version
 
 
 def test_a_damaged_artifact_is_not_registered(registry):

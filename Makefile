@@ -8,13 +8,16 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test check ui bench format lock clean
+.PHONY: demo test drill check ui bench format lock clean
 
 demo: .venv/installed ## a real week of flights, from landed files to published predictions
 	@$(BIN)/batchinf demo run
 
 test: .venv/installed ## everything that must hold, in minutes
 	@$(BIN)/pytest
+
+drill: .venv/installed ## the whole year in one range run, held against the raw data
+	@$(BIN)/pytest -m drill
 
 check: .venv/installed ## lint, types, layers, declarations
 	$(BIN)/ruff check .

@@ -82,7 +82,7 @@ def _progress(*, shown: bool) -> Progress:
         TimeRemainingColumn(),
         console=Terminal(stderr=True),
         transient=True,
-        disable=not shown,
+        disable=not shown or not sys.stderr.isatty(),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache, partial
 
 import dagster as dg
 
@@ -102,6 +103,7 @@ def features_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     """Run the feature SQL over the point-in-time views of a window."""
     views = [f"landing/{name}" for name in pipeline.spec.references]
     outcomes = ["landing/outcomes"] if pipeline.spec.outcomes else []
+    lineage = cache(partial(lineage_metadata, pipeline))
 
     def step(workplace: Workplace, _run_id: str, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
@@ -110,7 +112,7 @@ def features_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
         return WindowResult(
             data_version=features.record.digest,
             metadata=table_metadata(features.record.rows, folder, spec.feature_table)
-            | lineage_metadata(pipeline)
+            | lineage()
             | {"outcome_files_absent": dg.MetadataValue.int(len(features.record.absent))},
             checks=features.checks,
         )

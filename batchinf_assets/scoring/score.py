@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -43,7 +44,7 @@ from batchinf_assets.scoring.revision import revision_id, scoring_settings
 from batchinf_assets.scoring.scorer import Scorer, load_scorer
 from batchinf_assets.scoring.shards import plan_shards
 from batchinf_assets.snapshots.freeze import Snapshot, load_snapshot, require_passed
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec import FeatureSpec, Pipeline
 from batchinf_assets.windows import Window
 
 
@@ -88,7 +89,7 @@ class ScoredShard:
 
 
 def scoring_model(registry: Registry, pipeline: Pipeline) -> ScoringModel:
-    """Resolve the declared alias and load the model behind it, verified.
+    """Resolve the declared alias and load the model behind it, verified once per process.
 
     Raises:
         ModelUnavailable: The registry has no such model or alias.
@@ -96,7 +97,9 @@ def scoring_model(registry: Registry, pipeline: Pipeline) -> ScoringModel:
     """
     declared = pipeline.spec.model
     version = registry.resolve(declared.name, declared.alias)
-    return _loaded(version, pipeline)
+    columns = tuple(pipeline.spec.features.columns.items())
+    artifact, scorer = _verified(version.source, version.digest, columns)
+    return ScoringModel(version=version, artifact=artifact, scorer=scorer)
 
 
 def score_window(
@@ -248,7 +251,9 @@ def _finished(
     )
 
 
-def _loaded(version: ModelVersion, pipeline: Pipeline) -> ScoringModel:
-    artifact = open_artifact(version.source, digest=version.digest)
-    scorer = load_scorer(artifact, pipeline.spec.features.columns)
-    return ScoringModel(version=version, artifact=artifact, scorer=scorer)
+@lru_cache(maxsize=2)
+def _verified(
+    folder: Path, digest: str, columns: tuple[tuple[str, FeatureSpec], ...]
+) -> tuple[Artifact, Scorer]:
+    artifact = open_artifact(folder, digest=digest)
+    return artifact, load_scorer(artifact, dict(columns))

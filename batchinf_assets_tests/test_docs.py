@@ -1,0 +1,85 @@
+"""The documents say what is true: their commands run, and every field and command is in them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from batchinf_assets.cli import main
+from batchinf_assets.project import CHECKOUT, Project
+from batchinf_assets.spec import PipelineSpec
+
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+PIPELINES = (CHECKOUT / "docs" / "pipelines.md").read_text(encoding="utf-8")
+MAKEFILE = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+
+
+def console_lines(document: str) -> list[str]:
+    blocks = re.findall(r"```console\n(.*?)```", document, flags=re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for name, command in group.commands.items():
+        here = (*path, name)
+        found += commands(command, here) if isinstance(command, click.Group) else [here]
+    return found
+
+
+def batchinf(arguments: str) -> int:
+    return CliRunner().invoke(main, shlex.split(arguments)).exit_code
+
+
+def test_the_readme_fits_two_screens() -> None:
+    assert len(README.splitlines()) <= 90
+
+
+def test_every_make_target_in_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", MAKEFILE, flags=re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z]+)\b", README))
+    assert named
+    assert named <= targets
+
+
+def test_every_link_in_the_readme_leads_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert links
+    assert [link for link in links if not (CHECKOUT / link).exists()] == []
+
+
+def test_the_commands_of_the_readme_run_as_written(
+    project: Project, environ: dict[str, str]
+) -> None:
+    """Run in order, after what `make demo` does, in a test's own landing folder and lake."""
+    assert environ["BATCHINF_LAKE"] == str(project.lake)
+    batchinf("demo land --from 2013-07-08 --to 2013-07-10")
+    batchinf("backfill run flight_delays --from 2013-07-04 --to 2013-07-05")
+    exits: list[tuple[str, int]] = []
+    for line in console_lines(README):
+        words = shlex.split(line.replace("data/landing", str(project.landing)))
+        if words[0] == "truncate":
+            with open(words[3], "r+b") as landed:  # noqa: PTH123
+                landed.truncate(int(words[2]))
+        elif words[0] == ".venv/bin/batchinf":
+            exits.append((line, batchinf(shlex.join(words[1:]))))
+    broken = ".venv/bin/batchinf run flight_delays 2013-07-05"
+    assert exits.count((broken, 1)) == 1
+    assert exits.count((broken, 0)) == 1
+    assert {line for line, code in exits if code != 0} == {broken}
+
+
+@pytest.mark.parametrize("field", sorted(PipelineSpec.model_fields))
+def test_every_field_of_the_spec_is_documented(field: str) -> None:
+    assert f"`{field}`" in PIPELINES
+
+
+@pytest.mark.parametrize("command", commands(main), ids=" ".join)
+def test_every_command_says_what_it_does(command: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(main, [*command, "--help"])
+    assert result.exit_code == 0
+    assert len(result.output.split("\n\n")) >= 3

@@ -1,0 +1,1 @@
+"""Comparisons with printed figures; nothing here is a test."""

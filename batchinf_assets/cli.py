@@ -6,6 +6,7 @@ Exit codes: 0 fine, 1 the thing checked is not fine, 2 wrong use.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,11 +14,13 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import click
+import yaml
 
 from batchinf_assets import __version__
 from batchinf_assets.console import (
     Console,
     bar,
+    one_line,
     print_json,
     print_table,
 )
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from batchinf_assets.orchestration.execute import RunReport
     from batchinf_assets.registry.registry import ModelVersion, Registry
 
+REVISION = re.compile(r"[0-9a-f]{16}")
+
 as_json = click.option("--json", "json_", is_flag=True, help="Print JSON.")
 
 
@@ -41,11 +46,11 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except BatchinfError as error:
-            if ctx.params["debug"]:
+        except (BatchinfError, OSError) as error:
+            if ctx.params["debug"] or isinstance(error, BrokenPipeError):
                 raise
-            click.echo(f"batchinf: {error}", err=True)
-            ctx.exit(error.exit_code)
+            _complain(_sentence(error))
+            ctx.exit(error.exit_code if isinstance(error, BatchinfError) else 1)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -97,6 +102,11 @@ def status(*, pipeline: str, json_: bool) -> None:
     if json_:
         print_json([asdict(window) for window in windows])
         return
+    if not windows:
+        click.echo(
+            f"No window of {spec.name} was run yet. Run one: `batchinf run {spec.name} WINDOW`."
+        )
+        return
     print_table(
         f"{spec.name}: {sum(w.revision is not None for w in windows)} of {len(windows)} published",
         ["window", "state", "rows", "revision", "model", "drift", "held back"],
@@ -115,6 +125,11 @@ def manifest(*, pipeline: str, window: str, revision: str | None) -> None:
 
     spec, project = load_pipeline(pipeline).spec, _project()
     found = spec.window.window(window)
+    if revision is not None and not REVISION.fullmatch(revision):
+        raise UsageError(
+            f"'{revision[:40]}' is no revision.",
+            next_step="Revisions have 16 hex digits; `batchinf status` shows the published ones.",
+        )
     chosen = revision or published_revision(project, spec, found)
     if chosen is None:
         raise WindowMissing(
@@ -154,7 +169,7 @@ def verify(*, pipeline: str, window: str | None, all_: bool, json_: bool) -> Non
         print_json([{**asdict(found), "holds": found.holds} for found in verified])
     for found in failed if not json_ else ():
         for problem in found.problems:
-            click.echo(f"{found.window}: {problem}", err=True)
+            _complain(f"{found.window}: {problem}")
     if not json_:
         click.echo(f"{len(verified) - len(failed)} of {len(verified)} windows verify.")
     sys.exit(1 if failed else 0)
@@ -198,6 +213,9 @@ def model_list(*, pipeline: str | None, json_: bool) -> None:
     versions = [version for name in names for version in registry.versions(name)]
     if json_:
         print_json([_model_row(version) for version in versions])
+        return
+    if not versions:
+        click.echo("No model is registered yet. Register one: `batchinf model register PIPELINE`.")
         return
     print_table(
         f"{len(versions)} model version{'s' if len(versions) != 1 else ''}",
@@ -263,13 +281,12 @@ def demo_land(
 @click.option("--to", "last", default="2013-07-07", help="Last window.")
 def demo_run(*, first: str, last: str) -> None:
     """Land the data, train a first model, publish a week and show it."""
-    from batchinf_assets.definitions import defs
     from batchinf_assets.orchestration.execute import run_job
     from batchinf_demo.week import play
 
     declared, project = load_pipeline("flight_delays"), _project()
     windows = declared.spec.window.between(first, last)
-    job, instance = defs().resolve_job_def(declared.name), _instance(project)
+    job, instance = _job(declared), _instance(project)
     published = play(
         project,
         _registry(project),
@@ -281,11 +298,9 @@ def demo_run(*, first: str, last: str) -> None:
 
 
 def _run(pipeline: Pipeline, windows: Sequence[Window], *, json_: bool) -> None:
-    from batchinf_assets.definitions import defs
     from batchinf_assets.orchestration.execute import run_job
 
-    project = _project()
-    job = defs().resolve_job_def(pipeline.name)
+    project, job = _project(), _job(pipeline)
     with Console(shown=not json_).run_progress(len(windows)) as on_event:
         report = run_job(job, _instance(project), windows, on_event)
     if json_:
@@ -295,13 +310,38 @@ def _run(pipeline: Pipeline, windows: Sequence[Window], *, json_: bool) -> None:
     sys.exit(0 if report.succeeded else 1)
 
 
+def _job(pipeline: Pipeline) -> dg.JobDefinition:
+    """Return the pipeline's job out of its own definitions: a broken neighbour stops it not."""
+    import dagster as dg
+    from dagster_shared.utils.warnings import disable_dagster_warnings
+
+    from batchinf_assets.orchestration.component import pipeline_definitions
+    from batchinf_assets.orchestration.resources import shared
+
+    with disable_dagster_warnings():  # as Dagster itself does where it loads a defs.yaml
+        own = dg.Definitions.merge(pipeline_definitions(pipeline), shared())
+        return own.resolve_job_def(pipeline.name)
+
+
 def _tell(report: RunReport, windows: Sequence[Window]) -> None:
-    for reason in report.refused.values():
-        click.echo(f"batchinf: {reason}", err=True)
+    for reason in dict.fromkeys(report.refused.values()):
+        _complain(reason)
     if not report.succeeded and not report.refused:
-        click.echo(f"batchinf: {report.failure}", err=True)
+        _complain(report.failure or "The run failed.")
     done = len(windows) - len(report.refused) if report.succeeded or report.refused else 0
-    click.echo(f"{done} of {len(windows)} windows published. Run {report.run_id}.")
+    # A refused window may well be published: by an earlier run, or with its outcomes refused.
+    what = "published" if report.succeeded else "came through"
+    click.echo(f"{done} of {len(windows)} windows {what}. Run {report.run_id}.")
+
+
+def _complain(sentence: str) -> None:
+    click.echo(f"batchinf: {one_line(sentence)}", err=True)
+
+
+def _sentence(error: BatchinfError | OSError) -> str:
+    if isinstance(error, BatchinfError):
+        return str(error)
+    return f"{error}. Check that the path is right and that this user may write there."
 
 
 def _model_row(version: ModelVersion) -> dict[str, object]:
@@ -316,7 +356,13 @@ def _model_row(version: ModelVersion) -> dict[str, object]:
 
 
 def _project() -> Project:
-    return Project.here(os.environ)
+    project = Project.here(os.environ)
+    if project.lake.exists() and not project.lake.is_dir():
+        raise UsageError(
+            f"The lake {project.shown(project.lake)} is no folder.",
+            next_step="Set BATCHINF_LAKE to a folder.",
+        )
+    return project
 
 
 def _registry(project: Project) -> Registry:
@@ -330,7 +376,14 @@ def _instance(project: Project) -> dg.DagsterInstance:
 
     project.dagster_home.mkdir(parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(project.dagster_home)
-    return dg.DagsterInstance.get()
+    try:
+        return dg.DagsterInstance.get()
+    except (dg.DagsterError, yaml.YAMLError) as error:
+        raise UsageError(
+            f"{project.shown(project.dagster_home / 'dagster.yaml')} is no Dagster configuration: "
+            f"{one_line(str(error))[:300]}.",
+            next_step="Correct it, or copy the one at the root of the checkout.",
+        ) from error
 
 
 def _day(value: datetime | None) -> date | None:

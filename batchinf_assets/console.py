@@ -20,6 +20,12 @@ UNKNOWN = "-"
 PIPED_WIDTH = 160
 
 
+def one_line(text: str) -> str:
+    """Write a message on one line; control characters are shown, not obeyed."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
 def print_json(document: object) -> None:
     """Print one JSON document."""
     Terminal().print_json(json.dumps(document, default=_plain), highlight=False)
@@ -32,7 +38,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         table.add_column(name, no_wrap=name != columns[-1])
     for row in rows:
         table.add_row(*(UNKNOWN if value is None else str(value) for value in row))
-    Terminal(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+    # Cells quote foreign data: what looks like markup in it is none.
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    Terminal(width=width, markup=False, emoji=False).print(table)
 
 
 @dataclass(frozen=True, kw_only=True)

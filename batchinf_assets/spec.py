@@ -44,7 +44,8 @@ RelativePath = Annotated[str, AfterValidator(_inside)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A bound of NaN would let everything pass.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ColumnSpec(_Model):
@@ -53,12 +54,8 @@ class ColumnSpec(_Model):
     type: ColumnType
     description: str | None = None
     nullable: bool = False
-    min: float | None = Field(
-        default=None, allow_inf_nan=False, description="Smallest allowed value."
-    )
-    max: float | None = Field(
-        default=None, allow_inf_nan=False, description="Largest allowed value."
-    )
+    min: float | None = Field(default=None, description="Smallest allowed value.")
+    max: float | None = Field(default=None, description="Largest allowed value.")
     allowed: tuple[str, ...] | None = Field(default=None, description="The only allowed strings.")
 
     @model_validator(mode="after")
@@ -96,8 +93,10 @@ class SourceSpec(_Model):
 
     @model_validator(mode="after")
     def _key_and_time_are_columns(self) -> SourceSpec:
-        if "{window}" not in self.files:
-            raise ValueError("source.files must contain {window}")
+        if self.files.count("{window}") != 1:
+            raise ValueError("source.files must contain {window} once")
+        if len(set(self.key)) != len(self.key):
+            raise ValueError("source.key names a column twice")
         for name in (*self.key, self.time):
             if name not in self.columns:
                 raise ValueError(f"source.columns lacks '{name}'")
@@ -121,8 +120,8 @@ class OutcomesSpec(_Model):
 
     @model_validator(mode="after")
     def _known_at_is_a_timestamp(self) -> OutcomesSpec:
-        if "{window}" not in self.files:
-            raise ValueError("outcomes.files must contain {window}")
+        if self.files.count("{window}") != 1:
+            raise ValueError("outcomes.files must contain {window} once")
         if self.known_at not in self.columns or self.columns[self.known_at].type != "timestamp":
             raise ValueError(f"outcomes.columns lacks a timestamp '{self.known_at}'")
         return self
@@ -132,13 +131,19 @@ class AsOfSpec(_Model):
     """Which reference row a source row may see: the latest one known at its time.
 
     A reference row counts as known `lag` after its own time. The view that feature SQL gets holds
-    one row per source row, so a later observation cannot be asked for.
+    at most one row per source row, so a later observation cannot be asked for.
     """
 
     time: Name = Field(description="The reference row's own time.")
     lag: timedelta = Field(default=timedelta(0), ge=timedelta(0))
     max_age: timedelta | None = Field(default=None, description="Older rows count as missing.")
     match: tuple[Name, ...] = Field(default=(), description="Columns equal on both sides.")
+
+    @model_validator(mode="after")
+    def _some_row_is_visible(self) -> AsOfSpec:
+        if self.max_age is not None and self.max_age < self.lag:
+            raise ValueError("as_of.max_age is below as_of.lag: every row would count as missing")
+        return self
 
 
 class ReferenceSpec(_Model):
@@ -174,6 +179,12 @@ class TrainingSpec(_Model):
     start: date
     end: date = Field(description="Day after the last training window.")
 
+    @model_validator(mode="after")
+    def _ends_after_its_start(self) -> TrainingSpec:
+        if self.end <= self.start:
+            raise ValueError("training.end must be after training.start")
+        return self
+
 
 class ModelSpec(_Model):
     """Which registered model scores, and how a first one is made."""
@@ -189,6 +200,12 @@ class PredictionSpec(_Model):
     column: Name
     min: float = 0.0
     max: float = 1.0
+
+    @model_validator(mode="after")
+    def _bounds_are_in_order(self) -> PredictionSpec:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        return self
 
 
 class PostprocessSpec(_Model):
@@ -215,6 +232,12 @@ class DriftSpec(_Model):
     major: float = Field(default=0.25, gt=0)
     min_rows: int = Field(default=200, ge=1, description="Fewer rows: insufficient data.")
 
+    @model_validator(mode="after")
+    def _bounds_are_in_order(self) -> DriftSpec:
+        if self.moderate > self.major:
+            raise ValueError(f"moderate {self.moderate:g} is above major {self.major:g}")
+        return self
+
 
 class PipelineSpec(_Model):
     """One model's batch scoring, declared once."""
@@ -238,13 +261,18 @@ class PipelineSpec(_Model):
 
     @model_validator(mode="after")
     def _names_do_not_collide(self) -> PipelineSpec:
-        reserved = {"snapshot", "outcomes", "scored"} & set(self.references)
+        reserved = {"snapshot", "source", "outcomes", "scored"} & set(self.references)
         if reserved:
             raise ValueError(f"references cannot be called {', '.join(sorted(reserved))}")
         outputs = [self.prediction.column, *(self.postprocess.columns if self.postprocess else ())]
         for taken in (*self.source.key, "window"):
             if taken in self.features.columns or taken in outputs:
                 raise ValueError(f"'{taken}' is taken: features and predictions carry it already")
+        if len(set(outputs)) != len(outputs) or self.prediction.column in self.features.columns:
+            raise ValueError(f"'{self.prediction.column}' names the score and another column")
+        for label in ("label", self.golden.label):
+            if label in self.feature_table:
+                raise ValueError(f"'{label}' names the label: no key or feature has that name")
         if self.outcomes and not set(self.source.key) <= set(self.outcomes.columns):
             raise ValueError("outcomes.columns must contain every source.key column")
         return self
@@ -339,9 +367,23 @@ def pipeline_names(defs: Path = DEFS_FOLDER) -> list[str]:
     return sorted(path.parent.name for path in defs.glob("*/defs.yaml"))
 
 
+class _NamesOnce(yaml.SafeLoader):
+    """Refuses a name that stands twice in a mapping; plain YAML lets the last one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - the parent's signature
+        names = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if names.count(key.value) > 1:
+                raise yaml.MarkedYAMLError(
+                    problem=f"'{key.value}' stands twice", problem_mark=key.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
 def _read_spec(path: Path) -> PipelineSpec:
     try:
-        document: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document: Mapping[str, Any] = yaml.load(text, _NamesOnce)  # noqa: S506 - a SafeLoader
         spec = PipelineSpec.model_validate(document["attributes"])
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise InvalidSpec(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import MAXYEAR, date, datetime, time, timedelta
 from itertools import takewhile
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -97,14 +97,13 @@ class WindowSpec(BaseModel):
             raise UnknownWindow(
                 f"'{key[:40]}' is not a window.", next_step=f"Windows look like {example}."
             )
-        window = self._starting_at(naive)
         if not self._declares(naive):
             raise UnknownWindow(
                 f"Window {key} is not one of this pipeline's.",
                 next_step=f"Windows run every {self.every} from {self.start} "
                 f"to {self.end or 'now'} (end excluded).",
             )
-        return window
+        return self._starting_at(naive)
 
     def has(self, key: str) -> bool:
         """Say whether a window with this key is declared."""
@@ -160,8 +159,8 @@ class WindowSpec(BaseModel):
             "week": naive.isoweekday() == 7,
             "month": naive.day == 1,
         }[self.every]
-        inside = naive.date() >= self.start and (self.end is None or naive.date() < self.end)
-        return on_grid and inside
+        end = self.end or date(MAXYEAR, 1, 1)  # a later window's own end would be no date
+        return on_grid and self.start <= naive.date() < end
 
     def _starting_at(self, naive: datetime) -> Window:
         zone = ZoneInfo(self.timezone)

@@ -20,7 +20,7 @@ from batchinf_assets.contracts.validate import (
 from batchinf_assets.errors import FeatureSqlFailed, WindowMissing
 from batchinf_assets.features.views import Views, build_views
 from batchinf_assets.lake.digest import content_digest, json_sha256, sort_by
-from batchinf_assets.lake.files import read_footer, read_parquet, write_parquet
+from batchinf_assets.lake.files import is_whole, read_footer, read_parquet, write_parquet
 from batchinf_assets.lake.query import query
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
@@ -154,9 +154,11 @@ def load_features(project: Project, spec: PipelineSpec, window: Window) -> Featu
 def _commit(table: WindowTable, window: Window, footer: FeaturesFooter, rows: pa.Table) -> Features:
     document = footer.model_dump(mode="json")
     path = table.folder_of(window) / f"{json_sha256(document)[:16]}.parquet"
-    if table.files_of(window) != (path,):
+    visible = table.files_of(window) == (path,)
+    if not (visible and is_whole(path)):
         file = write_parquet(path, rows, document)
-        table.commit(window, [file], {"batchinf.digest": footer.record.digest})
+        if not visible:
+            table.commit(window, [file], {"batchinf.digest": footer.record.digest})
     return _described(footer, rows, path)
 
 

@@ -48,8 +48,9 @@ def _origins(
     try:
         root = lineage(column, pipeline.features_sql, schema=schema, dialect="duckdb")
     except (SqlglotError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
         raise FeatureSqlFailed(
-            f"{pipeline.name}/{pipeline.spec.features.sql}: no lineage of '{column}': {error}.",
+            f"{pipeline.name}/{pipeline.spec.features.sql}: no lineage of '{column}': {reason}.",
             next_step="Name every output column of the SELECT.",
         ) from error
     leaves = (node for node in root.walk() if isinstance(node.expression, exp.Table))

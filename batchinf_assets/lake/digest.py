@@ -49,11 +49,15 @@ def content_digest(table: pa.Table, key: Sequence[str]) -> str:
     Args:
         table: Rows with a unique key.
         key: Columns that identify a row.
+
+    Raises:
+        TypeError: A column has a type whose values have no bytes of their own, such as a list.
     """
-    rows = sort_by(table, key).combine_chunks()
+    plain = pa.table({name: _plain(table.column(name)) for name in sorted(table.column_names)})
+    rows = sort_by(plain, key)
     digest = hashlib.sha256(f"batchinf-rows-1:{rows.num_rows}".encode())
-    for name in sorted(rows.column_names):
-        values = _plain(rows.column(name))
+    for name in rows.column_names:
+        values = rows.column(name).combine_chunks()
         digest.update(canonical_json([name, str(values.type)]))
         digest.update(np.packbits(_numpy(values.is_valid())).tobytes())
         for part in _value_bytes(values):
@@ -61,13 +65,10 @@ def content_digest(table: pa.Table, key: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _plain(column: pa.ChunkedArray) -> pa.Array:
-    values = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    if pa.types.is_string(values.type) or pa.types.is_string_view(values.type):
-        return values.cast(pa.large_string())
-    return values
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    is_text = pa.types.is_string(kind) or pa.types.is_string_view(kind)
+    return column.cast(pa.large_string() if is_text else kind)
 
 
 def _value_bytes(values: pa.Array) -> list[bytes]:
@@ -84,6 +85,8 @@ def _value_bytes(values: pa.Array) -> list[bytes]:
         return [_numpy(values.cast(pa.int64()).fill_null(0)).tobytes()]
     if pa.types.is_date32(values.type):
         return [_numpy(values.cast(pa.int32()).fill_null(0)).tobytes()]
+    if not pa.types.is_integer(values.type):
+        raise TypeError(f"no digest of {values.type} values")
     return [_numpy(values.fill_null(0)).tobytes()]
 
 

@@ -85,6 +85,15 @@ def read_parquet(path: Path) -> pa.Table:
         ) from error
 
 
+def is_whole(path: Path) -> bool:
+    """Say whether `read_parquet` can read a file."""
+    try:
+        read_parquet(path)
+    except ManifestInvalid:
+        return False
+    return True
+
+
 def read_footer(path: Path) -> dict[str, Any]:
     """Read the JSON value that `write_parquet` kept with the rows.
 

@@ -37,13 +37,13 @@ class ManifestStore:
         if not path.is_file():
             raise ManifestInvalid(
                 f"Revision {revision} of window {window} has no manifest at {path}.",
-                next_step="Restore it from a backup, or run the window again.",
+                next_step="Restore it from a backup.",
             )
         manifest = parse_manifest(path.read_bytes(), str(path))
         if (manifest.revision, manifest.window.key) != (revision, window.key):
             raise ManifestInvalid(
                 f"{path} is about revision {manifest.revision} of {manifest.window.key}.",
-                next_step="Restore it from a backup, or run the window again.",
+                next_step="Restore it from a backup.",
             )
         return manifest
 

@@ -6,13 +6,31 @@ statement of a user runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import atexit
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 MEMORY_LIMIT = "2GB"
+
+CLOCK_WORDS = frozenset(
+    {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
+)
+"""What DuckDB reads as a call where no column is called so."""
+
+UNREPEATABLE = CLOCK_WORDS | {
+    *("ago", "currval", "current_connection_id", "current_localtime", "current_localtimestamp"),
+    *("current_query", "current_query_id", "current_transaction_id", "gen_random_uuid"),
+    *("get_current_time", "get_current_timestamp", "nextval", "now", "pg_conf_load_time"),
+    *("pg_postmaster_start_time", "random", "setseed", "setval", "sleep_ms", "today"),
+    *("transaction_timestamp", "txid_current", "uuid", "uuidv4", "uuidv7", "write_log"),
+}
+"""Functions whose answer depends on the clock, on chance or on the session."""
 
 
 def query(
@@ -28,18 +46,61 @@ def query(
         parameters: Values for `$name` or `?` placeholders.
 
     Raises:
-        duckdb.Error: The statement is wrong or reaches for something outside.
+        duckdb.Error: The statement is wrong, reaches for something outside, or would give other
+            rows another time.
     """
-    with duckdb.connect(":memory:", config=_settings()) as connection:
-        connection.execute("SET enable_external_access = false")
+    _require_one_repeatable_select(sql)
+    with _locked().cursor() as connection:
         for name, table in tables.items():
             connection.register(name, table)
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET lock_configuration = true")
+        return connection.sql(sql, params=parameters).to_arrow_table()
+
+
+@cache
+def _locked() -> duckdb.DuckDBPyConnection:
+    """Open the process's database once: that takes ten times as long as a small query.
+
+    It stays empty. Each query has a connection of its own, and what that registers is its own too.
+    """
+    connection = duckdb.connect(":memory:", config=_settings())
+    atexit.register(_locked.cache_clear)  # or the interpreter complains of it on its way out
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+@lru_cache(maxsize=256)
+def _require_one_repeatable_select(sql: str) -> None:
+    with _locked().cursor() as connection:
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise duckdb.InvalidInputException("the SQL must be exactly one SELECT")
-        return connection.sql(sql, params=parameters).to_arrow_table()
+        written = connection.execute("SELECT json_serialize_sql($1)", [sql]).fetchall()[0][0]
+    found = sorted(set(_unrepeatable(json.loads(written))))
+    if found:
+        raise duckdb.InvalidInputException(
+            f"{', '.join(found)} would give other rows another time; the same input must give the "
+            "same rows"
+        )
+
+
+def _unrepeatable(node: Any) -> Iterator[str]:
+    """Walk DuckDB's own syntax tree, where a name in a comment or a string is no call."""
+    if isinstance(node, list):
+        for child in node:
+            yield from _unrepeatable(child)
+    elif isinstance(node, dict):
+        name = node.get("function_name")
+        if name in UNREPEATABLE or (name == "age" and len(node["arguments"]) == 1):
+            yield f"{name}()"
+        path = [word.lower() for word in node.get("column_names", ())]
+        if len(path) == 1:
+            yield from CLOCK_WORDS & {*path}
+        if node.get("sample") and not node["sample"]["repeatable"]:
+            yield "a sample without REPEATABLE"
+        for child in node.values():
+            yield from _unrepeatable(child)
 
 
 def sql_beside(module_file: str, name: str) -> str:

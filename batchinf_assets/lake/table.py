@@ -6,23 +6,26 @@ them; see `lake.files` for how a file is written.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Field
+from deltalake import CommitProperties, DeltaTable, Field, Transaction
 from deltalake import Schema as DeltaSchema
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
-from batchinf_assets.errors import InvalidSpec, LostRace
+from batchinf_assets.errors import InvalidSpec, LostRace, ManifestInvalid
 from batchinf_assets.lake.files import DataFile, fsync, read_parquet
 from batchinf_assets.windows import Window
 
 PARTITION = "window"
 LOG = "_delta_log"
+COMMIT = "{:020d}.json"
 
 
 class WindowTable:
@@ -47,11 +50,14 @@ class WindowTable:
         return self.folder / f"{PARTITION}={window.key.replace(':', '')}"
 
     def files(self) -> dict[str, tuple[Path, ...]]:
-        """Return the visible files by window key; empty where nothing was ever committed."""
+        """Return the visible files by window key; empty where nothing was ever committed.
+
+        Raises:
+            ManifestInvalid: The table's log is damaged.
+        """
         if not (self.folder / LOG).is_dir():
             return {}
-        self._delta.update_incremental()
-        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        actions = pa.table(self._current().get_add_actions(flatten=True))
         windows = actions.column(f"partition.{PARTITION}").to_pylist()
         visible: dict[str, list[Path]] = {}
         for key, path in zip(windows, actions.column("path").to_pylist(), strict=True):
@@ -78,12 +84,13 @@ class WindowTable:
             metadata: Kept in the commit, for the table's history.
 
         Raises:
-            LostRace: Another writer replaced the same window meanwhile.
+            LostRace: Another writer replaced the same window, or added columns, meanwhile.
             InvalidSpec: A column's declared type differs from the table's.
         """
         self._create()
-        self._add_new_columns()
+        known = self._current().version()
         try:
+            self._add_new_columns()
             self._delta.create_write_transaction(
                 [self._add(window, file) for file in files],
                 mode="overwrite",
@@ -91,37 +98,54 @@ class WindowTable:
                 partition_by=[PARTITION],
                 partition_filters=[(PARTITION, "=", window.key)],
                 commit_properties=CommitProperties(
-                    custom_metadata={"batchinf.window": window.key, **metadata}
+                    custom_metadata={"batchinf.window": window.key, **metadata},
+                    # Delta sees no conflict between two first commits of a window, as neither
+                    # removes a file; that both name one application makes it see one.
+                    app_transactions=[Transaction(window.key, 1)],
                 ),
             )
         except CommitFailedError as error:
             raise LostRace(
-                f"Another run committed {self.name} of window {window.key} first.",
+                f"Another run changed table {self.name} while this one committed {window.key}.",
                 next_step="Nothing was changed by this run; run it again to work on the new state.",
             ) from error
         self._delta.update_incremental()
-        fsync(self.folder / LOG / f"{self._delta.version():020d}.json")
+        for version in range(known + 1, self._delta.version() + 1):
+            fsync(self.folder / LOG / COMMIT.format(version))
         fsync(self.folder / LOG)
 
     @cached_property
     def _delta(self) -> DeltaTable:
         return DeltaTable(self.folder)
 
+    def _current(self) -> DeltaTable:
+        try:
+            self._delta.update_incremental()
+        except DeltaError as error:
+            raise ManifestInvalid(
+                f"The log {self.folder / LOG} of table {self.name} cannot be read: "
+                f"{str(error).splitlines()[0].rstrip('.')}.",
+                next_step="Restore the folder from a backup; no file beside it was touched.",
+            ) from error
+        return self._delta
+
     def _create(self) -> None:
         if (self.folder / LOG).is_dir():
             return
         columns = pa.schema([pa.field(PARTITION, pa.string()), *map(_nullable, self._schema)])
         self.folder.mkdir(parents=True, exist_ok=True)
-        DeltaTable.create(
-            self.folder,
-            schema=DeltaSchema.from_arrow(columns),
-            partition_by=[PARTITION],
-            mode="ignore",
-        )
+        # Made aside and renamed: Delta lets two runs create a table twice over, and a run that dies
+        # inside leaves a log without a table.
+        with TemporaryDirectory(dir=self.folder, prefix=".") as staging:
+            schema = DeltaSchema.from_arrow(columns)
+            DeltaTable.create(staging, schema=schema, partition_by=[PARTITION])
+            made = Path(staging) / LOG
+            fsync(made / COMMIT.format(0))
+            if _renamed(made, self.folder / LOG):  # else another run was first
+                fsync(self.folder)
 
     def _add_new_columns(self) -> None:
-        self._delta.update_incremental()
-        present = {field.name: field for field in self._delta.schema().fields}
+        present = {field.name: field for field in self._current().schema().fields}
         declared = DeltaSchema.from_arrow(pa.schema(list(map(_nullable, self._schema)))).fields
         for field in declared:
             if field.name in present and present[field.name].type != field.type:
@@ -143,6 +167,16 @@ class WindowTable:
             data_change=True,
             stats=json.dumps({"numRecords": file.rows}),
         )
+
+
+def _renamed(folder: Path, target: Path) -> bool:
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        return False
+    return True
 
 
 def _nullable(field: pa.Field) -> pa.Field:

@@ -81,8 +81,13 @@ def _arrivals(
         lambda key: file_sha256(files[key]),
         limit=RUNS_PER_TICK,
     )
+    # Dagster runs a run key once and never again. The change time makes a file that went back to
+    # earlier bytes another key, and stays the same where a lost cursor repeats a tick.
     requests = [
-        dg.RunRequest(partition_key=arrival.window, run_key=f"{arrival.window}:{arrival.sha256}")
+        dg.RunRequest(
+            partition_key=arrival.window,
+            run_key=f"{arrival.window}:{arrival.sha256}:{status[arrival.window].st_ctime_ns}",
+        )
         for arrival in arrivals
     ]
     return dg.SensorResult(run_requests=requests, cursor=cursor)

@@ -15,6 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData as Target,
+)
 from dagster._core.definitions.source_asset import (
     SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as LOGGED_BY_THE_STEP_ITSELF,
 )
@@ -64,8 +67,13 @@ def run_windows(
         step: Works on one window.
 
     Raises:
-        dg.Failure: No window came through, or this is the run's last step and one was refused.
+        dg.Failure: No window came through, or this is the run's last step and one was refused, or
+            checks were asked for without their asset.
     """
+    if not context.selected_asset_keys:
+        # "Execute all" on the UI's Checks tab: checks alone, of no window.
+        sentence = "These checks run with their asset. Materialize the window instead."
+        raise dg.Failure(sentence, allow_retries=False)
     key = context.asset_key
     refused = refusals(context)
     for partition in (p for p in context.partition_keys if p not in refused):
@@ -108,7 +116,6 @@ def refusals(context: dg.AssetExecutionContext) -> dict[str, str]:
 def _log_result(
     context: dg.AssetExecutionContext, partition: str, result: WindowResult, *, seconds: float
 ) -> None:
-    _log_checks(context, partition, result.checks)
     metadata: Mapping[str, dg.MetadataValue] = {
         **result.metadata,
         SECONDS: dg.MetadataValue.float(round(seconds, 4)),
@@ -124,6 +131,7 @@ def _log_result(
         )
     )
     context.log_event(event)
+    _log_checks(context, partition, result.checks)
 
 
 def _log_refusal(context: dg.AssetExecutionContext, partition: str, error: BatchinfError) -> None:
@@ -144,6 +152,13 @@ def _log_refusal(context: dg.AssetExecutionContext, partition: str, error: Batch
 def _log_checks(
     context: dg.AssetExecutionContext, partition: str, checks: Sequence[CheckResult]
 ) -> None:
+    filters = dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[partition])
+    latest = context.instance.fetch_materializations(filters, limit=1).records
+    # Dagster shows a window's check only while it names the window's latest materialization.
+    target = [
+        Target(storage_id=each.storage_id, run_id=each.run_id, timestamp=each.timestamp)
+        for each in latest
+    ]
     for check in checks:
         context.log_event(
             # log_event takes it, its annotation only does not say so.
@@ -156,6 +171,7 @@ def _log_checks(
                 severity=dg.AssetCheckSeverity.ERROR
                 if check.blocking
                 else dg.AssetCheckSeverity.WARN,
+                target_materialization_data=target[0] if target else None,
                 metadata=check_metadata(check),
             )
         )

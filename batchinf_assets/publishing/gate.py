@@ -37,7 +37,7 @@ def judge_revision(
     violations = (
         *_checks(manifest),
         *_inputs(project, spec, window, manifest),
-        *_counts(manifest),
+        *miscounts(manifest),
         *changed_files(predictions_table(project, spec).folder, manifest.outputs),
     )
     return CheckResult(
@@ -59,11 +59,22 @@ def changed_files(folder: Path, outputs: tuple[OutputRecord, ...]) -> Iterator[V
             yield Violation(column=None, rule=f"in file {output.path} as scored (bytes changed)")
 
 
+def miscounts(manifest: Manifest) -> Iterator[Violation]:
+    """Name every row count of a manifest that contradicts another."""
+    counts = manifest.counts
+    written = sum(output.rows for output in manifest.outputs)
+    known = {manifest.snapshot.rows, counts.rows_in, manifest.features.rows}
+    if known != {counts.scored + counts.quarantined}:
+        yield Violation(column=None, rule=f"all accounted for ({counts.model_dump()})")
+    if written != counts.scored:
+        yield Violation(column=None, rule=f"{counts.scored} in the files ({written} found)")
+
+
 def _checks(manifest: Manifest) -> Iterator[Violation]:
     for failure in blocking_failures(manifest.checks):
         name = f"{failure.asset}/{failure.name}"
         yield from failure.violations or (Violation(column=None, rule=f"within {name}"),)
-    on_record = {(check.asset, check.name) for check in manifest.checks}
+    on_record = {(c.asset, c.name) for c in manifest.checks if c.passed or c.blocking}
     for asset, names in REQUIRED_CHECKS.items():
         for name in names:
             if (asset, name) not in on_record:
@@ -77,12 +88,3 @@ def _inputs(
         yield Violation(column=None, rule="scored from the current snapshot (it is newer)")
     if load_features(project, spec, window).record.digest != manifest.features.digest:
         yield Violation(column=None, rule="scored from the current features (they are newer)")
-
-
-def _counts(manifest: Manifest) -> Iterator[Violation]:
-    counts = manifest.counts
-    written = sum(output.rows for output in manifest.outputs)
-    if not counts.rows_in == manifest.features.rows == counts.scored + counts.quarantined:
-        yield Violation(column=None, rule=f"all accounted for ({counts.model_dump()})")
-    if written != counts.scored:
-        yield Violation(column=None, rule=f"{counts.scored} in the files ({written} found)")

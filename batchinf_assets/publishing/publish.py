@@ -62,8 +62,10 @@ def publish_window(
     require_passed([gate], f"Revision {manifest.revision}", window)
     store = manifests(project, spec)
     if published_revision(project, spec, window) == manifest.revision:
-        path = store.path(window, manifest.revision)
-        return Publication(manifest=manifest, path=path, gate=gate, changed=False)
+        store.drop_draft(window)  # one is left where an earlier run died after its commit
+        finished = store.read(window, manifest.revision)
+        path = store.path(window, finished.revision)
+        return Publication(manifest=finished, path=path, gate=gate, changed=False)
     finished = manifest.model_copy(update={"published_at": now, "checks": (*manifest.checks, gate)})
     path = store.write(window, finished)
     table = predictions_table(project, spec)

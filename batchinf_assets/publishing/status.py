@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from batchinf_assets.checks import blocking_failures, summarize
+from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.evaluation.evaluate import metric_table
 from batchinf_assets.features.build import features_table
 from batchinf_assets.manifest import Manifest
@@ -55,8 +56,10 @@ def pipeline_status(
         spec: The pipeline.
         refused: Windows whose last attempt was refused, with the reason.
 
+    A window whose manifest is missing or unreadable says so and hides no other.
+
     Raises:
-        ManifestInvalid: A published window's manifest is missing or unreadable.
+        ManifestInvalid: A table's log is damaged.
     """
     reached: dict[str, State] = dict.fromkeys(refused, "refused")
     reached |= dict.fromkeys(snapshot_table(project, spec).files(), "snapshot taken")
@@ -66,11 +69,27 @@ def pipeline_status(
     }
     measured = metric_table(project, spec, "performance").files()
     return [
-        _status(
+        _status_even_if_damaged(
             project, spec, key, reached.get(key), published.get(key), refused.get(key), measured
         )
         for key in sorted({*reached, *published})
     ]
+
+
+def _status_even_if_damaged(
+    project: Project,
+    spec: PipelineSpec,
+    key: str,
+    reached: State | None,
+    revision: str | None,
+    refused: str | None,
+    measured: Mapping[str, object],
+) -> WindowStatus:
+    try:
+        return _status(project, spec, key, reached, revision, refused, measured)
+    except ManifestInvalid as error:
+        state: State = "published" if revision else reached or "scored"
+        return WindowStatus(window=key, state=state, revision=revision, held_back=str(error))
 
 
 def _status(

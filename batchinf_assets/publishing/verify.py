@@ -11,7 +11,7 @@ from batchinf_assets.features.build import load_features
 from batchinf_assets.lake.digest import content_digest
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.gate import changed_files
+from batchinf_assets.publishing.gate import changed_files, miscounts
 from batchinf_assets.registry.artifact import artifact_folder, open_artifact
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import manifests, prediction_rows, predictions_table
@@ -47,7 +47,8 @@ def verify_window(
     table = predictions_table(project, spec)
     files = table.files_of(window)
     if not files:
-        return Verification(window=window.key, revision=None, problems=("Nothing is published.",))
+        nothing = f"Nothing is published. Run it: `batchinf run {spec.name} {window}`."
+        return Verification(window=window.key, revision=None, problems=(nothing,))
     revision = files[0].parent.name
     try:
         manifest = manifests(project, spec).read(window, revision)
@@ -69,6 +70,9 @@ def _contents(
     snapshot = load_snapshot(project, spec, window)
     features = load_features(project, spec, window)
     rows = prediction_rows(project, spec, manifest)
+    yield from (f"Rows must be {violation.rule}." for violation in miscounts(manifest))
+    if rows.num_rows != manifest.counts.scored:
+        yield f"The files hold {rows.num_rows} rows, the manifest says {manifest.counts.scored}."
     if content_digest(snapshot.rows, key) != manifest.snapshot.digest:
         yield f"The rows of {snapshot.path} are not the snapshot that was scored."
     if content_digest(features.rows, key) != manifest.features.digest:

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 
 from batchinf_assets.errors import FeatureSqlFailed
-from batchinf_assets.lake.digest import sort_by
 from batchinf_assets.lake.query import query
 from batchinf_assets.spec import Pipeline
 
@@ -24,7 +23,7 @@ def scored_rows(features: pa.Table, scores: np.ndarray, score_column: str) -> pa
 
 
 def postprocess(pipeline: Pipeline, scored: pa.Table) -> pa.Table:
-    """Turn scored rows into prediction rows, sorted by key.
+    """Turn scored rows into prediction rows, in any order.
 
     Raises:
         FeatureSqlFailed: DuckDB refused the SQL.
@@ -33,10 +32,9 @@ def postprocess(pipeline: Pipeline, scored: pa.Table) -> pa.Table:
     if spec.postprocess is None or pipeline.postprocess_sql is None:
         return scored.select(list(spec.prediction_table))
     try:
-        rows = query(pipeline.postprocess_sql, {"scored": scored})
+        return query(pipeline.postprocess_sql, {"scored": scored})
     except duckdb.Error as error:
         raise FeatureSqlFailed(
             f"{spec.name}/{spec.postprocess.sql}: {' '.join(str(error).split())}.",
             next_step="It may read only `scored`: key, features and the score.",
         ) from error
-    return sort_by(rows, spec.source.key)

@@ -21,6 +21,7 @@ from batchinf_assets.contracts.validate import (
 )
 from batchinf_assets.errors import WindowMissing
 from batchinf_assets.features.build import Features, feature_definition, load_features
+from batchinf_assets.lake.digest import sort_by
 from batchinf_assets.lake.files import DataFile, write_parquet
 from batchinf_assets.manifest import (
     CountsRecord,
@@ -147,18 +148,21 @@ def score_shards(
 
     Raises:
         FeatureSqlFailed: The post-processing SQL is wrong.
-        WindowRefused: Its result lacks a declared column.
+        WindowRefused: Its result lacks a declared column, or a value breaks the contract; that
+            shard was not written.
     """
     spec = pipeline.spec
+    name = f"{spec.name}/{spec.postprocess.sql if spec.postprocess else 'predictions'}"
     inputs = list(spec.features.columns)
     for shard in plan_shards(features.num_rows, spec.shard_rows):
         piece = features.slice(shard.start, shard.rows)
         scores = scorer.score(piece.select(inputs))
         found = postprocess(pipeline, scored_rows(piece, scores, spec.prediction.column))
         schema = check_columns(found, spec.prediction_table, asset=ASSET)
-        require_passed([schema], f"{spec.name}/postprocess", window)
-        rows = conform(found, spec.prediction_table)
+        require_passed([schema], name, window)
+        rows = sort_by(conform(found, spec.prediction_table), spec.source.key)
         contract = check_values(rows, spec.prediction_table, key=spec.source.key, asset=ASSET)
+        require_passed([schema, contract], name, window)
         file = write_parquet(folder / shard.file_name, rows, {"shard": shard.index})
         keys = rows.select(list(spec.source.key))
         yield ScoredShard(file=file, keys=keys, checks=(schema, contract))

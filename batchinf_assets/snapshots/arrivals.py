@@ -70,10 +70,13 @@ def plan_arrivals(
         known = before.get(window)
         if known is not None and known.identity == identity:
             seen[window] = known
-        elif len(arrivals) < limit:
+        elif cursor is None or len(arrivals) < limit:
             sha256 = sha256_of(window)
+            calls = _calls_for_run(known, sha256, used(window), first=cursor is None)
+            if calls and len(arrivals) == limit:
+                continue  # not seen yet; what calls for no run is, or the next call would run it
             seen[window] = Seen(identity=identity, sha256=sha256)
-            if _calls_for_run(known, sha256, used(window), first=cursor is None):
+            if calls:
                 arrivals.append(Arrival(window=window, sha256=sha256))
         elif known is not None:
             seen[window] = known
@@ -93,7 +96,7 @@ def landed_files(folder: Path, pattern: str, windows: WindowSpec) -> dict[str, P
     for path in folder.glob(f"{before}*{after}"):
         name = path.relative_to(folder).as_posix()
         key = name[len(before) : len(name) - len(after)]
-        if windows.has(key):
+        if windows.has(key) and path.is_file():
             found[key] = path
     return found
 

@@ -19,7 +19,7 @@ from batchinf_assets.contracts.validate import (
 )
 from batchinf_assets.errors import WindowMissing, WindowRefused
 from batchinf_assets.lake.digest import content_digest, sort_by
-from batchinf_assets.lake.files import read_footer, read_parquet, write_parquet
+from batchinf_assets.lake.files import is_whole, read_footer, read_parquet, write_parquet
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import FileRecord, SnapshotRecord
@@ -80,10 +80,12 @@ def freeze_snapshot(project: Project, spec: PipelineSpec, window: Window) -> Sna
     record = SnapshotRecord(digest=digest, rows=rows.num_rows, source=source)
     table = snapshot_table(project, spec)
     path = table.folder_of(window) / f"{digest[:16]}.parquet"
-    if table.files_of(window) != (path,):
+    visible = table.files_of(window) == (path,)
+    if not (visible and is_whole(path)):
         footer = SnapshotFooter(record=record, checks=checks)
         file = write_parquet(path, rows, footer.model_dump(mode="json"))
-        table.commit(window, [file], {"batchinf.digest": digest})
+        if not visible:
+            table.commit(window, [file], {"batchinf.digest": digest})
     return Snapshot(record=record, checks=checks, rows=rows, path=path)
 
 

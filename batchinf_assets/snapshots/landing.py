@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchinf_assets.errors import LandedFileMissing, LandedFileUnreadable
@@ -56,19 +58,24 @@ class Landing:
 
         Raises:
             LandedFileMissing: It has not landed.
-            LandedFileUnreadable: It is empty, truncated or no Parquet file.
+            LandedFileUnreadable: It is empty, truncated, no Parquet file, or closed to us.
         """
         path = self.path(pattern, window)
         name = f"{self.shown}/{path.relative_to(self.folder).as_posix()}"
         try:
             status = path.stat()
+        except PermissionError as error:
+            raise _unreadable(name, "lies in a folder that cannot be read") from error
         except OSError as error:
             window_clause = f" of window {window}" if window else ""
             raise LandedFileMissing(
                 f"{name}{window_clause} has not landed.",
                 next_step="Drop the file there and run the window again.",
             ) from error
-        identity = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if not stat.S_ISREG(status.st_mode):
+            raise _unreadable(name, "is no file")
+        # Copying tools set the modification time back; nothing sets the change time.
+        identity = (status.st_ino, status.st_ctime_ns, status.st_size)
         record, rows = _read(path, name, identity)
         relative = path.relative_to(self.folder).as_posix()
         return LandedFile(record=record.model_copy(update={"path": relative}), rows=rows)
@@ -76,22 +83,49 @@ class Landing:
 
 @lru_cache(maxsize=CACHED_FILES)
 def _read(path: Path, name: str, _identity: tuple[int, int, int]) -> tuple[FileRecord, pa.Table]:
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(name, f"cannot be read ({error.strerror})") from error
     if not content:
         raise _unreadable(name, "is empty (0 bytes)")
     record = FileRecord(path=name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
     try:
-        file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
-        _require_bounded(file, name)
-        return record, file.read().replace_schema_metadata(None)
+        return record, _decoded(content, name)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise _unreadable(name, f"is no whole Parquet file ({reason})") from error
 
 
-def _require_bounded(file: pq.ParquetFile, name: str) -> None:
-    groups = range(file.metadata.num_row_groups)
-    decoded = sum(file.metadata.row_group(index).total_byte_size for index in groups)
+def _decoded(content: bytes, name: str) -> pa.Table:
+    """Read the rows, texts as dictionaries until it is known what they would take written out.
+
+    A text that stands once in a file of kilobytes can stand in millions of its rows.
+    """
+    file = pq.ParquetFile(io.BytesIO(content))
+    groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+    chunks = [group.column(index) for group in groups for index in range(group.num_columns)]
+    _require_bounded(sum(max(c.total_uncompressed_size, 8 * c.num_values) for c in chunks), name)
+    leaves = [file.schema.column(index) for index in range(file.metadata.num_columns)]
+    texts = [leaf.path for leaf in leaves if leaf.logical_type.type in ("STRING", "NONE")]
+    rows = pq.ParquetFile(
+        io.BytesIO(content), page_checksum_verification=True, read_dictionary=texts
+    ).read()
+    encoded = [column for column in rows.columns if pa.types.is_dictionary(column.type)]
+    _require_bounded(rows.nbytes + sum(map(_text_bytes, encoded)), name)
+    for index, column in enumerate(rows.columns):
+        if pa.types.is_dictionary(column.type):
+            field = rows.field(index).with_type(column.type.value_type)
+            rows = rows.set_column(index, field, column.cast(field.type))
+    return rows.replace_schema_metadata(None)
+
+
+def _text_bytes(column: pa.ChunkedArray) -> int:
+    lengths = [pc.take(pc.binary_length(c.dictionary), c.indices) for c in column.chunks]
+    return sum(pc.sum(length.cast(pa.int64())).as_py() or 0 for length in lengths)
+
+
+def _require_bounded(decoded: int, name: str) -> None:
     if decoded > MAX_DECODED_BYTES:
         raise _unreadable(name, f"decodes to {decoded} bytes, the limit is {MAX_DECODED_BYTES}")
 

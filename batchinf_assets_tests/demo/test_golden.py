@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from batchinf_assets.project import CHECKOUT, Project
+from batchinf_assets.spec import Pipeline
+from batchinf_assets.training.dataset import labelled_rows
+from batchinf_demo.golden import END, FIRST, ROWS
+
+DAY = "2013-05-17"
+
+
+@pytest.fixture(scope="module")
+def golden(pipeline: Pipeline) -> pa.Table:
+    return pq.read_table(CHECKOUT / pipeline.spec.golden.file)
+
+
+def test_the_golden_set_shares_no_row_with_training(golden: pa.Table, pipeline: Pipeline) -> None:
+    training = pipeline.spec.model.training
+    zone = ZoneInfo(pipeline.spec.window.timezone)
+    days = [moment.astimezone(zone).date() for moment in golden["scheduled_departure"].to_pylist()]
+    assert min(days) >= training.end
+    assert min(days) >= FIRST
+    assert max(days) < END
+
+
+def test_the_golden_set_has_the_documented_size_and_no_flight_twice(
+    golden: pa.Table, pipeline: Pipeline
+) -> None:
+    assert golden.num_rows == ROWS
+    assert golden.group_by(list(pipeline.spec.source.key)).aggregate([]).num_rows == ROWS
+    assert f"{pc.sum(golden['late']).as_py()} of them late" in (
+        CHECKOUT / "docs" / "golden-set.md"
+    ).read_text(encoding="utf-8")
+
+
+def test_the_golden_rows_of_a_day_are_what_the_feature_sql_makes_of_it(
+    golden: pa.Table, pipeline: Pipeline, project: Project, world: object
+) -> None:
+    whole_year = replace(project, landing=world.landing)  # type: ignore[attr-defined]
+    window = pipeline.spec.window.window(DAY)
+    made = labelled_rows(whole_year, pipeline, [window], lambda _done, _all: None).rows
+    kind = golden.schema.field("scheduled_departure").type
+    start, end = (pa.scalar(moment, kind) for moment in (window.start, window.end))
+    departures = golden["scheduled_departure"]
+    drawn = golden.filter(
+        pc.and_(pc.greater_equal(departures, start), pc.less(departures, end))
+    ).rename_columns(made.column_names)
+    assert drawn.num_rows > 10
+    assert set(map(str, drawn.to_pylist())) <= set(map(str, made.to_pylist()))

@@ -1,0 +1,135 @@
+"""Queries: they see the given tables, and nothing else of this machine."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batchinf_assets.lake.query import query, quoted, sql_beside
+
+TIMES = pa.timestamp("us", tz="UTC")
+FLIGHTS = pa.table({"carrier": ["AA", "UA", "AA"], "delay": [10.0, None, 20.0]})
+
+
+def ask(sql: str, **tables: pa.Table) -> list[dict[str, object]]:
+    return query(sql, {"flights": FLIGHTS, **tables}).to_pylist()
+
+
+def test_a_query_sees_the_given_tables_by_name() -> None:
+    carriers = pa.table({"carrier": ["AA"], "name": ["American"]})
+    found = ask("SELECT name, delay FROM flights JOIN carriers USING (carrier)", carriers=carriers)
+    assert sorted(row["delay"] for row in found) == [10.0, 20.0]
+
+
+def test_named_and_positional_parameters_are_values_and_no_sql() -> None:
+    by_name = query("SELECT $x AS x", {}, {"x": "'; DROP TABLE t"})
+    assert by_name.to_pylist() == [{"x": "'; DROP TABLE t"}]
+    assert query("SELECT ? + 1 AS x", {}, [1]).to_pylist() == [{"x": 2}]
+
+
+def test_an_interval_can_be_a_parameter() -> None:
+    sql = "SELECT TIMESTAMPTZ '2013-01-01 00:00:00+00' - CAST($lag AS INTERVAL) AS t"
+    (row,) = query(sql, {}, {"lag": timedelta(minutes=90)}).to_pylist()
+    assert row["t"].astimezone(UTC) == datetime(2012, 12, 31, 22, 30, tzinfo=UTC)
+
+
+def test_timestamps_are_read_in_utc_whatever_the_machine_is_set_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    times = pa.table({"t": pa.array([datetime(2013, 7, 1, 23, tzinfo=UTC)], TIMES)})
+    assert ask("SELECT hour(t) AS h, CAST(t AS DATE)::VARCHAR AS d FROM times", times=times) == [
+        {"h": 23, "d": "2013-07-01"}
+    ]
+
+
+def test_a_file_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "secret.parquet"
+    pq.write_table(FLIGHTS, path)
+    (tmp_path / "secret.csv").write_text("a\n1\n")
+    for reader in (
+        f"read_parquet('{path}')",
+        f"parquet_metadata('{path}')",
+        f"read_csv('{tmp_path}/secret.csv')",
+        f"read_text('{tmp_path}/secret.csv')",
+        f"glob('{tmp_path}/*')",
+        f"'{path}'",
+    ):
+        with pytest.raises(duckdb.PermissionException):
+            ask(f"SELECT * FROM {reader}")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY flights TO '{}/out.csv'",
+        "ATTACH '{}/db.duckdb' AS other",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET enable_external_access = true",
+        "SET lock_configuration = false",
+        "PRAGMA database_list",
+        "CREATE TABLE t AS SELECT 1",
+        "DELETE FROM flights",
+        "SELECT 1; SELECT 2",
+        "SET threads = 4; SELECT 1",
+        "",
+        "-- nothing",
+    ],
+)
+def test_anything_but_one_select_is_refused(tmp_path: Path, sql: str) -> None:
+    with pytest.raises(duckdb.Error):
+        ask(sql.replace("{}", str(tmp_path)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_variables_of_the_calling_code_are_not_tables() -> None:
+    hidden = FLIGHTS
+    with pytest.raises(duckdb.CatalogException, match="hidden"):
+        ask("SELECT * FROM hidden")
+    assert hidden is FLIGHTS
+
+
+def test_one_query_leaves_nothing_for_the_next() -> None:
+    ask("SELECT * FROM extra", extra=FLIGHTS)
+    with pytest.raises(duckdb.CatalogException, match="extra"):
+        ask("SELECT * FROM extra")
+
+
+def test_nulls_and_types_come_back_as_they_went_in() -> None:
+    values = pa.table(
+        {
+            "i": pa.array([1, None], pa.int32()),
+            "f": pa.array([0.5, None], pa.float32()),
+            "t": pa.array([datetime(2013, 7, 1, 0, 0, 0, 1, tzinfo=UTC), None], TIMES),
+        }
+    )
+    assert query("SELECT * FROM v", {"v": values}).to_pydict() == values.to_pydict()
+    assert query("SELECT * FROM v", {"v": values}).schema.field("i").type == pa.int32()
+
+
+def test_a_sum_of_floats_has_the_same_bits_every_time() -> None:
+    values = pa.table(
+        {"x": [0.1 * n for n in range(400_000)], "g": [n % 7 for n in range(400_000)]}
+    )
+    sums = {
+        str(query("SELECT g, sum(x) AS s FROM v GROUP BY g ORDER BY g", {"v": values}).to_pydict())
+        for _ in range(3)
+    }
+    assert len(sums) == 1
+
+
+@pytest.mark.parametrize("name", ["order", 'a"b', "x; DROP TABLE y", "ü"])
+def test_a_quoted_name_is_a_name_whatever_it_holds(name: str) -> None:
+    table = pa.table({name: [7]})
+    assert query(f"SELECT {quoted(name)} AS x FROM t", {"t": table}).to_pylist() == [{"x": 7}]
+
+
+def test_sql_beside_a_module_is_read(tmp_path: Path) -> None:
+    (tmp_path / "x.sql").write_text("SELECT 'ü'", encoding="utf-8")
+    assert sql_beside(str(tmp_path / "module.py"), "x.sql") == "SELECT 'ü'"

@@ -1,0 +1,360 @@
+"""Window tables: replaced one window at a time, whole, also when two writers meet."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from batchinf_assets.errors import InvalidSpec, LostRace, ManifestInvalid
+from batchinf_assets.lake import table as room
+from batchinf_assets.lake.files import DataFile, fsync, write_parquet
+from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.windows import Window, WindowSpec
+
+SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("text", pa.string())])
+WIDER = SCHEMA.append(pa.field("score", pa.float64()))
+TIMES = pa.timestamp("us", tz="UTC")
+DAYS = WindowSpec(start=date(2013, 1, 1))
+FIRST, SECOND, THIRD, FOURTH = DAYS.between("2013-01-01", "2013-01-04")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "a lake" / "predictions"
+
+
+def rows(ids: Sequence[int], schema: pa.Schema = SCHEMA) -> pa.Table:
+    columns = {
+        "id": pa.array(ids, pa.int64()),
+        "text": pa.array([f"row {i}" for i in ids], pa.string()),
+        "score": pa.array([i / 8 for i in ids], pa.float64()),
+    }
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+
+
+def staged(
+    table: WindowTable, window: Window, ids: Sequence[int], schema: pa.Schema = SCHEMA
+) -> DataFile:
+    """Write a file beside the table's log, as a revision does before it is published."""
+    name = "-".join(map(str, ids)) or "empty"
+    return write_parquet(table.folder_of(window) / f"{name}.parquet", rows(ids, schema), {})
+
+
+def put(table: WindowTable, window: Window, *parts: Sequence[int]) -> None:
+    table.commit(window, [staged(table, window, ids) for ids in parts], {})
+
+
+def contents(folder: Path) -> dict[str, list[int]]:
+    """What a reader of today sees, by window."""
+    table = WindowTable(folder, SCHEMA)
+    return {key: read(table, DAYS.window(key)) for key in table.files()}
+
+
+def read(table: WindowTable, window: Window) -> list[int]:
+    found = table.read(window)
+    assert found is not None
+    return found["id"].to_pylist()
+
+
+def meanwhile(
+    table: WindowTable, action: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let something happen after `table` looked at the log and before its own commit."""
+    look = table._add_new_columns
+
+    def look_then_wait() -> None:
+        look()
+        action()
+
+    monkeypatch.setattr(table, "_add_new_columns", look_then_wait)
+
+
+def test_before_any_commit_there_is_nothing(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    assert (table.files(), table.files_of(FIRST), table.read(FIRST)) == ({}, (), None)
+    assert not folder.exists()
+
+
+def test_committed_rows_are_read_back(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    put(table, FIRST, [1, 2])
+    found = table.read(FIRST)
+    assert found is not None
+    assert found.equals(rows([1, 2]))
+    assert table.files_of(FIRST) == (folder / "window=2013-01-01" / "1-2.parquet",)
+
+
+def test_a_file_is_invisible_until_it_is_committed(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    put(table, FIRST, [1])
+    staged(table, FIRST, [2])
+    staged(table, SECOND, [3])
+    assert contents(folder) == {"2013-01-01": [1]}
+    assert DeltaTable(folder).to_pyarrow_table()["id"].to_pylist() == [1]
+
+
+def test_a_commit_replaces_its_window_and_no_other(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    put(table, FIRST, [1], [2])
+    put(table, SECOND, [3])
+    put(table, FIRST, [4])
+    assert contents(folder) == {"2013-01-01": [4], "2013-01-02": [3]}
+
+
+def test_files_of_a_window_are_read_in_the_order_of_their_names(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    put(table, FIRST, [3], [1], [2])
+    assert read(table, FIRST) == [1, 2, 3]
+
+
+def test_an_earlier_state_can_be_committed_again(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    old = staged(table, FIRST, [1])
+    table.commit(FIRST, [old], {})
+    put(table, FIRST, [2])
+    table.commit(FIRST, [old], {})
+    assert contents(folder) == {"2013-01-01": [1]}
+
+
+def test_an_open_table_sees_what_others_committed(folder: Path) -> None:
+    reader, writer = WindowTable(folder, SCHEMA), WindowTable(folder, SCHEMA)
+    put(writer, FIRST, [1])
+    assert read(reader, FIRST) == [1]
+    put(writer, FIRST, [2])
+    assert read(reader, FIRST) == [2]
+
+
+def test_any_reader_of_delta_sees_the_same_rows_and_their_window(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    put(table, FIRST, [1], [2])
+    put(table, SECOND, [3])
+    seen = DeltaTable(folder).to_pyarrow_table().sort_by("id")
+    assert seen.select(SCHEMA.names).to_pylist() == rows([1, 2, 3]).to_pylist()
+    assert seen["window"].to_pylist() == ["2013-01-01", "2013-01-01", "2013-01-02"]
+    only = DeltaTable(folder).to_pyarrow_table(filters=[("window", "=", "2013-01-02")])
+    assert only["id"].to_pylist() == [3]
+
+
+def test_every_declared_type_survives_a_reader_of_delta(folder: Path) -> None:
+    values = {
+        "b": pa.array([True, None], pa.bool_()),
+        "i": pa.array([-(2**31), 2**31 - 1], pa.int32()),
+        "l": pa.array([2**53 + 1, None], pa.int64()),
+        "f": pa.array([0.1, None], pa.float32()),
+        "d": pa.array([0.1, float("inf")], pa.float64()),
+        "t": pa.array([datetime(2013, 7, 1, 4, 0, 0, 1, tzinfo=UTC), None], TIMES),
+        "y": pa.array([date(1969, 12, 31), None], pa.date32()),
+        "s": pa.array(["", None], pa.string()),
+    }
+    written = pa.table(values)
+    table = WindowTable(folder, written.schema)
+    file = write_parquet(table.folder_of(FIRST) / "x.parquet", written, {})
+    table.commit(FIRST, [file], {})
+    seen = DeltaTable(folder).to_pyarrow_table().drop_columns(["window"])
+    assert seen.to_pydict() == written.to_pydict()
+
+
+def test_a_commit_keeps_what_it_was_told_in_the_history(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    table.commit(FIRST, [staged(table, FIRST, [1])], {"batchinf.revision": "abc"})
+    latest = DeltaTable(folder).history(1)[0]
+    assert latest["batchinf.window"] == "2013-01-01"
+    assert latest["batchinf.revision"] == "abc"
+
+
+def test_old_versions_stay_readable(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    put(table, FIRST, [1])
+    version = DeltaTable(folder).version()
+    put(table, FIRST, [2])
+    assert DeltaTable(folder, version=version).to_pyarrow_table()["id"].to_pylist() == [1]
+
+
+def test_an_hour_is_found_under_its_key_though_its_folder_has_no_colon(folder: Path) -> None:
+    hour = WindowSpec(every="hour", start=date(2013, 1, 1)).window("2013-01-01-05:00")
+    table = WindowTable(folder, SCHEMA)
+    put(table, hour, [1])
+    assert table.folder_of(hour).name == "window=2013-01-01-0500"
+    assert read(table, hour) == [1]
+    assert DeltaTable(folder).to_pyarrow_table()["window"].to_pylist() == ["2013-01-01-05:00"]
+
+
+def test_a_window_without_rows_is_not_a_window_without_commit(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    put(table, FIRST, [])
+    found = table.read(FIRST)
+    assert found is not None
+    assert (found.num_rows, found.schema.names) == (0, SCHEMA.names)
+    assert table.read(SECOND) is None
+
+
+def test_a_visible_file_that_is_gone_is_an_error_and_no_empty_window(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    put(table, FIRST, [1])
+    table.files_of(FIRST)[0].unlink()
+    with pytest.raises(ManifestInvalid, match=r"1\.parquet"):
+        table.read(FIRST)
+
+
+def test_disjoint_windows_both_survive_a_race(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, other = WindowTable(folder, SCHEMA), WindowTable(folder, SCHEMA)
+    put(table, THIRD, [0])
+    meanwhile(table, lambda: put(other, SECOND, [2], [3]), monkeypatch)
+    put(table, FIRST, [1])
+    assert contents(folder) == {"2013-01-01": [1], "2013-01-02": [2, 3], "2013-01-03": [0]}
+
+
+@pytest.mark.parametrize("before", [[], [FIRST], [SECOND], [FIRST, SECOND]])
+def test_of_two_writers_of_a_window_one_wins_and_the_other_knows(
+    folder: Path, before: list[Window], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, early = WindowTable(folder, SCHEMA), WindowTable(folder, SCHEMA)
+    for window in before:
+        put(early, window, [0])
+    late_files = [staged(late, FIRST, [7]), staged(late, FIRST, [8])]
+    meanwhile(late, lambda: put(early, FIRST, [1], [2]), monkeypatch)
+    with pytest.raises(LostRace) as lost:
+        late.commit(FIRST, late_files, {})
+    assert contents(folder)["2013-01-01"] == [1, 2]
+    assert DeltaTable(folder).to_pyarrow_table().num_rows == 2 + (SECOND in before)
+    assert "predictions" in lost.value.message
+    assert "2013-01-01" in lost.value.message
+
+
+def test_a_lost_race_can_be_run_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late, early = WindowTable(folder, SCHEMA), WindowTable(folder, SCHEMA)
+    with monkeypatch.context() as patch:
+        meanwhile(late, lambda: put(early, FIRST, [1]), patch)
+        with pytest.raises(LostRace):
+            put(late, FIRST, [2])
+    put(late, FIRST, [2])
+    assert contents(folder) == {"2013-01-01": [2]}
+
+
+def outcomes_of_race(folder: Path, windows: Sequence[Window]) -> list[str]:
+    """Commit file `i` to window `i`, all at the same time; say how each ended."""
+    ready, outcomes = threading.Barrier(len(windows)), [""] * len(windows)
+
+    def write(index: int) -> None:
+        table = WindowTable(folder, SCHEMA)
+        files = [staged(table, windows[index], [part, 10 + index]) for part in (1, 2)]
+        ready.wait()
+        try:
+            table.commit(windows[index], files, {})
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test names it
+            outcomes[index] = type(error).__name__
+        else:
+            outcomes[index] = "won"
+
+    writers = [threading.Thread(target=write, args=(index,)) for index in range(len(windows))]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    return outcomes
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_the_first_commits_of_a_table_may_come_all_at_once(folder: Path, attempt: int) -> None:
+    assert outcomes_of_race(folder, [FIRST, SECOND, THIRD, FOURTH]) == ["won"] * 4, attempt
+    assert contents(folder) == {f"2013-01-0{day}": [1, 9 + day, 2, 9 + day] for day in range(1, 5)}
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_a_window_is_wholly_one_writers_however_many_commit_at_once(
+    folder: Path, attempt: int
+) -> None:
+    outcomes = outcomes_of_race(folder, [FIRST] * 4)
+    assert set(outcomes) <= {"won", "LostRace"}, attempt
+    (visible,) = contents(folder).values()
+    winners = [index for index, outcome in enumerate(outcomes) if outcome == "won"]
+    assert visible in [[1, 10 + index, 2, 10 + index] for index in winners]
+
+
+@pytest.mark.parametrize("step", ["rename", "mkdir"])
+def test_a_run_that_dies_while_it_creates_the_table_leaves_none(
+    folder: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_arguments: object, **_named: object) -> None:
+        raise OSError(errno.EIO, "disk gone")
+
+    table = WindowTable(folder, SCHEMA)
+    file = staged(table, FIRST, [1])
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk gone"):
+        patch.setattr(Path, step, die)
+        table.commit(FIRST, [file], {})
+    assert contents(folder) == {}
+    table.commit(FIRST, [file], {})
+    assert contents(folder) == {"2013-01-01": [1]}
+    assert sorted(path.name for path in folder.iterdir()) == ["_delta_log", "window=2013-01-01"]
+
+
+def test_a_commit_and_all_it_builds_on_are_on_the_disk_before_it_returns(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[str] = set()
+    monkeypatch.setattr(room, "fsync", lambda path: (synced.add(path.name), fsync(path)))
+    put(WindowTable(folder, SCHEMA), FIRST, [1])
+    wider = WindowTable(folder, WIDER)
+    wider.commit(SECOND, [staged(wider, SECOND, [2], WIDER)], {})
+    log = {path.name for path in (folder / "_delta_log").glob("*.json")}
+    assert len(log) == 4
+    assert log | {"_delta_log"} <= synced
+
+
+def test_a_new_column_is_added_and_null_in_older_windows(folder: Path) -> None:
+    put(WindowTable(folder, SCHEMA), FIRST, [1])
+    wider = WindowTable(folder, WIDER)
+    wider.commit(SECOND, [staged(wider, SECOND, [2], WIDER)], {})
+    seen = DeltaTable(folder).to_pyarrow_table().sort_by("id")
+    assert seen["score"].to_pylist() == [None, 0.25]
+    assert contents(folder) == {"2013-01-01": [1], "2013-01-02": [2]}
+
+
+def test_a_column_no_longer_declared_stays_for_the_windows_that_have_it(folder: Path) -> None:
+    wider = WindowTable(folder, WIDER)
+    wider.commit(FIRST, [staged(wider, FIRST, [2], WIDER)], {})
+    put(WindowTable(folder, SCHEMA), SECOND, [3])
+    seen = DeltaTable(folder).to_pyarrow_table().sort_by("id")
+    assert seen["score"].to_pylist() == [0.25, None]
+
+
+def test_two_writers_that_add_the_same_column_do_not_both_change_the_table(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(WindowTable(folder, SCHEMA), THIRD, [0])
+    late, early = WindowTable(folder, WIDER), WindowTable(folder, WIDER)
+    first, second = staged(late, FIRST, [1], WIDER), staged(early, SECOND, [2], WIDER)
+    look, looks = late._current, []
+
+    def look_then_wait() -> DeltaTable:
+        found = look()
+        looks.append(found)
+        if len(looks) == 2:  # the look at the columns; the first is at the version
+            early.commit(SECOND, [second], {})
+        return found
+
+    with monkeypatch.context() as patch, pytest.raises(LostRace):
+        patch.setattr(late, "_current", look_then_wait)
+        late.commit(FIRST, [first], {})
+    assert contents(folder) == {"2013-01-02": [2], "2013-01-03": [0]}
+    late.commit(FIRST, [first], {})
+    assert contents(folder)["2013-01-01"] == [1]
+
+
+def test_a_changed_type_is_refused_and_changes_nothing(folder: Path) -> None:
+    put(WindowTable(folder, SCHEMA), FIRST, [1])
+    changed = WindowTable(folder, pa.schema([("id", pa.string()), ("text", pa.string())]))
+    with pytest.raises(InvalidSpec) as refusal:
+        changed.commit(FIRST, [staged(changed, FIRST, [2])], {})
+    assert "'id' of table predictions" in refusal.value.message
+    assert contents(folder) == {"2013-01-01": [1]}

@@ -1,0 +1,140 @@
+"""Landed files: read whole and once, named in every refusal."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batchinf_assets.errors import LandedFileMissing, LandedFileUnreadable
+from batchinf_assets.snapshots import landing as room
+from batchinf_assets.snapshots.landing import Landing
+from batchinf_assets.windows import WindowSpec
+
+WINDOW = WindowSpec(start=date(2013, 1, 1)).window("2013-07-01")
+PATTERN = "flights/{window}.parquet"
+ROWS = pa.table({"id": pa.array(range(500), pa.int64()), "text": ["some text"] * 500})
+
+
+@pytest.fixture
+def landing(tmp_path: Path) -> Landing:
+    (tmp_path / "in box" / "flights").mkdir(parents=True)
+    return Landing(tmp_path / "in box", "data/landing")
+
+
+def drop(landing: Landing, rows: pa.Table = ROWS) -> Path:
+    path = landing.path(PATTERN, WINDOW)
+    pq.write_table(rows, path, write_page_checksum=True)
+    return path
+
+
+def test_a_file_is_read_with_its_path_digest_and_size(landing: Landing) -> None:
+    content = drop(landing).read_bytes()
+    found = landing.read(PATTERN, WINDOW)
+    assert found.rows.equals(ROWS)
+    assert found.record.path == "flights/2013-07-01.parquet"
+    assert found.record.sha256 == hashlib.sha256(content).hexdigest()
+    assert found.record.bytes == len(content)
+
+
+def test_a_file_that_no_window_names_is_read_too(landing: Landing) -> None:
+    pq.write_table(ROWS, landing.folder / "planes.parquet")
+    assert landing.read("planes.parquet").record.path == "planes.parquet"
+
+
+def test_metadata_of_the_writer_is_left_behind(landing: Landing) -> None:
+    drop(landing, ROWS.replace_schema_metadata({"pandas": "{}"}))
+    assert landing.read(PATTERN, WINDOW).rows.schema.metadata is None
+
+
+def test_a_missing_file_is_named_with_its_window(landing: Landing) -> None:
+    with pytest.raises(LandedFileMissing) as refusal:
+        landing.read(PATTERN, WINDOW)
+    assert refusal.value.message == (
+        "data/landing/flights/2013-07-01.parquet of window 2013-07-01 has not landed."
+    )
+    with pytest.raises(LandedFileMissing, match=r"^data/landing/planes\.parquet has not landed"):
+        landing.read("planes.parquet")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "is empty"), (b"PAR1", "no whole Parquet file"), (b"a,b\n1,2\n" * 50, "no whole Parq")],
+)
+def test_a_file_that_is_no_parquet_is_refused(
+    landing: Landing, content: bytes, reason: str
+) -> None:
+    landing.path(PATTERN, WINDOW).write_bytes(content)
+    with pytest.raises(LandedFileUnreadable) as refusal:
+        landing.read(PATTERN, WINDOW)
+    assert refusal.value.message.startswith("data/landing/flights/2013-07-01.parquet ")
+    assert reason in refusal.value.message
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_file_that_is_still_being_written_is_refused(landing: Landing, share: float) -> None:
+    path = drop(landing)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(LandedFileUnreadable, match="no whole Parquet file"):
+        landing.read(PATTERN, WINDOW)
+
+
+def test_a_flipped_bit_is_noticed_where_upstream_writes_checksums(landing: Landing) -> None:
+    path = drop(landing)
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(LandedFileUnreadable):
+        landing.read(PATTERN, WINDOW)
+
+
+def test_a_folder_in_the_place_of_the_file_is_refused(landing: Landing) -> None:
+    landing.path(PATTERN, WINDOW).mkdir()
+    with pytest.raises(LandedFileUnreadable, match=r"flights/2013-07-01\.parquet"):
+        landing.read(PATTERN, WINDOW)
+
+
+def test_a_file_that_would_not_fit_in_memory_is_refused_before_it_is_decoded(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = drop(landing, pa.table({"id": pa.array([7] * 1_000_000, pa.int64())}))
+    assert path.stat().st_size < 100_000
+    monkeypatch.setattr(room, "MAX_DECODED_BYTES", 100_000)
+    with pytest.raises(LandedFileUnreadable, match="100000"):
+        landing.read(PATTERN, WINDOW)
+
+
+def test_a_changed_file_is_read_again(landing: Landing) -> None:
+    drop(landing)
+    first = landing.read(PATTERN, WINDOW)
+    drop(landing, ROWS.slice(1))
+    second = landing.read(PATTERN, WINDOW)
+    assert (first.rows.num_rows, second.rows.num_rows) == (500, 499)
+    assert first.record.sha256 != second.record.sha256
+
+
+def test_a_file_of_the_same_size_put_in_place_is_read_again(landing: Landing) -> None:
+    path = drop(landing)
+    landing.read(PATTERN, WINDOW)
+    aside = path.with_suffix(".new")
+    other = pa.table({"id": pa.array(range(1, 501), pa.int64()), "text": ["some text"] * 500})
+    pq.write_table(other, aside, write_page_checksum=True)
+    times = path.stat().st_mtime_ns
+    os.utime(aside, ns=(times, times))
+    aside.replace(path)
+    assert landing.read(PATTERN, WINDOW).rows["id"][0].as_py() == 1
+
+
+def test_a_file_that_vanished_is_missing_though_it_was_read_before(landing: Landing) -> None:
+    path = drop(landing)
+    landing.read(PATTERN, WINDOW)
+    path.unlink()
+    with pytest.raises(LandedFileMissing):
+        landing.read(PATTERN, WINDOW)

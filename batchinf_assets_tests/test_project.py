@@ -1,0 +1,59 @@
+"""Where a project keeps things."""
+
+from pathlib import Path
+
+import pytest
+
+from batchinf_assets.errors import UsageError
+from batchinf_assets.project import CHECKOUT, Project
+
+ROOT = Path("/checkout")
+
+
+def test_everything_lies_below_data_by_default() -> None:
+    project = Project.here({}, ROOT)
+    assert project == Project(
+        root=ROOT,
+        lake=ROOT / "data/lake",
+        landing=ROOT / "data/landing",
+        dagster_home=ROOT / "data/dagster",
+    )
+
+
+def test_the_checkout_holds_the_package() -> None:
+    assert (Project.here({}).root / "batchinf_assets" / "project.py").is_file()
+    assert CHECKOUT.is_absolute()
+
+
+def test_relative_folders_count_from_the_checkout_wherever_the_command_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    project = Project.here(
+        {"BATCHINF_LAKE": "a lake", "BATCHINF_LANDING": "in", "DAGSTER_HOME": "home"}, ROOT
+    )
+    assert (project.lake, project.landing, project.dagster_home) == (
+        ROOT / "a lake",
+        ROOT / "in",
+        ROOT / "home",
+    )
+
+
+def test_absolute_folders_are_taken_as_they_are() -> None:
+    project = Project.here({"BATCHINF_LAKE": "/lakes/one", "DAGSTER_HOME": "/home/d"}, ROOT)
+    assert (project.lake, project.dagster_home) == (Path("/lakes/one"), Path("/home/d"))
+    assert project.landing == ROOT / "data/landing"
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/lake", "file:///lake"])
+def test_a_lake_that_this_version_cannot_write_is_refused(url: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        Project.here({"BATCHINF_LAKE": url}, ROOT)
+    assert url in refusal.value.message
+    assert "BATCHINF_LAKE" in refusal.value.next_step
+
+
+def test_paths_inside_the_checkout_are_shown_from_there() -> None:
+    project = Project.here({}, ROOT)
+    assert project.shown(project.landing / "flights") == "data/landing/flights"
+    assert project.shown(Path("/elsewhere/x")) == "/elsewhere/x"

@@ -1,0 +1,212 @@
+"""Windows: names, bounds and order, also where clocks change."""
+
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from pydantic import ValidationError
+
+from batchinf_assets.errors import UnknownWindow
+from batchinf_assets.windows import WindowSpec
+
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+def local(**changed: object) -> WindowSpec:
+    return WindowSpec.model_validate(
+        {"start": date(2013, 1, 1), "timezone": "America/New_York", **changed}
+    )
+
+
+def keys(windows: object) -> list[str]:
+    return [str(window) for window in windows]
+
+
+def hours(spec: WindowSpec, key: str) -> float:
+    window = spec.window(key)
+    return (window.end.astimezone(UTC) - window.start.astimezone(UTC)) / timedelta(hours=1)
+
+
+def test_a_day_runs_from_local_midnight_to_local_midnight() -> None:
+    window = local().window("2013-07-01")
+    assert window.start == datetime(2013, 7, 1, 4, tzinfo=UTC)
+    assert window.end == datetime(2013, 7, 2, 4, tzinfo=UTC)
+    assert window.start.tzinfo == NEW_YORK
+    assert str(window) == window.key == "2013-07-01"
+
+
+@pytest.mark.parametrize(
+    ("key", "length"),
+    [("2013-03-09", 24), ("2013-03-10", 23), ("2013-11-03", 25), ("2013-11-04", 24)],
+)
+def test_a_day_is_as_long_as_its_clock_says(key: str, length: int) -> None:
+    assert hours(local(), key) == length
+
+
+def test_a_week_with_a_clock_change_is_an_hour_shorter_or_longer() -> None:
+    weeks = local(every="week", start=date(2013, 1, 6))
+    assert hours(weeks, "2013-03-10") == 7 * 24 - 1
+    assert hours(weeks, "2013-03-17") == 7 * 24
+    assert hours(weeks, "2013-11-03") == 7 * 24 + 1
+
+
+def test_months_have_their_own_lengths_and_december_ends_in_january() -> None:
+    months = local(every="month")
+    assert hours(months, "2013-02-01") == 28 * 24
+    assert hours(months, "2013-03-01") == 31 * 24 - 1
+    assert hours(months, "2013-11-01") == 30 * 24 + 1
+    assert months.window("2013-12-01").end == datetime(2014, 1, 1, tzinfo=NEW_YORK)
+    assert hours(months, "2016-02-01") == 29 * 24
+
+
+def test_an_hour_is_named_to_the_minute() -> None:
+    hourly = WindowSpec(every="hour", start=date(2013, 1, 1))
+    window = hourly.window("2013-03-10-23:00")
+    assert window.start == datetime(2013, 3, 10, 23, tzinfo=UTC)
+    assert window.end == datetime(2013, 3, 11, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "today",
+        "2013-7-1",
+        "2013-02-29",
+        "2013-07-01 ",
+        "2013-07-01\n",
+        "2013-07-01-00:00",
+        "../../2013-07-01",
+        "２０１３-07-01",
+        "2012-12-31",
+        "2014-01-01",
+    ],
+)
+def test_only_declared_keys_in_their_one_spelling_are_windows(key: str) -> None:
+    spec = local(end=date(2014, 1, 1))
+    assert not spec.has(key)
+    with pytest.raises(UnknownWindow) as refusal:
+        spec.window(key)
+    assert "2013-01-01" in refusal.value.next_step
+    assert refusal.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("every", "start", "key"),
+    [
+        ("hour", date(2013, 1, 1), "2013-01-01-00:30"),
+        ("week", date(2013, 1, 6), "2013-01-07"),
+        ("month", date(2013, 1, 1), "2013-01-02"),
+    ],
+)
+def test_a_key_between_two_windows_is_none(every: str, start: date, key: str) -> None:
+    assert not WindowSpec.model_validate({"every": every, "start": start}).has(key)
+
+
+def test_a_message_quotes_at_most_forty_characters_of_a_key() -> None:
+    with pytest.raises(UnknownWindow) as refusal:
+        local().window("x" * 1000)
+    assert refusal.value.message == f"'{'x' * 40}' is not a window."
+
+
+def test_the_first_and_the_last_declared_day_are_windows() -> None:
+    spec = local(end=date(2014, 1, 1))
+    assert spec.has("2013-01-01")
+    assert spec.has("2013-12-31")
+
+
+def test_without_an_end_windows_go_on_as_far_as_dates_do() -> None:
+    assert local().has("9998-12-31")
+    assert not local().has("9999-12-31")
+    assert not local(every="month").has("9999-12-01")
+
+
+def test_a_range_includes_both_ends() -> None:
+    assert keys(local().between("2013-03-09", "2013-03-11")) == [
+        "2013-03-09",
+        "2013-03-10",
+        "2013-03-11",
+    ]
+    assert keys(local().between("2013-03-10", "2013-03-10")) == ["2013-03-10"]
+
+
+def test_a_range_of_months_crosses_the_year() -> None:
+    months = local(every="month")
+    assert keys(months.between("2013-11-01", "2014-02-01")) == [
+        "2013-11-01",
+        "2013-12-01",
+        "2014-01-01",
+        "2014-02-01",
+    ]
+
+
+def test_a_range_in_the_wrong_order_is_refused() -> None:
+    with pytest.raises(UnknownWindow, match="2013-07-02 to 2013-07-01 is empty"):
+        local().between("2013-07-02", "2013-07-01")
+
+
+def test_windows_of_a_range_touch_without_gap_or_overlap() -> None:
+    year = local().between("2013-01-01", "2013-12-31")
+    assert len(year) == 365
+    assert all(a.end == b.start for a, b in zip(year, year[1:], strict=False))
+
+
+def test_windows_starting_in_exclude_the_end() -> None:
+    spec = local()
+    assert keys(spec.starting_in(date(2013, 1, 1), date(2013, 1, 3))) == [
+        "2013-01-01",
+        "2013-01-02",
+    ]
+    hourly = WindowSpec(every="hour", start=date(2013, 1, 1))
+    assert len(hourly.starting_in(date(2013, 1, 1), date(2013, 1, 3))) == 48
+
+
+def test_windows_starting_in_stop_where_the_declared_ones_stop() -> None:
+    spec = local(end=date(2013, 1, 3))
+    assert keys(spec.starting_in(date(2013, 1, 2), date(2014, 1, 1))) == ["2013-01-02"]
+
+
+def test_windows_cannot_start_between_two_windows() -> None:
+    weekly = local(every="week", start=date(2013, 1, 6))
+    with pytest.raises(UnknownWindow):
+        weekly.starting_in(date(2013, 1, 7), date(2013, 2, 1))
+
+
+def test_earlier_windows_come_in_order_and_end_where_the_window_starts() -> None:
+    spec = local()
+    window = spec.window("2013-03-11")
+    earlier = spec.before(window, 2)
+    assert keys(earlier) == ["2013-03-09", "2013-03-10"]
+    assert earlier[-1].end == window.start
+
+
+def test_there_are_no_windows_before_the_first() -> None:
+    spec = local()
+    assert keys(spec.before(spec.window("2013-01-03"), 28)) == ["2013-01-01", "2013-01-02"]
+    assert spec.before(spec.window("2013-01-01"), 28) == []
+    assert spec.before(spec.window("2013-01-03"), 0) == []
+
+
+def test_the_month_before_january_is_december() -> None:
+    months = local(every="month", start=date(2012, 6, 1))
+    assert keys(months.before(months.window("2013-01-01"), 2)) == ["2012-11-01", "2012-12-01"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"timezone": "Mars/Olympus"}, "unknown time zone"),
+        ({"timezone": "../etc/localtime"}, "unknown time zone"),
+        ({"end": date(2013, 1, 1)}, "end must be after"),
+        ({"every": "hour"}, "hourly windows need timezone UTC"),
+        ({"every": "week"}, "start on a Sunday"),
+        ({"every": "month", "start": date(2013, 1, 2)}, "first of a month"),
+        ({"every": "minute"}, "every"),
+        ({"length": 2}, "length"),
+    ],
+)
+def test_a_grid_that_dagster_would_cut_otherwise_is_refused(
+    changed: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        local(**changed)

@@ -118,7 +118,7 @@ def test_a_path_that_leaves_its_folder_is_refused(place: str, value: str) -> Non
     "value", ["in/day.parquet", "../{window}.parquet", "/{window}", "{window}/{window}.parquet"]
 )
 def test_a_landing_pattern_names_the_window_once_below_the_folder(place: str, value: str) -> None:
-    with pytest.raises(ValidationError, match="window} once|relative path"):
+    with pytest.raises(ValidationError, match=r"window} once|relative path"):
         toy(**{place: value})
 
 
@@ -159,7 +159,7 @@ def test_a_bound_may_be_met_by_one_value_only() -> None:
     ],
 )
 def test_a_bound_that_nothing_can_break_is_refused(place: str, value: object) -> None:
-    with pytest.raises(ValidationError, match="finite number|greater than"):
+    with pytest.raises(ValidationError, match=r"finite number|greater than"):
         toy(**{place: value})
 
 

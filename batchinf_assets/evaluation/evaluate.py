@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -20,7 +22,7 @@ from batchinf_assets.evaluation.performance import Performance, realised_perform
 from batchinf_assets.evaluation.records import METRIC_SCHEMA, metric_rows
 from batchinf_assets.features.build import load_features
 from batchinf_assets.features.labels import landed_outcomes
-from batchinf_assets.lake.digest import content_digest, json_sha256
+from batchinf_assets.lake.digest import content_digest, file_sha256, json_sha256
 from batchinf_assets.lake.files import read_footer, write_parquet
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import EvaluationRecord, Manifest
@@ -75,7 +77,7 @@ def evaluate_window(
     if manifest.published_at is not None and manifest.evaluation is not None:
         return _evaluation(manifest, manifest.evaluation)
     _require_same_model(manifest, model, spec)
-    golden = measure_golden(project, spec, model.scorer)
+    golden = measure_golden(project, spec, model)
     rows = load_features(project, spec, window).rows
     scores = prediction_rows(project, spec, manifest).column(spec.prediction.column)
     drifts = measure_drift(rows, scores, model.artifact.profile, spec=spec)
@@ -96,16 +98,23 @@ def evaluate_window(
     return _evaluation(finished, record)
 
 
-def measure_golden(project: Project, spec: PipelineSpec, scorer: Scorer) -> BinaryMetrics:
-    """Score the golden set with the scoring code and measure it.
+def measure_golden(project: Project, spec: PipelineSpec, model: ScoringModel) -> BinaryMetrics:
+    """Score the golden set with the scoring code and measure it, once per process and model.
 
     Raises:
         GoldenSetInvalid: The golden set is missing or does not fit the features.
     """
-    golden = read_golden_set(project.root / spec.golden.file, spec)
-    scores = scorer.score(golden.select(list(spec.features.columns)))
-    labels = golden.column(spec.golden.label)
-    return binary_metrics(labels, pa.array(scores), decision=spec.golden.decision)
+    path = project.root / spec.golden.file
+    return _measured(
+        _GoldenRun(
+            model=model.version.digest,
+            file=file_sha256(path) if path.is_file() else None,
+            declared=json_sha256(spec.model_dump(mode="json", include={"golden", "features"})),
+            path=path,
+            spec=spec,
+            scorer=model.scorer,
+        )
+    )
 
 
 def measure_performance(project: Project, spec: PipelineSpec, window: Window) -> Performance:
@@ -157,6 +166,26 @@ def _keep(
     path = table.folder_of(window) / f"{digest[:16]}.parquet"
     if table.files_of(window) != (path,):
         table.commit(window, [write_parquet(path, rows, footer)], {"batchinf.digest": digest})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _GoldenRun:
+    """What golden metrics depend on; two runs are the same where the first three are."""
+
+    model: str
+    file: str | None
+    declared: str
+    path: Path = field(compare=False)
+    spec: PipelineSpec = field(compare=False)
+    scorer: Scorer = field(compare=False)
+
+
+@lru_cache(maxsize=8)
+def _measured(run: _GoldenRun) -> BinaryMetrics:
+    golden = read_golden_set(run.path, run.spec)
+    scores = run.scorer.score(golden.select(list(run.spec.features.columns)))
+    labels = golden.column(run.spec.golden.label)
+    return binary_metrics(labels, pa.array(scores), decision=run.spec.golden.decision)
 
 
 def _require_same_model(manifest: Manifest, model: ScoringModel, spec: PipelineSpec) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -57,7 +57,7 @@ class WindowTable:
         """
         if not (self.folder / LOG).is_dir():
             return {}
-        actions = pa.table(self._current().get_add_actions(flatten=True))
+        actions = pa.table(self._current(_opened).get_add_actions(flatten=True))
         windows = actions.column(f"partition.{PARTITION}").to_pylist()
         visible: dict[str, list[Path]] = {}
         for key, path in zip(windows, actions.column("path").to_pylist(), strict=True):
@@ -88,7 +88,7 @@ class WindowTable:
             InvalidSpec: A column's declared type differs from the table's.
         """
         self._create()
-        known = self._current().version()
+        known = self._current(self._writer).version()
         try:
             self._add_new_columns()
             self._delta.create_write_transaction(
@@ -118,16 +118,20 @@ class WindowTable:
     def _delta(self) -> DeltaTable:
         return DeltaTable(self.folder)
 
-    def _current(self) -> DeltaTable:
+    def _writer(self, _folder: Path) -> DeltaTable:
+        return self._delta
+
+    def _current(self, opened: Callable[[Path], DeltaTable]) -> DeltaTable:
         try:
-            self._delta.update_incremental()
+            table = opened(self.folder)
+            table.update_incremental()
         except DeltaError as error:
             raise ManifestInvalid(
                 f"The log {self.folder / LOG} of table {self.name} cannot be read: "
                 f"{str(error).splitlines()[0].rstrip('.')}.",
                 next_step="Restore the folder from a backup; no file beside it was touched.",
             ) from error
-        return self._delta
+        return table
 
     def _create(self) -> None:
         if (self.folder / LOG).is_dir():
@@ -145,7 +149,7 @@ class WindowTable:
                 fsync(self.folder)
 
     def _add_new_columns(self) -> None:
-        present = {field.name: field for field in self._current().schema().fields}
+        present = {field.name: field for field in self._current(self._writer).schema().fields}
         declared = DeltaSchema.from_arrow(pa.schema(list(map(_nullable, self._schema)))).fields
         for field in declared:
             if field.name in present and present[field.name].type != field.type:
@@ -181,3 +185,12 @@ def _renamed(folder: Path, target: Path) -> bool:
 
 def _nullable(field: pa.Field) -> pa.Field:
     return field.with_nullable(nullable=True)
+
+
+@lru_cache(maxsize=64)
+def _opened(folder: Path) -> DeltaTable:
+    """Open a table for reading once per process; who reads brings it up to date first.
+
+    Writers open their own: what a commit is based on must not move with somebody else's reading.
+    """
+    return DeltaTable(folder)

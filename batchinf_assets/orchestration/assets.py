@@ -38,12 +38,12 @@ Declared = dg.AssetsDefinition | dg.SourceAsset | dg.AssetSpec
 Step = Callable[[Workplace, str, Window], WindowResult]
 
 ASSET_DESCRIPTIONS = {
-    "snapshot": "The landed rows of the window, frozen under a content digest.",
-    "features": "Model-ready rows, from views that end where knowledge ended.",
-    "predictions": "Scored rows in files that no reader sees yet, and the draft manifest.",
+    "snapshot": "Landed rows, frozen under a content digest.",
+    "features": "Model-ready rows; nothing from the future.",
+    "predictions": "Scored rows that no reader sees yet.",
     "evaluation": "Golden metrics and drift of what was scored.",
     "published": "The revision that readers see, with its manifest.",
-    "performance": "Published predictions against the outcomes that landed since.",
+    "performance": "Predictions against outcomes landed since.",
 }
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from batchinf_assets.orchestration.keys import MODEL, WINDOWED, asset_key
 from batchinf_assets.orchestration.partitions import partitions_of
 from batchinf_assets.spec import PipelineSpec
 
 
 def window_job(spec: PipelineSpec) -> UnresolvedAssetJobDefinition:
     """Return the job named after the pipeline: everything from snapshot to performance."""
-    landing = dg.AssetSelection.key_prefixes([spec.name, "landing"])
-    return _job(spec, spec.name, dg.AssetSelection.groups(spec.name) - landing)
+    keys = [asset_key(spec.name, name) for name in (*WINDOWED, MODEL)]
+    return _job(spec, spec.name, dg.AssetSelection.assets(*keys))
 
 
 def performance_job(spec: PipelineSpec) -> UnresolvedAssetJobDefinition:
     """Return the job that measures published windows once their outcomes have landed."""
-    performance = dg.AssetSelection.assets([spec.name, "performance"])
+    performance = dg.AssetSelection.assets(asset_key(spec.name, "performance"))
     return _job(spec, performance_job_name(spec), performance)
 
 

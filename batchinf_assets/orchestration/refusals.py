@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dagster as dg
 
+from batchinf_assets.orchestration.keys import WINDOWED, asset_key
 from batchinf_assets.orchestration.window_runs import REFUSED
 from batchinf_assets.spec import PipelineSpec
 
-ASSETS = ("snapshot", "features", "predictions", "evaluation", "published", "performance")
 LATEST = 1_000
 
 
 def standing_refusals(instance: dg.DagsterInstance, spec: PipelineSpec) -> dict[str, str]:
     """Return the windows whose latest attempt at some asset was refused, with the reason."""
     standing: dict[str, str] = {}
-    for name in ASSETS:
-        key = dg.AssetKey([spec.name, name])
+    for name in WINDOWED:
+        key = asset_key(spec.name, name)
         for window, (storage_id, reason) in _refused(instance, key).items():
             latest = instance.get_latest_storage_id_by_partition(
                 key, dg.DagsterEventType.ASSET_MATERIALIZATION, {window}

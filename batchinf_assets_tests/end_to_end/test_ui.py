@@ -36,7 +36,7 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 ]
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 90  # Dagster looks for new backfills every 30 seconds
 # A new instance greets its first visitor with Dagster's sign-up form.
 SIGN_UP_FORM_SEEN = """localStorage.setItem("communityNux", '"1"')"""
 
@@ -147,14 +147,11 @@ def wait_until_served(process: subprocess.Popen[bytes], port: int) -> None:
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End dagster dev politely, then whatever is left of its process group."""
     process.send_signal(signal.SIGINT)
-    try:
-        process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=10)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def launch(page: Page, partitions: str, button: str) -> None:

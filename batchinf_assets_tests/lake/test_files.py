@@ -164,11 +164,15 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(path: Path) -> None:
 
 
 def test_a_failure_inside_leaves_nothing_behind(path: Path) -> None:
-    with pytest.raises(Died), aside(path) as temporary:
-        temporary.write_bytes(b"half")
-        assert temporary.parent == path.parent
-        assert not temporary.match("*.parquet")
-        raise Died
+    def die_halfway() -> None:
+        with aside(path) as temporary:
+            temporary.write_bytes(b"half")
+            assert temporary.parent == path.parent
+            assert not temporary.match("*.parquet")
+            raise Died
+
+    with pytest.raises(Died):
+        die_halfway()
     assert list(path.parent.iterdir()) == []
 
 

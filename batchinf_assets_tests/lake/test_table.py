@@ -289,9 +289,10 @@ def test_a_run_that_dies_while_it_creates_the_table_leaves_none(
 
     table = WindowTable(folder, SCHEMA)
     file = staged(table, FIRST, [1])
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk gone"):
+    with monkeypatch.context() as patch:
         patch.setattr(Path, step, die)
-        table.commit(FIRST, [file], {})
+        with pytest.raises(OSError, match="disk gone"):
+            table.commit(FIRST, [file], {})
     assert contents(folder) == {}
     table.commit(FIRST, [file], {})
     assert contents(folder) == {"2013-01-01": [1]}
@@ -336,16 +337,17 @@ def test_two_writers_that_add_the_same_column_do_not_both_change_the_table(
     first, second = staged(late, FIRST, [1], WIDER), staged(early, SECOND, [2], WIDER)
     look, looks = late._current, []
 
-    def look_then_wait() -> DeltaTable:
-        found = look()
+    def look_then_wait(opened: Callable[[Path], DeltaTable]) -> DeltaTable:
+        found = look(opened)
         looks.append(found)
         if len(looks) == 2:  # the look at the columns; the first is at the version
             early.commit(SECOND, [second], {})
         return found
 
-    with monkeypatch.context() as patch, pytest.raises(LostRace):
+    with monkeypatch.context() as patch:
         patch.setattr(late, "_current", look_then_wait)
-        late.commit(FIRST, [first], {})
+        with pytest.raises(LostRace):
+            late.commit(FIRST, [first], {})
     assert contents(folder) == {"2013-01-02": [2], "2013-01-03": [0]}
     late.commit(FIRST, [first], {})
     assert contents(folder)["2013-01-01"] == [1]

@@ -10,6 +10,7 @@ from batchinf_assets.definitions import defs
 from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.orchestration.partitions import partitions_of
 from batchinf_assets.project import Project
+from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import published_revision
 from batchinf_assets.spec import Pipeline
 
@@ -168,3 +169,29 @@ def test_metadata_has_the_names_that_the_ui_knows(
         assert isinstance(lineage, dg.TableColumnLineage)
         (origin,) = lineage.deps_by_column["route_delay_rate"]
         assert origin.asset_key == dg.AssetKey(["flight_delays", "landing", "outcomes"])
+
+
+def test_checks_asked_for_without_their_asset_say_what_to_do_instead(
+    instance: dg.DagsterInstance,
+) -> None:
+    gate = dg.AssetCheckKey(dg.AssetKey(["flight_delays", "published"]), "gate")
+    job = defs().resolve_job_def("flight_delays")
+    alone = job.get_subset(asset_selection=set(), asset_check_selection={gate})
+    result = alone.execute_in_process(instance=instance, partition_key=BAD, raise_on_error=False)
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    reported = failure.step_failure_data.user_failure_data
+    assert reported is not None
+    assert "Materialize the window instead" in str(reported.description)
+
+
+def test_a_run_observes_the_model_that_it_scores_with(
+    instance: dg.DagsterInstance, pipeline: Pipeline, registry: Registry
+) -> None:
+    job = defs().resolve_job_def("flight_delays")
+    assert run_job(job, instance, [pipeline.spec.window.window(BAD)], silent).succeeded
+    key = dg.AssetKey(["flight_delays", "model"])
+    (record,) = instance.fetch_observations(key, limit=2).records
+    assert record.asset_observation is not None
+    tags = record.asset_observation.tags
+    version = registry.resolve("flight_delays", "champion")
+    assert tags["dagster/data_version"] == version.digest

@@ -276,7 +276,6 @@ def test_output_that_breaks_its_contract_leaves_no_draft(
 def test_a_row_that_a_later_shard_repeats_is_found_over_the_whole_window(
     project: Project,
     pipeline: Pipeline,
-    window: Window,
     score: Callable[..., Manifest],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -174,12 +174,12 @@ def calls_until_quiet(
 
 
 def test_every_arrival_runs_once_over_several_calls() -> None:
-    landed = {window: NEW for window in "abcde"}
+    landed = dict.fromkeys("abcde", NEW)
     assert calls_until_quiet(landed, {}, "{}", 2) == [["a", "b"], ["c", "d"], ["e"], []]
 
 
 def test_taking_stock_over_several_calls_never_runs_what_landed_before() -> None:
-    landed = {window: NEW for window in "abcdef"}
+    landed = dict.fromkeys("abcdef", NEW)
     used = {"a": "ten", "c": "ten", "e": "ten"}
     assert calls_until_quiet(landed, used, None, 1) == [["a"], ["c"], ["e"], []]
 

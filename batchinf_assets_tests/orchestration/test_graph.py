@@ -1,0 +1,132 @@
+"""The asset graph as text: a renamed asset or a lost check shows up in review.
+
+`graph.txt` holds what Dagster loads. After a change that was meant, renew it and commit both:
+`BATCHINF_RENEW_GRAPH=1 .venv/bin/pytest batchinf_assets_tests/orchestration/test_graph.py`
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from batchinf_assets.definitions import defs
+
+KEPT = Path(__file__).with_name("graph.txt")
+RENEW = "BATCHINF_RENEW_GRAPH"
+COMMAND = f"{RENEW}=1 .venv/bin/pytest {Path(__file__).relative_to(Path(__file__).parents[2])}"
+
+
+@pytest.fixture(scope="module")
+def repository() -> dg.RepositoryDefinition:
+    return defs().get_repository_def()
+
+
+def described(repository: dg.RepositoryDefinition) -> str:
+    """Write everything that an operator can see by name."""
+    blocks = [*_assets(repository), *_jobs(repository), *_sensors(repository)]
+    return "\n\n".join([*blocks, *_schedules(repository)]) + "\n"
+
+
+def _assets(repository: dg.RepositoryDefinition) -> Iterator[str]:
+    graph = repository.asset_graph
+    for key in sorted(graph.get_all_asset_keys()):
+        node = graph.get(key)
+        kind = "asset" if node.is_materializable else "observed" if node.is_observable else "landed"
+        lines = [f"{kind} {key.to_user_string()}", f"  partitions {_grid(node.partitions_def)}"]
+        lines += [f"  needs {parent.to_user_string()}" for parent in sorted(node.parent_keys)]
+        for check in sorted(node.check_keys, key=lambda check: check.name):
+            spec = graph.get_check_spec(check)
+            lines.append(f"  check {check.name} ({'blocks' if spec.blocking else 'warns'})")
+        yield "\n".join(lines)
+
+
+def _jobs(repository: dg.RepositoryDefinition) -> Iterator[str]:
+    for job in sorted(repository.get_all_jobs(), key=lambda job: job.name):
+        if job.name.startswith("__"):  # Dagster's own, for runs by hand
+            continue
+        keys = sorted(key.to_user_string() for key in job.asset_layer.executable_asset_keys)
+        lines = [f"job {job.name}", f"  partitions {_grid(job.partitions_def)}"]
+        yield "\n".join([*lines, *(f"  runs {key}" for key in keys)])
+
+
+def _sensors(repository: dg.RepositoryDefinition) -> Iterator[str]:
+    for sensor in sorted(repository.sensor_defs, key=lambda sensor: sensor.name):
+        yield (
+            f"sensor {sensor.name}\n  starts {sensor.job_name}\n"
+            f"  every {sensor.minimum_interval_seconds} seconds, "
+            f"{sensor.default_status.value.lower()} at first"
+        )
+
+
+def _schedules(repository: dg.RepositoryDefinition) -> Iterator[str]:
+    for schedule in sorted(repository.schedule_defs, key=lambda schedule: schedule.name):
+        yield (
+            f"schedule {schedule.name}\n  starts {schedule.job_name}\n"
+            f"  at {schedule.cron_schedule} {schedule.execution_timezone}, "
+            f"{schedule.default_status.value.lower()} at first"
+        )
+
+
+def _grid(partitions: dg.PartitionsDefinition[str] | None) -> str:
+    if not isinstance(partitions, dg.TimeWindowPartitionsDefinition):
+        return "none" if partitions is None else type(partitions).__name__
+    end = partitions.end.date() if partitions.end else "now"
+    due = " and the one that has begun" if partitions.end_offset == 1 else ""
+    return (
+        f"{partitions.cron_schedule} from {partitions.start.date()} to {end} "
+        f"{partitions.timezone}{due}"
+    )
+
+
+def test_the_graph_is_the_committed_one(repository: dg.RepositoryDefinition) -> None:
+    found = described(repository)
+    if os.environ.get(RENEW):
+        KEPT.write_text(found, encoding="utf-8")
+    kept = KEPT.read_text(encoding="utf-8") if KEPT.is_file() else ""
+    changes = difflib.unified_diff(
+        kept.splitlines(), found.splitlines(), KEPT.name, "what Dagster loads", lineterm=""
+    )
+    assert kept == found, "\n".join([*changes, "", f"If this was meant, renew it: {COMMAND}"])
+
+
+def test_the_text_names_every_asset_check_job_sensor_and_schedule(
+    repository: dg.RepositoryDefinition,
+) -> None:
+    graph = repository.asset_graph
+    lines = KEPT.read_text(encoding="utf-8").splitlines()
+    words = [line.split()[0] for line in lines if line]
+    assets = graph.get_all_asset_keys()
+    assert sum(words.count(word) for word in ("asset", "observed", "landed")) == len(assets)
+    assert words.count("check") == len(graph.asset_check_keys)
+    assert words.count("job") == sum(
+        not job.name.startswith("__") for job in repository.get_all_jobs()
+    )
+    assert words.count("sensor") == len(repository.sensor_defs)
+    assert words.count("schedule") == len(repository.schedule_defs)
+    assert words.count("needs") == sum(len(graph.get(key).parent_keys) for key in assets)
+
+
+def test_what_readers_see_is_made_by_every_asset_before_it(
+    repository: dg.RepositoryDefinition,
+) -> None:
+    graph = repository.asset_graph
+    published = dg.AssetKey(["flight_delays", "published"])
+    names = {key.path[-1] for key in graph.get_ancestor_asset_keys(published)}
+    landed = {"source", "outcomes", "planes", "weather"}
+    assert names == landed | {"snapshot", "features", "model", "predictions", "evaluation"}
+
+
+def test_every_window_asset_shares_partitions_and_backfill_policy(
+    repository: dg.RepositoryDefinition,
+) -> None:
+    # Otherwise a backfill would split into runs of their own, and blocking checks block nothing.
+    graph = repository.asset_graph
+    nodes = [graph.get(key) for key in graph.materializable_asset_keys]
+    assert len(nodes) == 6
+    assert len({node.partitions_def for node in nodes}) == 1
+    assert {node.backfill_policy for node in nodes} == {dg.BackfillPolicy.single_run()}

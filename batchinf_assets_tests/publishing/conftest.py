@@ -1,0 +1,139 @@
+"""A real window that is scored and evaluated, and not yet published."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+
+from batchinf_assets.evaluation.evaluate import evaluate_window
+from batchinf_assets.features.build import build_features
+from batchinf_assets.manifest import Manifest
+from batchinf_assets.project import CHECKOUT, Project
+from batchinf_assets.publishing.publish import Publication, publish_window
+from batchinf_assets.registry.registry import Registry
+from batchinf_assets.scoring.predictions import (
+    manifests,
+    predictions_table,
+    published_revision,
+    revision_folder,
+)
+from batchinf_assets.scoring.score import ScoringModel, score_window, scoring_model
+from batchinf_assets.snapshots.freeze import freeze_snapshot
+from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.windows import Window
+
+if TYPE_CHECKING:
+    from batchinf_assets_tests.conftest import World
+
+NOW = datetime(2013, 7, 4, 5, tzinfo=UTC)
+DAY = "2013-07-04"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One window's desk: what a run does to it, and what readers see of it."""
+
+    project: Project
+    pipeline: Pipeline
+    window: Window
+    model: ScoringModel
+
+    @property
+    def spec(self) -> PipelineSpec:
+        return self.pipeline.spec
+
+    @property
+    def source(self) -> Path:
+        return self.project.landing / "flights" / f"{self.window}.parquet"
+
+    def prepare(self, run_id: str = "run") -> Manifest:
+        """Run everything up to evaluation."""
+        project, pipeline, window = self.project, self.pipeline, self.window
+        freeze_snapshot(project, self.spec, window)
+        build_features(project, pipeline, window)
+        score_window(project, pipeline, window, self.model, run_id=run_id, now=NOW)
+        return evaluate_window(project, self.spec, window, self.model).manifest
+
+    def publish(self, now: datetime = NOW) -> Publication:
+        return publish_window(self.project, self.spec, self.window, now=now)
+
+    def draft(self) -> Manifest:
+        found = manifests(self.project, self.spec).draft(self.window)
+        assert found is not None
+        return found
+
+    def redraft(self, **changes: object) -> Manifest:
+        """Write another draft, as a bug or a forger would."""
+        changed = self.draft().model_copy(update=changes)
+        manifests(self.project, self.spec).write_draft(self.window, changed)
+        return changed
+
+    def remanifest(self, **changes: object) -> None:
+        """Write over the published manifest."""
+        store, revision = manifests(self.project, self.spec), self.visible()
+        assert revision is not None
+        published = store.read(self.window, revision)
+        store.path(self.window, revision).write_bytes(
+            published.model_copy(update=changes).to_json()
+        )
+
+    def visible(self) -> str | None:
+        return published_revision(self.project, self.spec, self.window)
+
+    def rows(self) -> pa.Table:
+        """What any reader of Delta sees, in key order."""
+        table = DeltaTable(predictions_table(self.project, self.spec).folder).to_pyarrow_table()
+        return table.sort_by([(name, "ascending") for name in self.spec.source.key])
+
+    def output(self, revision: str) -> Path:
+        folder = revision_folder(self.project, self.spec, self.window, revision)
+        return folder / "part-00000.parquet"
+
+    def correct(self, change: Callable[[pa.Table], pa.Table]) -> None:
+        """Land the source file again with other rows."""
+        pq.write_table(change(pq.read_table(self.source)), self.source)
+
+
+@pytest.fixture(scope="session")
+def champion(world: World, pipeline: Pipeline) -> ScoringModel:
+    return scoring_model(Registry.at(world.lake, {}), pipeline)
+
+
+@pytest.fixture(scope="session")
+def evaluated(
+    world: World,
+    pipeline: Pipeline,
+    champion: ScoringModel,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The lake and the landing folder that every test gets a copy of."""
+    root = tmp_path_factory.mktemp("evaluated")
+    shutil.copytree(world.lake, root / "lake")
+    for path in ("weather.parquet", "planes.parquet", f"flights/{DAY}.parquet"):
+        (root / "landing" / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(world.landing / path, root / "landing" / path)
+    window = pipeline.spec.window.window(DAY)
+    Desk(_project(root), pipeline, window, champion).prepare()
+    return root
+
+
+@pytest.fixture
+def desk(evaluated: Path, pipeline: Pipeline, champion: ScoringModel, tmp_path: Path) -> Desk:
+    shutil.copytree(evaluated, tmp_path / "copy")
+    project = _project(tmp_path / "copy")
+    return Desk(project, pipeline, pipeline.spec.window.window(DAY), champion)
+
+
+def _project(root: Path) -> Project:
+    return Project(
+        root=CHECKOUT, lake=root / "lake", landing=root / "landing", dagster_home=root / "dagster"
+    )

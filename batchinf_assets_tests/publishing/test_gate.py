@@ -1,0 +1,209 @@
+"""The gate: each of its clauses refuses once, and nothing else does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+
+from batchinf_assets.checks import CheckResult, Violation
+from batchinf_assets.errors import WindowMissing, WindowRefused
+from batchinf_assets.features.build import build_features, features_table
+from batchinf_assets.lake.digest import file_sha256
+from batchinf_assets.manifest import CountsRecord, OutputRecord
+from batchinf_assets.orchestration.checks import check_specs
+from batchinf_assets.orchestration.partitions import partitions_of
+from batchinf_assets.publishing.gate import REQUIRED_CHECKS, changed_files, judge_revision
+from batchinf_assets.snapshots.freeze import freeze_snapshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batchinf_assets_tests.publishing.conftest import Desk
+
+REQUIRED = [(asset, name) for asset, names in REQUIRED_CHECKS.items() for name in names]
+
+
+def judge(desk: Desk) -> CheckResult:
+    gate = judge_revision(desk.project, desk.spec, desk.window, desk.draft())
+    assert gate.passed == (not gate.violations)
+    return gate
+
+
+def rules(desk: Desk) -> list[str]:
+    return [violation.rule for violation in judge(desk).violations]
+
+
+def test_a_sound_revision_passes(desk: Desk) -> None:
+    gate = judge(desk)
+    assert (gate.passed, gate.name, gate.asset, gate.blocking) == (True, "gate", "published", True)
+    assert gate.measured["revision"] == desk.draft().revision
+
+
+def test_thirteen_checks_are_required() -> None:
+    assert len(REQUIRED) == 13
+    assert ("evaluation", "golden_quality") in REQUIRED
+
+
+@pytest.mark.parametrize(("asset", "name"), REQUIRED)
+def test_a_check_that_is_not_on_record_refuses(desk: Desk, asset: str, name: str) -> None:
+    checks = desk.draft().checks
+    kept = tuple(check for check in checks if (check.asset, check.name) != (asset, name))
+    assert len(kept) == len(checks) - 1
+    desk.redraft(checks=kept)
+    assert rules(desk) == [f"checked by {asset}/{name} (not on record)"]
+
+
+@pytest.mark.parametrize(("asset", "name"), REQUIRED)
+def test_a_failed_check_refuses_with_what_it_found(desk: Desk, asset: str, name: str) -> None:
+    found = Violation(column="distance", rule="at least 1", count=2)
+    desk.redraft(
+        checks=tuple(
+            replace(check, passed=False, violations=(found,))
+            if (check.asset, check.name) == (asset, name)
+            else check
+            for check in desk.draft().checks
+        )
+    )
+    assert judge(desk).violations == (found,)
+
+
+def test_a_failed_check_that_found_no_words_refuses_by_its_name(desk: Desk) -> None:
+    failed = CheckResult(name="extra", asset="predictions", passed=False)
+    desk.redraft(checks=(*desk.draft().checks, failed))
+    assert rules(desk) == ["within predictions/extra"]
+
+
+def test_a_required_check_cannot_be_made_a_warning(desk: Desk) -> None:
+    desk.redraft(
+        checks=tuple(
+            replace(check, passed=False, blocking=False)
+            if check.name == "golden_quality"
+            else check
+            for check in desk.draft().checks
+        )
+    )
+    assert rules(desk) == ["checked by evaluation/golden_quality (not on record)"]
+
+
+def test_a_failed_warning_does_not_refuse(desk: Desk) -> None:
+    desk.redraft(
+        checks=tuple(
+            replace(check, passed=False) if check.name == "drift" else check
+            for check in desk.draft().checks
+        )
+    )
+    assert judge(desk).passed
+
+
+def test_a_changed_file_refuses(desk: Desk) -> None:
+    path = desk.output(desk.draft().revision)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    (rule,) = rules(desk)
+    assert rule.startswith("in file window=2013-07-04/")
+    assert rule.endswith("part-00000.parquet as scored (bytes changed)")
+
+
+def test_other_valid_rows_in_the_file_refuse(desk: Desk) -> None:
+    path = desk.output(desk.draft().revision)
+    pq.write_table(pq.read_table(path).slice(0, 700), path)
+    assert [rule.split("(")[-1] for rule in rules(desk)] == ["bytes changed)"]
+
+
+def test_a_missing_file_refuses(desk: Desk) -> None:
+    desk.output(desk.draft().revision).unlink()
+    (rule,) = rules(desk)
+    assert rule.endswith("part-00000.parquet (it is missing)")
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({"rows_in": 738}, ["all accounted for"]),
+        ({"quarantined": 1}, ["all accounted for"]),
+        ({"scored": 736}, ["all accounted for", "736 in the files (737 found)"]),
+        ({"scored": 736, "quarantined": 1}, ["736 in the files (737 found)"]),
+    ],
+)
+def test_counts_that_do_not_add_up_refuse(
+    desk: Desk, counts: dict[str, int], expected: list[str]
+) -> None:
+    sound = desk.draft().counts
+    assert sound == CountsRecord(rows_in=737, scored=737, quarantined=0)
+    desk.redraft(counts=sound.model_copy(update=counts))
+    found = rules(desk)
+    assert len(found) == len(expected)
+    assert all(rule.startswith(start) for rule, start in zip(found, expected, strict=True))
+
+
+def test_a_snapshot_of_other_rows_than_were_scored_refuses(desk: Desk) -> None:
+    draft = desk.draft()
+    desk.redraft(snapshot=draft.snapshot.model_copy(update={"rows": 736}))
+    assert [rule[:17] for rule in rules(desk)] == ["all accounted for"]
+
+
+def test_a_newer_snapshot_refuses(desk: Desk) -> None:
+    desk.correct(lambda rows: rows.slice(1))
+    freeze_snapshot(desk.project, desk.spec, desk.window)
+    assert rules(desk) == ["scored from the current snapshot (it is newer)"]
+
+
+def test_newer_features_refuse(desk: Desk) -> None:
+    path = desk.project.landing / "planes.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 10), path)
+    build_features(desk.project, desk.pipeline, desk.window)
+    assert rules(desk) == ["scored from the current features (they are newer)"]
+
+
+def test_everything_wrong_is_named_at_once(desk: Desk) -> None:
+    desk.output(desk.draft().revision).unlink()
+    desk.redraft(counts=CountsRecord(rows_in=1, scored=1, quarantined=0), checks=())
+    assert len(rules(desk)) == len(REQUIRED) + 3
+
+
+def test_lost_features_are_no_reason_to_publish(desk: Desk) -> None:
+    window = desk.spec.window.window("2013-07-05")
+    with pytest.raises(WindowMissing, match="no snapshot"):
+        judge_revision(desk.project, desk.spec, window, desk.draft())
+    assert features_table(desk.project, desk.spec).files_of(window) == ()
+
+
+def test_a_refused_revision_is_not_published_and_says_why(desk: Desk) -> None:
+    revision = desk.draft().revision
+    desk.output(revision).unlink()
+    with pytest.raises(WindowRefused) as refusal:
+        desk.publish()
+    assert refusal.value.message.startswith(f"Revision {revision} of window 2013-07-04 is refused")
+    assert "it is missing" in refusal.value.message
+    assert [check.name for check in refusal.value.checks] == ["gate"]
+    assert desk.visible() is None
+
+
+def test_files_are_held_against_their_records(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    (tmp_path / "b").write_bytes(b"abd")
+    digest = file_sha256(tmp_path / "a")
+
+    def record(path: str, size: int = 3) -> OutputRecord:
+        return OutputRecord(path=path, sha256=digest, bytes=size, rows=1)
+
+    assert list(changed_files(tmp_path, (record("a"),))) == []
+    assert list(changed_files(tmp_path, ())) == []
+    outputs = (record("a"), record("b"), record("c"), record("a", size=4))
+    assert [violation.rule for violation in changed_files(tmp_path, outputs)] == [
+        "in file b as scored (bytes changed)",
+        "in file c (it is missing)",
+        "in file a as scored (bytes changed)",
+    ]
+
+
+def test_every_required_check_is_shown_in_dagster_as_blocking(desk: Desk) -> None:
+    partitions = partitions_of(desk.spec.window)
+    for asset, names in REQUIRED_CHECKS.items():
+        specs = check_specs(dg.AssetKey(["flight_delays", asset]), partitions)
+        assert {spec.name for spec in specs if spec.blocking} == set(names), asset

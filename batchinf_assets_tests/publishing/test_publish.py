@@ -1,0 +1,243 @@
+"""Publishing: one commit, idempotent, and the old revision stays until it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from batchinf_assets.errors import LostRace, WindowMissing, WindowRefused
+from batchinf_assets.lake.manifests import ManifestStore
+from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.scoring.predictions import manifests, prediction_rows, predictions_table
+from batchinf_assets.snapshots.freeze import load_snapshot
+
+if TYPE_CHECKING:
+    from batchinf_assets_tests.publishing.conftest import Desk
+
+LATER = datetime(2013, 7, 4, 6, tzinfo=UTC)
+ROWS = 737
+
+
+class Died(Exception):
+    """Stands for the process dying: nothing after it runs."""
+
+
+def die(*_arguments: object, **_named: object) -> None:
+    raise Died
+
+
+def versions(desk: Desk) -> int:
+    return DeltaTable(predictions_table(desk.project, desk.spec).folder).version()
+
+
+def store(desk: Desk) -> ManifestStore:
+    return manifests(desk.project, desk.spec)
+
+
+def without_first(rows: pa.Table) -> pa.Table:
+    return rows.slice(1)
+
+
+def test_before_publishing_readers_see_nothing(desk: Desk) -> None:
+    assert desk.visible() is None
+    assert not (predictions_table(desk.project, desk.spec).folder / "_delta_log").exists()
+
+
+def test_published_rows_are_the_scored_ones_and_their_keys_those_of_the_snapshot(
+    desk: Desk,
+) -> None:
+    scored = prediction_rows(desk.project, desk.spec, desk.draft())
+    publication = desk.publish()
+    assert publication.changed
+    seen = desk.rows()
+    assert seen.select(scored.column_names).to_pylist() == scored.to_pylist()
+    assert set(seen["window"].to_pylist()) == {"2013-07-04"}
+    key = list(desk.spec.source.key)
+    snapshot = load_snapshot(desk.project, desk.spec, desk.window).rows
+    assert seen.select(key).to_pylist() == snapshot.select(key).to_pylist()
+    assert seen.num_rows == ROWS
+
+
+def test_the_manifest_is_finished_and_the_draft_gone(desk: Desk) -> None:
+    draft = desk.draft()
+    publication = desk.publish(LATER)
+    kept = store(desk).read(desk.window, draft.revision)
+    assert kept == publication.manifest
+    assert publication.path == store(desk).path(desk.window, draft.revision)
+    assert kept.published_at == LATER
+    assert kept.checks == (*draft.checks, publication.gate)
+    assert kept.model_copy(update={"published_at": None, "checks": draft.checks}) == draft
+    assert store(desk).draft(desk.window) is None
+
+
+def test_the_commit_names_its_revision(desk: Desk) -> None:
+    publication = desk.publish()
+    table = DeltaTable(predictions_table(desk.project, desk.spec).folder)
+    latest = table.history(1)[0]
+    assert latest["batchinf.revision"] == publication.manifest.revision == desk.visible()
+
+
+def test_publishing_again_changes_nothing(desk: Desk) -> None:
+    first = desk.publish()
+    before, content = versions(desk), first.path.read_bytes()
+    again = desk.publish(LATER)
+    assert not again.changed
+    assert again.manifest == first.manifest
+    assert (versions(desk), first.path.read_bytes()) == (before, content)
+
+
+def test_running_the_whole_window_again_changes_nothing(desk: Desk) -> None:
+    first = desk.publish()
+    before, content = versions(desk), first.path.read_bytes()
+    desk.prepare(run_id="another run")
+    again = desk.publish(LATER)
+    assert not again.changed
+    assert again.manifest.run_id == "run"
+    assert (versions(desk), first.path.read_bytes()) == (before, content)
+    assert store(desk).draft(desk.window) is None
+
+
+def test_a_window_that_was_not_scored_cannot_be_published(desk: Desk) -> None:
+    store(desk).drop_draft(desk.window)
+    with pytest.raises(WindowMissing, match="2013-07-04 of flight_delays was not scored"):
+        desk.publish()
+
+
+STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "before the manifest": lambda patch: patch.setattr(ManifestStore, "write", die),
+    "between manifest and commit": lambda patch: patch.setattr(WindowTable, "commit", die),
+    "after the commit": lambda patch: patch.setattr(ManifestStore, "drop_draft", die),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_first_publication_that_dies_is_whole_or_absent_and_can_be_run_again(
+    desk: Desk, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = desk.draft().revision
+    with monkeypatch.context() as patch:
+        STEPS[step](patch)
+        with pytest.raises(Died):
+            desk.publish()
+    committed = step == "after the commit"
+    assert desk.visible() == (revision if committed else None)
+    publication = desk.publish(LATER)
+    assert publication.changed == (not committed)
+    assert (desk.visible(), desk.rows().num_rows) == (revision, ROWS)
+    assert publication.manifest == store(desk).read(desk.window, revision)
+    assert publication.manifest.published_at is not None
+    assert store(desk).draft(desk.window) is None
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_readers_see_the_old_revision_until_the_commit_of_the_new_one(
+    desk: Desk, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = desk.publish().manifest
+    before = desk.rows()
+    desk.correct(without_first)
+    new = desk.prepare()
+    assert new.revision != old.revision
+    with monkeypatch.context() as patch:
+        STEPS[step](patch)
+        with pytest.raises(Died):
+            desk.publish()
+    if step == "after the commit":
+        assert (desk.visible(), desk.rows().num_rows) == (new.revision, ROWS - 1)
+    else:
+        assert desk.visible() == old.revision
+        assert desk.rows().equals(before)
+    desk.publish()
+    assert (desk.visible(), desk.rows().num_rows) == (new.revision, ROWS - 1)
+
+
+def test_late_data_is_a_second_revision_and_the_first_stays_on_record(desk: Desk) -> None:
+    first = desk.publish()
+    content = first.path.read_bytes()
+    files = {path: path.read_bytes() for path in first.path.parent.rglob("*.parquet")}
+    desk.correct(without_first)
+    desk.prepare()
+    second = desk.publish(LATER)
+    assert second.manifest.revision != first.manifest.revision
+    assert store(desk).revisions(desk.window) == sorted(
+        [first.manifest.revision, second.manifest.revision]
+    )
+    assert first.path.read_bytes() == content
+    assert {path: path.read_bytes() for path in files} == files
+    assert desk.output(first.manifest.revision).is_file()
+    assert desk.rows().num_rows == ROWS - 1
+
+
+def test_late_data_is_never_seen_beside_what_it_replaces(desk: Desk) -> None:
+    desk.publish()
+    desk.correct(without_first)
+    desk.prepare()
+    desk.publish()
+    keys = desk.rows().select(list(desk.spec.source.key)).to_pylist()
+    assert len({tuple(key.values()) for key in keys}) == len(keys) == ROWS - 1
+
+
+def test_a_correction_taken_back_is_the_first_revision_again(desk: Desk) -> None:
+    first = desk.publish().manifest
+    rows, source = desk.rows(), desk.source.read_bytes()
+    desk.correct(without_first)
+    desk.prepare()
+    desk.publish()
+    desk.source.write_bytes(source)
+    assert desk.prepare().revision == first.revision
+    assert desk.publish(LATER).changed
+    assert desk.visible() == first.revision
+    assert desk.rows().equals(rows)
+    assert len(store(desk).revisions(desk.window)) == 2
+
+
+def test_a_refused_revision_leaves_the_published_one(desk: Desk) -> None:
+    first = desk.publish().manifest
+    desk.correct(without_first)
+    new = desk.prepare()
+    desk.output(new.revision).unlink()
+    with pytest.raises(WindowRefused):
+        desk.publish()
+    assert desk.visible() == first.revision
+    assert store(desk).revisions(desk.window) == [first.revision]
+
+
+def test_who_loses_the_race_for_a_window_says_so_and_changes_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = desk.draft()
+    look = WindowTable._add_new_columns
+
+    def overtaken(table: WindowTable) -> None:
+        """Let another run publish other rows after this one looked at the table."""
+        look(table)
+        monkeypatch.setattr(WindowTable, "_add_new_columns", look)
+        desk.correct(without_first)
+        desk.prepare()
+        desk.publish()
+
+    monkeypatch.setattr(WindowTable, "_add_new_columns", overtaken)
+    with pytest.raises(LostRace, match="predictions"):
+        desk.publish()
+    assert desk.visible() != slow.revision
+    assert desk.rows().num_rows == ROWS - 1
+
+
+def test_a_revision_has_its_manifest_before_anybody_can_see_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+    commit = WindowTable.commit
+
+    def recording(table: WindowTable, *arguments: object) -> None:
+        seen.append(store(desk).revisions(desk.window))
+        commit(table, *arguments)
+
+    monkeypatch.setattr(WindowTable, "commit", recording)
+    revision = desk.publish().manifest.revision
+    assert seen == [[revision]]

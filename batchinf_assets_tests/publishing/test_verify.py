@@ -1,0 +1,202 @@
+"""Verifying: what holds is silent, each kind of fault has its own sentence."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+import pytest
+
+from batchinf_assets.features.build import build_features, load_features
+from batchinf_assets.lake.files import DataFile, write_parquet
+from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.publishing.verify import Verification, verify_window
+from batchinf_assets.registry.registry import Registry
+from batchinf_assets.scoring.predictions import manifests, predictions_table
+from batchinf_assets.snapshots.freeze import freeze_snapshot, load_snapshot
+
+if TYPE_CHECKING:
+    from batchinf_assets_tests.publishing.conftest import Desk
+
+
+@pytest.fixture
+def published(desk: Desk) -> Desk:
+    desk.publish()
+    return desk
+
+
+def verify(desk: Desk) -> Verification:
+    found = verify_window(desk.project, Registry.at(desk.project.lake, {}), desk.spec, desk.window)
+    assert found.window == desk.window.key
+    return found
+
+
+def test_a_published_window_holds(published: Desk) -> None:
+    found = verify(published)
+    assert (found.revision, found.problems, found.holds) == (published.visible(), (), True)
+
+
+def test_a_second_revision_holds_too(published: Desk) -> None:
+    published.correct(lambda rows: rows.slice(1))
+    published.prepare()
+    published.publish()
+    assert verify(published).holds
+
+
+def test_a_lake_that_was_moved_still_holds(published: Desk, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere" / "lake"
+    shutil.copytree(published.project.lake, moved)
+    shutil.rmtree(published.project.lake)
+    assert verify(replace(published, project=replace(published.project, lake=moved))).holds
+
+
+def test_a_window_without_publication_does_not_hold(desk: Desk) -> None:
+    found = verify(desk)
+    assert (found.revision, found.holds) == (None, False)
+    assert found.problems[0].startswith("Nothing is published.")
+
+
+def table(desk: Desk) -> WindowTable:
+    return predictions_table(desk.project, desk.spec)
+
+
+def output(desk: Desk) -> Path:
+    revision = desk.visible()
+    assert revision is not None
+    return desk.output(revision)
+
+
+def flip_a_bit(desk: Desk) -> None:
+    content = bytearray(output(desk).read_bytes())
+    content[len(content) // 2] ^= 1
+    output(desk).write_bytes(content)
+
+
+def write_other_rows(desk: Desk) -> None:
+    rows = pq.read_table(output(desk))
+    pq.write_table(rows.slice(0, 700), output(desk))
+
+
+def lose_the_file(desk: Desk) -> None:
+    output(desk).unlink()
+
+
+def lose_the_manifest(desk: Desk) -> None:
+    manifests(desk.project, desk.spec).path(desk.window, desk.visible() or "").unlink()
+
+
+def cut_the_manifest(desk: Desk) -> None:
+    path = manifests(desk.project, desk.spec).path(desk.window, desk.visible() or "")
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def swap_the_manifest(desk: Desk) -> None:
+    desk.remanifest(revision="0" * 16)
+
+
+def publish_a_stranger(desk: Desk) -> None:
+    """Add a file by hand beside the one that the manifest names."""
+    known = output(desk)
+    rows = pq.read_table(known).slice(0, 5)
+    extra = write_parquet(known.with_name("part-00001.parquet"), rows, {})
+    first = DataFile(path=known, rows=737, bytes=known.stat().st_size, sha256="")
+    table(desk).commit(desk.window, [first, extra], {})
+
+
+def name_a_file_that_is_not_published(desk: Desk) -> None:
+    manifest = manifests(desk.project, desk.spec).read(desk.window, desk.visible() or "")
+    extra = manifest.outputs[0].model_copy(update={"path": "window=2013-07-04/x/y.parquet"})
+    desk.remanifest(outputs=(*manifest.outputs, extra))
+
+
+def miscount(desk: Desk) -> None:
+    manifest = manifests(desk.project, desk.spec).read(desk.window, desk.visible() or "")
+    desk.remanifest(counts=manifest.counts.model_copy(update={"scored": 999}))
+
+
+def miscount_consistently(desk: Desk) -> None:
+    manifest = manifests(desk.project, desk.spec).read(desk.window, desk.visible() or "")
+    desk.remanifest(
+        counts=manifest.counts.model_copy(update={"rows_in": 999, "scored": 999}),
+        snapshot=manifest.snapshot.model_copy(update={"rows": 999}),
+        features=manifest.features.model_copy(update={"rows": 999}),
+        outputs=(manifest.outputs[0].model_copy(update={"rows": 999}),),
+    )
+
+
+def take_a_newer_snapshot(desk: Desk) -> None:
+    desk.correct(lambda rows: rows.slice(1))
+    freeze_snapshot(desk.project, desk.spec, desk.window)
+
+
+def build_newer_features(desk: Desk) -> None:
+    path = desk.project.landing / "planes.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 10), path)
+    build_features(desk.project, desk.pipeline, desk.window)
+
+
+def damage_the_snapshot(desk: Desk) -> None:
+    load_snapshot(desk.project, desk.spec, desk.window).path.write_bytes(b"PAR1")
+
+
+def lose_the_features(desk: Desk) -> None:
+    load_features(desk.project, desk.spec, desk.window).path.unlink()
+
+
+def model_file(desk: Desk, name: str) -> Path:
+    (path,) = (desk.project.lake / "_models").rglob(name)
+    return path
+
+
+def change_the_model(desk: Desk) -> None:
+    path = model_file(desk, "model.skops")
+    path.write_bytes(path.read_bytes() + b"x")
+
+
+def lose_the_model(desk: Desk) -> None:
+    shutil.rmtree(model_file(desk, "model.json").parent)
+
+
+def fail_a_check(desk: Desk) -> None:
+    manifest = manifests(desk.project, desk.spec).read(desk.window, desk.visible() or "")
+    first, *rest = manifest.checks
+    desk.remanifest(checks=(replace(first, passed=False), *rest))
+
+
+FAULTS: list[tuple[Callable[[Desk], None], str]] = [
+    (flip_a_bit, r"part-00000\.parquet as scored \(bytes changed\)"),
+    (write_other_rows, r"part-00000\.parquet as scored \(bytes changed\)"),
+    (lose_the_file, r"part-00000\.parquet \(it is missing\)"),
+    (lose_the_manifest, r"has no manifest at"),
+    (cut_the_manifest, r"is no manifest"),
+    (swap_the_manifest, r"is about revision 0000000000000000 of 2013-07-04"),
+    (publish_a_stranger, r"part-00001\.parquet is published but not in the manifest"),
+    (name_a_file_that_is_not_published, r"y\.parquet is in the manifest but not published"),
+    (miscount, r"all accounted for"),
+    (miscount_consistently, r"The files hold 737 rows, the manifest says 999"),
+    (take_a_newer_snapshot, r"are not the snapshot that was scored"),
+    (build_newer_features, r"are not the features that were scored"),
+    (damage_the_snapshot, r"snapshot.*cannot be read back|snapshot.*no readable footer"),
+    (lose_the_features, r"features.*cannot be read back|features.*no readable footer"),
+    (change_the_model, r"model"),
+    (lose_the_model, r"model"),
+    (fail_a_check, r"Check snapshot/schema is on record as failed"),
+]
+
+
+@pytest.mark.parametrize(("plant", "sentence"), FAULTS, ids=[plant.__name__ for plant, _ in FAULTS])
+def test_every_kind_of_fault_is_named(
+    published: Desk, plant: Callable[[Desk], None], sentence: str
+) -> None:
+    revision = published.visible()
+    plant(published)
+    found = verify(published)
+    assert not found.holds
+    assert found.revision == revision
+    assert any(re.search(sentence, problem) for problem in found.problems), found.problems
+    assert all(problem.isprintable() for problem in found.problems)

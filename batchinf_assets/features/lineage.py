@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
-from sqlglot.lineage import lineage
+from sqlglot.lineage import Node, lineage
 
 from batchinf_assets.errors import FeatureSqlFailed
 from batchinf_assets.spec import Pipeline, PipelineSpec
@@ -26,8 +26,24 @@ def column_lineage(pipeline: Pipeline) -> dict[str, tuple[Origin, ...]]:
     Raises:
         FeatureSqlFailed: The SQL cannot be parsed or lacks a declared column.
     """
-    schema = view_columns(pipeline.spec)
-    return {name: _origins(pipeline, name, schema) for name in pipeline.spec.feature_table}
+    name = f"{pipeline.name}/{pipeline.spec.features.sql}"
+    try:
+        roots = lineage(
+            None, pipeline.features_sql, schema=view_columns(pipeline.spec), dialect="duckdb"
+        )
+    except (SqlglotError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise FeatureSqlFailed(
+            f"{name}: no lineage of its columns: {reason}.",
+            next_step="Write it as one SELECT with a name for every column.",
+        ) from error
+    for column in pipeline.spec.feature_table:
+        if column not in roots:
+            raise FeatureSqlFailed(
+                f"{name}: no lineage of '{column}': the SELECT names no such column.",
+                next_step="Name every declared column in the SELECT.",
+            )
+    return {column: _origins(roots[column]) for column in pipeline.spec.feature_table}
 
 
 def view_columns(spec: PipelineSpec) -> dict[str, dict[str, str]]:
@@ -42,17 +58,7 @@ def view_columns(spec: PipelineSpec) -> dict[str, dict[str, str]]:
     return views
 
 
-def _origins(
-    pipeline: Pipeline, column: str, schema: dict[str, dict[str, str]]
-) -> tuple[Origin, ...]:
-    try:
-        root = lineage(column, pipeline.features_sql, schema=schema, dialect="duckdb")
-    except (SqlglotError, ValueError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise FeatureSqlFailed(
-            f"{pipeline.name}/{pipeline.spec.features.sql}: no lineage of '{column}': {reason}.",
-            next_step="Name every output column of the SELECT.",
-        ) from error
+def _origins(root: Node) -> tuple[Origin, ...]:
     leaves = (node for node in root.walk() if isinstance(node.expression, exp.Table))
     origins = {Origin(view=leaf.expression.name, column=_column(leaf.name)) for leaf in leaves}
     return tuple(sorted(origins))

@@ -13,11 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from batchinf_assets.errors import BatchinfError, ModelRefused
 from batchinf_assets.lake.schema import ARROW_TYPES
 from batchinf_assets.registry.artifact import Artifact, load_estimator, require_schema
 from batchinf_assets.spec import FeatureSpec
+
+SMALL_SHARD = 16_384
+"""Rows up to which threads cost more than they give: they are started anew for every tree."""
 
 Scores = npt.NDArray[np.float64]
 
@@ -60,7 +64,9 @@ class SklearnScorer:
         """
         if features.num_rows == 0:
             return np.empty(0, dtype=np.float64)
-        given = np.asarray(self.estimator.predict_proba(model_frame(features, self.columns)))
+        frame = model_frame(features, self.columns)
+        with threadpool_limits(1 if features.num_rows <= SMALL_SHARD else None):
+            given = np.asarray(self.estimator.predict_proba(frame))
         if given.shape != (features.num_rows, 2):
             raise ModelRefused(
                 f"The model gives probabilities of shape {given.shape} for "

@@ -152,9 +152,7 @@ def complaint(result: Result) -> str:
     return line
 
 
-def assert_untouched(
-    operator: Operator, visible: dict[str, bytes], revision: str | None
-) -> None:
+def assert_untouched(operator: Operator, visible: dict[str, bytes], revision: str | None) -> None:
     assert operator.revision() == revision
     assert operator.visible() == visible
     assert operator.batchinf("verify", "flight_delays", "--all").exit_code == 0
@@ -179,7 +177,10 @@ def test_bad_data_of_a_new_window_publishes_nothing(operator: Operator) -> None:
     assert operator.batchinf("run", "flight_delays", NEXT).exit_code == 1
     assert operator.revision(NEXT) is None
     windows = json.loads(operator.batchinf("status", "flight_delays", "--json").stdout)
-    assert [(w["window"], w["state"]) for w in windows] == [(WINDOW, "published"), (NEXT, "refused")]
+    assert [(w["window"], w["state"]) for w in windows] == [
+        (WINDOW, "published"),
+        (NEXT, "refused"),
+    ]
     assert f"{NEXT}.parquet is no whole Parquet file" in windows[1]["held_back"]
 
 
@@ -194,18 +195,18 @@ def test_without_a_champion_nothing_is_scored(operator: Operator) -> None:
     assert_untouched(operator, visible, revision)
 
 
-@pytest.mark.parametrize("file", ["gone.parquet", "../pyproject.toml"])
+@pytest.mark.parametrize("file", ["gone.parquet", "pyproject.toml"])
 def test_without_a_readable_golden_set_nothing_is_published(
     operator: Operator, own_pipeline: Path, file: str
 ) -> None:
     declaration = own_pipeline / "defs.yaml"
     text = declaration.read_text()
     golden = "data/golden/flight_delays.parquet"
-    declaration.write_text(text.replace(golden, file.removeprefix("../")))
+    declaration.write_text(text.replace(golden, file))
     result = operator.batchinf("run", "flight_delays", NEXT)
     line = complaint(result)
     assert result.exit_code == 1
-    assert Path(file).name in line
+    assert file in line
     assert "version control" in line
     assert operator.revision(NEXT) is None
 

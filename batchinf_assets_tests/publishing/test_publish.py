@@ -207,6 +207,20 @@ def test_a_refused_revision_leaves_the_published_one(desk: Desk) -> None:
     assert store(desk).revisions(desk.window) == [first.revision]
 
 
+@pytest.mark.xfail(
+    strict=True,
+    raises=WindowRefused,
+    reason="score_window takes a published revision for done without looking at its files",
+)
+def test_a_published_file_that_was_lost_is_made_again_by_running_the_window(desk: Desk) -> None:
+    revision = desk.publish().manifest.revision
+    content = desk.output(revision).read_bytes()
+    desk.output(revision).unlink()
+    desk.prepare()
+    desk.publish()
+    assert desk.output(revision).read_bytes() == content
+
+
 def test_who_loses_the_race_for_a_window_says_so_and_changes_nothing(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,271 @@
+"""Every command once where all is well, and what the commands say when what they check is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import dagster as dg
+import pytest
+from click.testing import CliRunner, Result
+from deltalake import DeltaTable
+
+from batchinf_assets import __version__
+from batchinf_assets.cli import main
+from batchinf_assets.errors import UnknownWindow
+from batchinf_assets.project import Project
+from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
+from batchinf_assets.spec import Pipeline
+
+WINDOW, NEXT = "2013-07-01", "2013-07-02"
+HEX_DIGITS = 16
+
+pytestmark = pytest.mark.usefixtures("environ")
+
+
+def batchinf(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def fine(*arguments: str) -> str:
+    result = batchinf(*arguments)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    return result.stdout
+
+
+@pytest.fixture
+def revision(project: Project, pipeline: Pipeline) -> str:
+    """The published revision of WINDOW."""
+    assert fine("run", "flight_delays", WINDOW).startswith("1 of 1 windows published. Run ")
+    found = published_revision(project, pipeline.spec, pipeline.spec.window.window(WINDOW))
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def published_file(revision: str, project: Project, pipeline: Pipeline) -> Path:
+    (path,) = predictions_table(project, pipeline.spec).files()[WINDOW]
+    assert path.parent.name == revision
+    return path
+
+
+def manifest_path(project: Project, pipeline: Pipeline, revision: str) -> Path:
+    window = pipeline.spec.window.window(WINDOW)
+    return manifests(project, pipeline.spec).path(window, revision)
+
+
+def flip_one_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_running_a_window_again_changes_nothing(
+    revision: str, published_file: Path, project: Project
+) -> None:
+    table = DeltaTable(project.lake / "flight_delays" / "predictions")
+    before, content = table.version(), published_file.read_bytes()
+    report = json.loads(fine("run", "flight_delays", WINDOW, "--json"))
+    assert report["succeeded"]
+    assert report["refused"] == {}
+    table.update_incremental()
+    assert table.version() == before
+    assert published_file.read_bytes() == content
+    with dg.DagsterInstance.get() as instance:
+        key = dg.AssetKey(["flight_delays", "published"])
+        event = instance.get_latest_materialization_event(key)
+    assert event is not None
+    assert event.run_id == report["run_id"]
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert metadata["changed"].value is False
+    assert metadata["revision"].value == revision
+
+
+def test_a_backfill_runs_exactly_its_windows(project: Project, pipeline: Pipeline) -> None:
+    first_to_last = ("--from", WINDOW, "--to", NEXT)
+    told = fine("backfill", "run", "flight_delays", *first_to_last)
+    assert told.startswith("2 of 2 windows published. Run ")
+    assert sorted(predictions_table(project, pipeline.spec).files()) == [WINDOW, NEXT]
+    again = json.loads(fine("backfill", "run", "flight_delays", *first_to_last, "--json"))
+    assert sorted(again["seconds"]) == [WINDOW, NEXT]
+
+
+def test_a_range_in_the_wrong_order_is_wrong_use() -> None:
+    result = batchinf("backfill", "run", "flight_delays", "--from", NEXT, "--to", WINDOW)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"batchinf: The range {NEXT} to {WINDOW} is empty. Name the earlier window first.\n"
+    )
+
+
+def test_status_shows_windows_with_revision_and_model(revision: str) -> None:
+    told = fine("status", "flight_delays")
+    assert "1 of 1 published" in told
+    for cell in (WINDOW, "published", revision, "flight_delays v1"):
+        assert cell in told
+    (window,) = json.loads(fine("status", "flight_delays", "--json"))
+    assert (window["window"], window["state"], window["revision"]) == (
+        WINDOW,
+        "published",
+        revision,
+    )
+    assert window["held_back"] is None
+
+
+def test_status_of_an_empty_lake_says_what_to_do() -> None:
+    assert fine("status", "flight_delays") == (
+        "No window of flight_delays was run yet. Run one: `batchinf run flight_delays WINDOW`.\n"
+    )
+    assert json.loads(fine("status", "flight_delays", "--json")) == []
+
+
+def test_manifest_prints_the_document_as_it_lies_in_the_lake(
+    revision: str, project: Project, pipeline: Pipeline
+) -> None:
+    told = fine("manifest", "flight_delays", WINDOW)
+    assert told.encode() == manifest_path(project, pipeline, revision).read_bytes()
+    assert json.loads(told)["revision"] == revision
+    assert fine("manifest", "flight_delays", WINDOW, "--revision", revision) == told
+
+
+def test_manifest_of_a_window_that_is_not_published_says_how_to_publish_it() -> None:
+    result = batchinf("manifest", "flight_delays", WINDOW)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"batchinf: Window {WINDOW} of flight_delays is not published. "
+        f"Run it: `batchinf run flight_delays {WINDOW}`.\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["../../../x", "x" * 300, "draft", "A" * HEX_DIGITS, "a\0", ""])
+def test_manifest_reads_no_file_but_that_of_a_revision(name: str) -> None:
+    result = batchinf("manifest", "flight_delays", WINDOW, "--revision", name)
+    assert result.exit_code == 2
+    assert "is no revision. Revisions have 16 hex digits" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_verify_holds_for_one_window_and_for_all(revision: str) -> None:
+    assert fine("verify", "flight_delays", WINDOW) == "1 of 1 windows verify.\n"
+    assert fine("verify", "flight_delays", "--all") == "1 of 1 windows verify.\n"
+    (verified,) = json.loads(fine("verify", "flight_delays", "--all", "--json"))
+    assert verified == {"window": WINDOW, "revision": revision, "problems": [], "holds": True}
+
+
+def test_verify_names_a_published_file_of_which_one_byte_changed(published_file: Path) -> None:
+    flip_one_byte(published_file)
+    result = batchinf("verify", "flight_delays", "--all")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"batchinf: {WINDOW}: ")
+    assert f"window={WINDOW}/{published_file.parent.name}/{published_file.name}" in line
+    assert "bytes changed" in line
+    assert result.stdout == "0 of 1 windows verify.\n"
+    told = batchinf("verify", "flight_delays", WINDOW, "--json")
+    assert told.exit_code == 1
+    assert json.loads(told.stdout)[0]["holds"] is False
+
+
+def test_a_published_file_that_changed_is_not_passed_off_as_published_again(
+    published_file: Path,
+) -> None:
+    flip_one_byte(published_file)
+    result = batchinf("run", "flight_delays", WINDOW)
+    healed = result.exit_code == 0
+    assert healed == (batchinf("verify", "flight_delays", WINDOW).exit_code == 0)
+
+
+def test_a_missing_manifest_fails_verification_and_hides_no_window_from_status(
+    revision: str, project: Project, pipeline: Pipeline
+) -> None:
+    manifest_path(project, pipeline, revision).unlink()
+    result = batchinf("verify", "flight_delays", "--all")
+    assert result.exit_code == 1
+    assert f"Revision {revision} of window {WINDOW} has no manifest" in result.stderr
+    (window,) = json.loads(fine("status", "flight_delays", "--json"))
+    assert (window["state"], window["revision"]) == ("published", revision)
+    assert "has no manifest" in window["held_back"]
+
+
+def test_a_file_that_was_added_to_a_revision_does_not_matter(published_file: Path) -> None:
+    published_file.with_name("part-99999.parquet").write_bytes(published_file.read_bytes())
+    published_file.with_name("notes.txt").write_text("not ours")
+    assert fine("verify", "flight_delays", "--all") == "1 of 1 windows verify.\n"
+
+
+def test_there_is_nothing_to_verify_where_nothing_is_published() -> None:
+    result = batchinf("verify", "flight_delays", "--all")
+    assert result.exit_code == 2
+    assert "Nothing of flight_delays is published" in result.stderr
+    one = batchinf("verify", "flight_delays", WINDOW)
+    assert one.exit_code == 1
+    assert f"{WINDOW}: Nothing is published. Run it: " in one.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], [WINDOW, "--all"]])
+def test_verify_takes_either_a_window_or_all(arguments: list[str]) -> None:
+    result = batchinf("verify", "flight_delays", *arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("batchinf: verify needs one window or --all.")
+
+
+def test_model_list_shows_the_champion() -> None:
+    told = fine("model", "list")
+    assert told.splitlines()[0].strip() == "1 model version"
+    assert "champion" in told
+    (version,) = json.loads(fine("model", "list", "flight_delays", "--json"))
+    assert (version["name"], version["version"], version["aliases"]) == (
+        "flight_delays",
+        "1",
+        ["champion"],
+    )
+    assert version["digest"][:HEX_DIGITS] in told
+
+
+def test_demo_land_drops_files_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCHINF_LANDING", str(tmp_path / "drops"))
+    days = ("--from", WINDOW, "--to", NEXT)
+    assert "6 files written, 0 unchanged." in fine("demo", "land", *days)
+    landed = sorted(path.name for path in (tmp_path / "drops" / "flights").iterdir())
+    assert landed == [f"{WINDOW}.parquet", f"{NEXT}.parquet"]
+    again = json.loads(fine("demo", "land", *days, "--json"))
+    assert (again["days"], again["files_written"], again["files_unchanged"]) == (2, 0, 6)
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("command", [*commands(main)], ids=" ".join)
+def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
+    told = fine(*command, "--help")
+    assert told.startswith("Usage: ")
+    assert told == fine(*command, "-h")
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert fine("--version") == f"batchinf, version {__version__}\n"
+
+
+def test_debug_lets_the_failure_through() -> None:
+    result = batchinf("--debug", "run", "flight_delays", "nope")
+    assert isinstance(result.exception, UnknownWindow)
+
+
+def test_debug_shows_the_traceback_in_a_real_process() -> None:
+    command = [Path(sys.executable).with_name("batchinf"), "--debug", "run", "flight_delays", "x"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback ")
+    assert "UnknownWindow: 'x' is not a window." in done.stderr

@@ -11,7 +11,7 @@ from batchinf_assets.features.build import load_features
 from batchinf_assets.lake.digest import content_digest
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.gate import changed_files, miscounts
+from batchinf_assets.publishing.gate import REQUIRED_CHECKS, changed_files, miscounts
 from batchinf_assets.registry.artifact import artifact_folder, open_artifact
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import manifests, prediction_rows, predictions_table
@@ -83,6 +83,12 @@ def _contents(
     ):
         yield from (f"{check.name}: {violation}." for violation in check.violations)
     yield from _model(registry, manifest)
+    if manifest.pipeline != spec.name:
+        yield f"The manifest is about pipeline {manifest.pipeline}."
+    on_record = {(check.asset, check.name) for check in manifest.checks}
+    for asset, names in REQUIRED_CHECKS.items():
+        missing = [name for name in names if (asset, name) not in on_record]
+        yield from (f"Check {asset}/{name} is not on record." for name in missing)
     yield from (
         f"Check {check.asset}/{check.name} is on record as failed."
         for check in manifest.checks

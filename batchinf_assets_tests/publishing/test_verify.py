@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,6 +20,7 @@ from batchinf_assets.publishing.verify import Verification, verify_window
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import manifests, predictions_table
 from batchinf_assets.snapshots.freeze import freeze_snapshot, load_snapshot
+from batchinf_assets.spec import ColumnSpec
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.publishing.conftest import Desk
@@ -53,6 +55,20 @@ def test_a_lake_that_was_moved_still_holds(published: Desk, tmp_path: Path) -> N
     shutil.copytree(published.project.lake, moved)
     shutil.rmtree(published.project.lake)
     assert verify(replace(published, project=replace(published.project, lake=moved))).holds
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=pa.ArrowInvalid,
+    reason="prediction_rows wants files of earlier declarations to have today's columns",
+)
+def test_a_window_published_before_a_column_was_declared_still_holds(published: Desk) -> None:
+    postprocess = published.spec.postprocess
+    assert postprocess is not None
+    columns = {**postprocess.columns, "new": ColumnSpec(type="float64", nullable=True)}
+    wider = postprocess.model_copy(update={"columns": columns})
+    spec = published.spec.model_copy(update={"postprocess": wider})
+    assert verify(replace(published, pipeline=replace(published.pipeline, spec=spec))).holds
 
 
 def test_a_window_without_publication_does_not_hold(desk: Desk) -> None:
@@ -129,6 +145,28 @@ def miscount_consistently(desk: Desk) -> None:
     )
 
 
+def forge_rows(desk: Desk, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Write other rows and a manifest that fits them."""
+    rows = change(pq.read_table(output(desk)))
+    file = write_parquet(output(desk), rows, {})
+    manifest = manifests(desk.project, desk.spec).read(desk.window, desk.visible() or "")
+    forged = {"sha256": file.sha256, "bytes": file.bytes}
+    desk.remanifest(outputs=(manifest.outputs[0].model_copy(update=forged),))
+
+
+def invent_a_flight(desk: Desk) -> None:
+    def renumbered(rows: pa.Table) -> pa.Table:
+        index = rows.schema.get_field_index("flight")
+        flights = pa.array([9999, *rows["flight"].to_pylist()[1:]], pa.int32())
+        return rows.set_column(index, rows.schema.field(index), flights)
+
+    forge_rows(desk, renumbered)
+
+
+def repeat_a_flight(desk: Desk) -> None:
+    forge_rows(desk, lambda rows: pa.concat_tables([rows.slice(0, 1), rows.slice(0, 736)]))
+
+
 def take_a_newer_snapshot(desk: Desk) -> None:
     desk.correct(lambda rows: rows.slice(1))
     freeze_snapshot(desk.project, desk.spec, desk.window)
@@ -179,6 +217,8 @@ FAULTS: list[tuple[Callable[[Desk], None], str]] = [
     (name_a_file_that_is_not_published, r"y\.parquet is in the manifest but not published"),
     (miscount, r"all accounted for"),
     (miscount_consistently, r"The files hold 737 rows, the manifest says 999"),
+    (invent_a_flight, r"row_conservation: rows must be among those given: 1 row .*flight=9999"),
+    (repeat_a_flight, r"unique_key: rows must be unique in their key: 2 rows"),
     (take_a_newer_snapshot, r"are not the snapshot that was scored"),
     (build_newer_features, r"are not the features that were scored"),
     (damage_the_snapshot, r"snapshot.*cannot be read back|snapshot.*no readable footer"),

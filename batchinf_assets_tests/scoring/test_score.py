@@ -239,6 +239,20 @@ def test_checks_of_all_three_steps_are_on_record_and_passed(
     }
 
 
+def test_postprocessing_may_return_its_rows_in_any_order(
+    new_project: Callable[[str], Project],
+    pipeline: Pipeline,
+    score: Callable[..., Manifest],
+    tmp_path: Path,
+) -> None:
+    backwards = f"{pipeline.postprocess_sql} ORDER BY delay_probability DESC"
+    one, other = new_project("one"), new_project("other")
+    changed = score(other, with_sql(pipeline, tmp_path / "defs", backwards))
+    assert prediction_rows(other, pipeline.spec, changed).equals(
+        prediction_rows(one, pipeline.spec, score(one))
+    )
+
+
 @pytest.mark.parametrize(
     ("sql", "error", "named"),
     [

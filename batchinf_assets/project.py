@@ -37,7 +37,7 @@ class Project:
         Raises:
             UsageError: The lake is a URL of a store that this version cannot write.
         """
-        lake = environ.get("BATCHINF_LAKE", "data/lake")
+        lake = environ.get("BATCHINF_LAKE") or "data/lake"
         if "://" in lake:
             raise UsageError(
                 f"BATCHINF_LAKE is '{lake}', but this version keeps its lake on a local disk only.",
@@ -46,8 +46,8 @@ class Project:
         return cls(
             root=root,
             lake=root / lake,
-            landing=root / environ.get("BATCHINF_LANDING", "data/landing"),
-            dagster_home=root / environ.get("DAGSTER_HOME", "data/dagster"),
+            landing=root / (environ.get("BATCHINF_LANDING") or "data/landing"),
+            dagster_home=root / (environ.get("DAGSTER_HOME") or "data/dagster"),
         )
 
     def shown(self, path: Path) -> str:

@@ -331,7 +331,13 @@ class Pipeline:
         return self._file(self.spec.model.training.script)
 
     def _text(self, name: str) -> str:
-        return self._file(name).read_text(encoding="utf-8")
+        try:
+            return self._file(name).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidSpec(
+                f"{self.folder.name}/{name} is not UTF-8 text (byte {error.start}).",
+                next_step="Save it as UTF-8.",
+            ) from error
 
     def _file(self, name: str) -> Path:
         path = self.folder / name
@@ -364,7 +370,7 @@ def load_pipeline(name: str, defs: Path = DEFS_FOLDER) -> Pipeline:
 
 def pipeline_names(defs: Path = DEFS_FOLDER) -> list[str]:
     """List the folders under `defs` that hold a `defs.yaml`."""
-    return sorted(path.parent.name for path in defs.glob("*/defs.yaml"))
+    return sorted(path.parent.name for path in defs.glob("*/defs.yaml") if path.is_file())
 
 
 class _NamesOnce(yaml.SafeLoader):
@@ -385,7 +391,7 @@ def _read_spec(path: Path) -> PipelineSpec:
         text = path.read_text(encoding="utf-8")
         document: Mapping[str, Any] = yaml.load(text, _NamesOnce)  # noqa: S506 - a SafeLoader
         spec = PipelineSpec.model_validate(document["attributes"])
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise InvalidSpec(
             f"{path.parent.name}/defs.yaml is not a component file: {_one_line(str(error))}.",
             next_step="Run `make check` to see the line.",

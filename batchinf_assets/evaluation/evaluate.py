@@ -23,7 +23,7 @@ from batchinf_assets.evaluation.records import METRIC_SCHEMA, metric_rows
 from batchinf_assets.features.build import load_features
 from batchinf_assets.features.labels import landed_outcomes
 from batchinf_assets.lake.digest import content_digest, file_sha256, json_sha256
-from batchinf_assets.lake.files import read_footer, write_parquet
+from batchinf_assets.lake.files import read_footer
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import EvaluationRecord, Manifest
 from batchinf_assets.project import Project
@@ -82,7 +82,7 @@ def evaluate_window(
     scores = prediction_rows(project, spec, manifest).column(spec.prediction.column)
     drifts = measure_drift(rows, scores, model.artifact.profile, spec=spec)
     figures = metric_rows(manifest.revision, golden=golden, drifts=drifts)
-    _keep(project, spec, window, "evaluation", figures, {})
+    _keep(metric_table(project, spec, "evaluation"), window, figures, {})
     record = _record(golden, drifts)
     finished = manifest.model_copy(
         update={
@@ -138,7 +138,7 @@ def measure_performance(project: Project, spec: PipelineSpec, window: Window) ->
     performance = realised_performance(rows, outcomes, spec=spec)
     figures = metric_rows(revision, performance=performance)
     footer = {OUTCOMES_SOURCE: source.sha256 if source else None}
-    _keep(project, spec, window, "performance", figures, footer)
+    _keep(metric_table(project, spec, "performance"), window, figures, footer)
     return performance
 
 
@@ -151,21 +151,6 @@ def measured_outcomes(project: Project, spec: PipelineSpec, window: Window) -> s
 def metric_table(project: Project, spec: PipelineSpec, name: str) -> WindowTable:
     """Return the table `evaluation` or `performance`."""
     return WindowTable(project.lake / spec.name / name, METRIC_SCHEMA)
-
-
-def _keep(
-    project: Project,
-    spec: PipelineSpec,
-    window: Window,
-    name: str,
-    rows: pa.Table,
-    footer: Mapping[str, str | None],
-) -> None:
-    table = metric_table(project, spec, name)
-    digest = json_sha256([content_digest(rows, METRIC_KEY), dict(footer)])
-    path = table.folder_of(window) / f"{digest[:16]}.parquet"
-    if table.files_of(window) != (path,):
-        table.commit(window, [write_parquet(path, rows, footer)], {"batchinf.digest": digest})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,3 +193,10 @@ def _record(golden: BinaryMetrics, drifts: tuple[Drift, ...]) -> EvaluationRecor
 def _evaluation(manifest: Manifest, record: EvaluationRecord) -> Evaluation:
     checks = tuple(check for check in manifest.checks if check.asset == "evaluation")
     return Evaluation(manifest=manifest, checks=checks, record=record)
+
+
+def _keep(
+    table: WindowTable, window: Window, rows: pa.Table, footer: Mapping[str, str | None]
+) -> None:
+    name = json_sha256([content_digest(rows, METRIC_KEY), dict(footer)])[:16]
+    table.keep(window, name, rows, footer)

@@ -20,7 +20,7 @@ from batchinf_assets.contracts.validate import (
 from batchinf_assets.errors import FeatureSqlFailed, WindowMissing
 from batchinf_assets.features.views import Views, build_views
 from batchinf_assets.lake.digest import content_digest, json_sha256, sort_by
-from batchinf_assets.lake.files import is_whole, read_footer, read_parquet, write_parquet
+from batchinf_assets.lake.files import read_footer, read_parquet
 from batchinf_assets.lake.query import query
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
@@ -98,7 +98,10 @@ def build_features(project: Project, pipeline: Pipeline, window: Window) -> Feat
         absent=views.absent,
     )
     footer = FeaturesFooter(record=record, snapshot=snapshot.record.digest, checks=checks)
-    return _commit(features_table(project, spec), window, footer, rows)
+    name = _file_name(record, footer.snapshot)
+    document = footer.model_dump(mode="json")
+    path = features_table(project, spec).keep(window, name, rows, document)
+    return _described(footer, rows, path)
 
 
 def compute_features(
@@ -151,15 +154,26 @@ def load_features(project: Project, spec: PipelineSpec, window: Window) -> Featu
     return _described(footer, read_parquet(files[0]), files[0])
 
 
-def _commit(table: WindowTable, window: Window, footer: FeaturesFooter, rows: pa.Table) -> Features:
-    document = footer.model_dump(mode="json")
-    path = table.folder_of(window) / f"{json_sha256(document)[:16]}.parquet"
-    visible = table.files_of(window) == (path,)
-    if not (visible and is_whole(path)):
-        file = write_parquet(path, rows, document)
-        if not visible:
-            table.commit(window, [file], {"batchinf.digest": footer.record.digest})
-    return _described(footer, rows, path)
+def made_rows(
+    project: Project, spec: PipelineSpec, window: Window, record: FeaturesRecord, snapshot: str
+) -> pa.Table:
+    """Read the feature rows that a manifest names, also after newer ones took their place.
+
+    Args:
+        project: Where the table is.
+        spec: The pipeline.
+        window: The window.
+        record: The features.
+        snapshot: Digest of the snapshot that they were made from.
+
+    Raises:
+        ManifestInvalid: The file is gone or damaged.
+    """
+    return read_parquet(features_table(project, spec).path(window, _file_name(record, snapshot)))
+
+
+def _file_name(record: FeaturesRecord, snapshot: str) -> str:
+    return json_sha256([record.model_dump(mode="json"), snapshot])[:16]
 
 
 def _described(footer: FeaturesFooter, rows: pa.Table, path: Path) -> Features:

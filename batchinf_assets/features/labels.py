@@ -71,7 +71,7 @@ def label_rows(spec: PipelineSpec, outcomes: pa.Table) -> pa.Table:
     except duckdb.Error as error:
         raise FeatureSqlFailed(
             f"Pipeline {spec.name}, outcomes.label '{declared.label}': "
-            f"{str(error).splitlines()[0]}.",
+            f"{str(error).splitlines()[0].rstrip('.')}.",
             next_step="Correct it in defs.yaml: a condition over outcomes.columns.",
         ) from error
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Field, Transaction
@@ -20,7 +21,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
 from batchinf_assets.errors import InvalidSpec, LostRace, ManifestInvalid
-from batchinf_assets.lake.files import DataFile, fsync, read_parquet
+from batchinf_assets.lake.files import DataFile, fsync, is_whole, read_parquet, write_parquet
 from batchinf_assets.windows import Window
 
 PARTITION = "window"
@@ -72,6 +73,31 @@ class WindowTable:
         """Read the visible rows of a window, or None where it was never committed."""
         files = self.files_of(window)
         return pa.concat_tables([read_parquet(path) for path in files]) if files else None
+
+    def keep(self, window: Window, name: str, rows: pa.Table, footer: Mapping[str, Any]) -> Path:
+        """Make one file of these rows the window's content; a no-op where it is that already.
+
+        Args:
+            window: The window to replace.
+            name: Identifies rows and footer: the same name means the same content.
+            rows: The rows, in the order to keep.
+            footer: What the file says of itself.
+
+        Raises:
+            LostRace: Another writer replaced the same window meanwhile.
+            InvalidSpec: A column's declared type differs from the table's.
+        """
+        path = self.path(window, name)
+        visible = self.files_of(window) == (path,)
+        if not (visible and is_whole(path)):
+            file = write_parquet(path, rows, footer)
+            if not visible:
+                self.commit(window, [file], {"batchinf.name": name})
+        return path
+
+    def path(self, window: Window, name: str) -> Path:
+        """Return where `keep` puts the rows of this name, visible or replaced since."""
+        return self.folder_of(window) / f"{name}.parquet"
 
     def commit(
         self, window: Window, files: Sequence[DataFile], metadata: Mapping[str, str]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from batchinf_assets.checks import CheckResult, Violation, blocking_failures
 from batchinf_assets.features.build import load_features
-from batchinf_assets.lake.digest import file_sha256
-from batchinf_assets.manifest import Manifest, OutputRecord
+from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.scoring.predictions import predictions_table
+from batchinf_assets.scoring.predictions import changed_files, predictions_table
 from batchinf_assets.snapshots.freeze import load_snapshot
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
@@ -47,16 +45,6 @@ def judge_revision(
         violations=violations,
         measured={"revision": manifest.revision, "checks": len(manifest.checks)},
     )
-
-
-def changed_files(folder: Path, outputs: tuple[OutputRecord, ...]) -> Iterator[Violation]:
-    """Name every file that is missing or does not hold the recorded bytes."""
-    for output in outputs:
-        path = folder / output.path
-        if not path.is_file():
-            yield Violation(column=None, rule=f"in file {output.path} (it is missing)")
-        elif path.stat().st_size != output.bytes or file_sha256(path) != output.sha256:
-            yield Violation(column=None, rule=f"in file {output.path} as scored (bytes changed)")
 
 
 def miscounts(manifest: Manifest) -> Iterator[Violation]:

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 
 from batchinf_assets.contracts.validate import check_same_keys, check_unique_key
 from batchinf_assets.errors import ManifestInvalid, ModelRefused, ModelUnavailable, WindowMissing
-from batchinf_assets.features.build import load_features
+from batchinf_assets.features.build import made_rows
 from batchinf_assets.lake.digest import content_digest
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.gate import REQUIRED_CHECKS, changed_files, miscounts
+from batchinf_assets.publishing.gate import REQUIRED_CHECKS, miscounts
 from batchinf_assets.registry.artifact import artifact_folder, open_artifact
 from batchinf_assets.registry.registry import Registry
-from batchinf_assets.scoring.predictions import manifests, prediction_rows, predictions_table
-from batchinf_assets.snapshots.freeze import load_snapshot
+from batchinf_assets.scoring.predictions import (
+    changed_files,
+    manifests,
+    prediction_rows,
+    predictions_table,
+)
+from batchinf_assets.snapshots.freeze import frozen_rows
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
@@ -67,19 +72,19 @@ def _contents(
     project: Project, registry: Registry, spec: PipelineSpec, window: Window, manifest: Manifest
 ) -> Iterator[str]:
     key = spec.source.key
-    snapshot = load_snapshot(project, spec, window)
-    features = load_features(project, spec, window)
+    snapshot = frozen_rows(project, spec, window, manifest.snapshot.digest)
+    features = made_rows(project, spec, window, manifest.features, manifest.snapshot.digest)
     rows = prediction_rows(project, spec, manifest)
     yield from (f"Rows must be {violation.rule}." for violation in miscounts(manifest))
     if rows.num_rows != manifest.counts.scored:
         yield f"The files hold {rows.num_rows} rows, the manifest says {manifest.counts.scored}."
-    if content_digest(snapshot.rows, key) != manifest.snapshot.digest:
-        yield f"The rows of {snapshot.path} are not the snapshot that was scored."
-    if content_digest(features.rows, key) != manifest.features.digest:
-        yield f"The rows of {features.path} are not the features that were scored."
+    if content_digest(snapshot, key) != manifest.snapshot.digest:
+        yield "The snapshot's rows are not those that were scored."
+    if content_digest(features, key) != manifest.features.digest:
+        yield "The features' rows are not those that were scored."
     for check in (
         check_unique_key(rows, key=key, asset="predictions"),
-        check_same_keys(snapshot.rows, rows, key=key, asset="predictions"),
+        check_same_keys(snapshot, rows, key=key, asset="predictions"),
     ):
         yield from (f"{check.name}: {violation}." for violation in check.violations)
     yield from _model(registry, manifest)

@@ -6,16 +6,19 @@ A candidate is a scored revision whose files lie in the table's folder but are n
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
+from batchinf_assets.checks import Violation
 from batchinf_assets.errors import WindowMissing
+from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.lake.files import read_parquet
 from batchinf_assets.lake.manifests import ManifestStore
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest import Manifest, OutputRecord
 from batchinf_assets.project import Project
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
@@ -73,4 +76,15 @@ def prediction_rows(project: Project, spec: PipelineSpec, manifest: Manifest) ->
     folder = predictions_table(project, spec).folder
     empty = arrow_schema(spec.prediction_table).empty_table()
     parts = [read_parquet(folder / output.path) for output in manifest.outputs]
-    return pa.concat_tables([empty, *parts])
+    # A file of an earlier declaration may lack a column that was added since.
+    return pa.concat_tables([empty, *parts], promote_options="default")
+
+
+def changed_files(folder: Path, outputs: tuple[OutputRecord, ...]) -> Iterator[Violation]:
+    """Name every file that is missing or does not hold the recorded bytes."""
+    for output in outputs:
+        path = folder / output.path
+        if not path.is_file():
+            yield Violation(column=None, rule=f"in file {output.path} (it is missing)")
+        elif path.stat().st_size != output.bytes or file_sha256(path) != output.sha256:
+            yield Violation(column=None, rule=f"in file {output.path} as scored (bytes changed)")

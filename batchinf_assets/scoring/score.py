@@ -33,9 +33,10 @@ from batchinf_assets.manifest import (
 from batchinf_assets.project import Project
 from batchinf_assets.registry.artifact import Artifact, open_artifact
 from batchinf_assets.registry.registry import ModelVersion, Registry
-from batchinf_assets.scoring.postprocess import postprocess, scored_rows
+from batchinf_assets.scoring.postprocess import check_score_kept, postprocess, scored_rows
 from batchinf_assets.scoring.predictions import (
     ASSET,
+    changed_files,
     manifests,
     predictions_table,
     published_revision,
@@ -112,7 +113,9 @@ def score_window(
     run_id: str,
     now: datetime,
 ) -> Manifest:
-    """Score a window and leave a draft manifest; a no-op where this revision is published.
+    """Score a window and leave a draft manifest; a no-op where this revision is published whole.
+
+    A published file that was lost or damaged is written anew: the same inputs give the same bytes.
 
     Args:
         project: Where features are read and files written.
@@ -129,14 +132,17 @@ def score_window(
     snapshot, features = _inputs(project, pipeline, window)
     draft = _describe(pipeline, window, snapshot, features, model, run_id, now)
     store = manifests(project, pipeline.spec)
+    table = predictions_table(project, pipeline.spec)
     if published_revision(project, pipeline.spec, window) == draft.revision:
-        store.drop_draft(window)
-        return store.read(window, draft.revision)
+        published = store.read(window, draft.revision)
+        if not any(changed_files(table.folder, published.outputs)):
+            store.drop_draft(window)
+            return published
     folder = revision_folder(project, pipeline.spec, window, draft.revision)
     shards = list(score_shards(pipeline, window, features.rows, model.scorer, folder))
     checks = _check_window(pipeline, features.rows, shards)
     require_passed(checks, "The scored output", window)
-    finished = _finished(draft, shards, checks, predictions_table(project, pipeline.spec).folder)
+    finished = _finished(draft, shards, checks, table.folder)
     store.write_draft(window, finished)
     return finished
 
@@ -161,11 +167,12 @@ def score_shards(
         schema = check_columns(found, spec.prediction_table, asset=ASSET)
         require_passed([schema], name, window)
         rows = sort_by(conform(found, spec.prediction_table), spec.source.key)
+        same_score = check_score_kept(rows, scores, spec)
         contract = check_values(rows, spec.prediction_table, key=spec.source.key, asset=ASSET)
-        require_passed([schema, contract], name, window)
+        require_passed([schema, contract, same_score], name, window)
         file = write_parquet(folder / shard.file_name, rows, {"shard": shard.index})
         keys = rows.select(list(spec.source.key))
-        yield ScoredShard(file=file, keys=keys, checks=(schema, contract))
+        yield ScoredShard(file=file, keys=keys, checks=(schema, contract, same_score))
 
 
 def _inputs(project: Project, pipeline: Pipeline, window: Window) -> tuple[Snapshot, Features]:

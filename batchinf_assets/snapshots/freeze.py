@@ -19,7 +19,7 @@ from batchinf_assets.contracts.validate import (
 )
 from batchinf_assets.errors import WindowMissing, WindowRefused
 from batchinf_assets.lake.digest import content_digest, sort_by
-from batchinf_assets.lake.files import is_whole, read_footer, read_parquet, write_parquet
+from batchinf_assets.lake.files import read_footer, read_parquet
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import FileRecord, SnapshotRecord
@@ -79,13 +79,8 @@ def freeze_snapshot(project: Project, spec: PipelineSpec, window: Window) -> Sna
     digest = content_digest(rows, spec.source.key)
     record = SnapshotRecord(digest=digest, rows=rows.num_rows, source=source)
     table = snapshot_table(project, spec)
-    path = table.folder_of(window) / f"{digest[:16]}.parquet"
-    visible = table.files_of(window) == (path,)
-    if not (visible and is_whole(path)):
-        footer = SnapshotFooter(record=record, checks=checks)
-        file = write_parquet(path, rows, footer.model_dump(mode="json"))
-        if not visible:
-            table.commit(window, [file], {"batchinf.digest": digest})
+    footer = SnapshotFooter(record=record, checks=checks)
+    path = table.keep(window, digest[:16], rows, footer.model_dump(mode="json"))
     return Snapshot(record=record, checks=checks, rows=rows, path=path)
 
 
@@ -133,6 +128,15 @@ def load_snapshot(project: Project, spec: PipelineSpec, window: Window) -> Snaps
     return Snapshot(
         record=footer.record, checks=footer.checks, rows=read_parquet(files[0]), path=files[0]
     )
+
+
+def frozen_rows(project: Project, spec: PipelineSpec, window: Window, digest: str) -> pa.Table:
+    """Read the rows of a snapshot by its digest, also after a newer one took its place.
+
+    Raises:
+        ManifestInvalid: The file is gone or damaged.
+    """
+    return read_parquet(snapshot_table(project, spec).path(window, digest[:16]))
 
 
 def frozen_source(project: Project, spec: PipelineSpec, window: Window) -> str | None:

@@ -19,7 +19,7 @@ from batchinf_assets.project import Project
 from batchinf_assets.registry.artifact import Artifact, Training, write_artifact
 from batchinf_assets.registry.profile import build_profile
 from batchinf_assets.registry.registry import ModelVersion, Registry
-from batchinf_assets.scoring.scorer import SklearnScorer, model_frame
+from batchinf_assets.scoring.scorer import SklearnScorer, load_scorer, model_frame
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.training.dataset import LabelledRows, labelled_rows
 
@@ -65,22 +65,32 @@ def train_and_register(
     columns = pipeline.spec.features.columns
     labels = labelled.rows.column(LABEL)
     estimator = train(model_frame(labelled.rows, columns), labels.to_pandas())
+    if not callable(getattr(estimator, "predict_proba", None)):
+        raise _no_training(pipeline, f"returned {type(estimator).__name__}, no fitted classifier")
     scores = SklearnScorer(estimator, columns).score(labelled.rows.select(list(columns)))
     metrics = binary_metrics(labels, pa.array(scores), decision=pipeline.spec.golden.decision)
     artifact = _artifact(registry, pipeline, estimator, labelled, scores, metrics)
+    load_scorer(artifact, columns)  # what cannot be loaded must not become the champion
     version = registry.register(artifact, alias=pipeline.spec.model.alias)
     return TrainedModel(version=version, training=artifact.card.training, metrics=metrics)
 
 
 def _train_function(pipeline: Pipeline) -> Callable[[pd.DataFrame, pd.Series[bool]], Any]:
-    script = pipeline.training_script
-    train = runpy.run_path(str(script)).get("train")
+    try:
+        train = runpy.run_path(str(pipeline.training_script)).get("train")
+    except (SyntaxError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise _no_training(pipeline, f"cannot be loaded: {reason}") from error
     if not callable(train):
-        raise InvalidSpec(
-            f"{pipeline.name}/{script.name} defines no function `train`.",
-            next_step="Define `train(features, labels)` that returns a fitted classifier.",
-        )
+        raise _no_training(pipeline, "defines no function `train`")
     return train
+
+
+def _no_training(pipeline: Pipeline, reason: str) -> InvalidSpec:
+    return InvalidSpec(
+        f"{pipeline.name}/{pipeline.training_script.name} {reason}.",
+        next_step="Define `train(features, labels)` that returns a fitted binary classifier.",
+    )
 
 
 def _artifact(

@@ -15,9 +15,6 @@ DAYS = WindowSpec(start=date(2013, 1, 1), timezone="America/New_York")
 INSTANT = timedelta(microseconds=1)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="pandera sets PYARROW_IGNORE_TIMEZONE for the process when it is imported"
-)
 def test_arrow_keeps_the_zone_of_a_time_though_pandera_is_loaded() -> None:
     midnight = DAYS.window("2013-07-01").start
     assert pa.array([midnight], pa.timestamp("us", tz="UTC"))[0].as_py() == midnight

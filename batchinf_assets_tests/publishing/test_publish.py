@@ -207,11 +207,6 @@ def test_a_refused_revision_leaves_the_published_one(desk: Desk) -> None:
     assert store(desk).revisions(desk.window) == [first.revision]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=WindowRefused,
-    reason="score_window takes a published revision for done without looking at its files",
-)
 def test_a_published_file_that_was_lost_is_made_again_by_running_the_window(desk: Desk) -> None:
     revision = desk.publish().manifest.revision
     content = desk.output(revision).read_bytes()

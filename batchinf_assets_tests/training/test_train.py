@@ -198,11 +198,6 @@ def test_a_script_without_train_is_refused(
     refuse(school, copy, empty, InvalidSpec, r"flight_delays/train\.py defines no function `train`")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=pytest.fail.Exception,
-    reason="train_and_register does not load what it stored before it moves the alias",
-)
 def test_a_model_that_cannot_be_loaded_safely_is_not_registered(
     school: School, pipeline: Pipeline, empty: Registry, tmp_path: Path
 ) -> None:

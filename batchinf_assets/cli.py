@@ -326,12 +326,11 @@ def _job(pipeline: Pipeline) -> dg.JobDefinition:
 def _tell(report: RunReport, windows: Sequence[Window]) -> None:
     for reason in dict.fromkeys(report.refused.values()):
         _complain(reason)
-    if not report.succeeded and not report.refused:
+    if report.crashed or not (report.succeeded or report.refused):
         _complain(report.failure or "The run failed.")
-    done = len(windows) - len(report.refused) if report.succeeded or report.refused else 0
     # A refused window may well be published: by an earlier run, or with its outcomes refused.
     what = "published" if report.succeeded else "came through"
-    click.echo(f"{done} of {len(windows)} windows {what}. Run {report.run_id}.")
+    click.echo(f"{len(report.done)} of {len(windows)} windows {what}. Run {report.run_id}.")
 
 
 def _complain(sentence: str) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from batchinf_assets import __version__
 from batchinf_assets.manifest import CodeRecord
 
-LIBRARIES = ("duckdb", "numpy", "pandas", "pyarrow", "scikit-learn", "skops")
-ROOMS_THAT_DECIDE_OUTPUT = ("features", "lake", "scoring", "snapshots")
+LIBRARIES = ("deltalake", "duckdb", "numpy", "pandas", "pyarrow", "scikit-learn", "skops")
+ROOMS_THAT_DECIDE_OUTPUT = ("contracts", "features", "lake", "registry", "scoring", "snapshots")
 
 
 @cache

@@ -47,7 +47,7 @@ class LandedFileMissing(BatchinfError):
 
 
 class LandedFileUnreadable(BatchinfError):
-    """A landed file is empty, truncated, corrupt, or changed while it was read."""
+    """A landed file is empty, truncated, corrupt, no file, or closed to us."""
 
 
 class WindowMissing(BatchinfError):

@@ -1,18 +1,17 @@
 """The manifest: the document that names everything that decided a revision of a window.
 
-Pure values and their JSON; `publishing` writes and verifies them.
+Pure values and their JSON; `lake.manifests` keeps them, `publishing.verify` holds files to them.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import ManifestInvalid
-
-FORMAT_VERSION = 1
 
 
 class _Value(BaseModel):
@@ -108,7 +107,7 @@ class Manifest(_Value):
     A draft has no evaluation and no `published_at` yet. Documents are immutable once published.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: Literal[1] = 1
     pipeline: str
     owner: str
     window: WindowRecord

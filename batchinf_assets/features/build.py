@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from batchinf_assets.checks import CheckResult
+from batchinf_assets.checks import SAMPLE_KEYS, CheckResult, Violation
 from batchinf_assets.contracts.validate import (
     check_columns,
     check_same_keys,
@@ -133,9 +133,24 @@ def compute_features(
         check_values(rows, spec.feature_table, key=key, asset=ASSET),
         check_unique_key(rows, key=key, asset=ASSET),
         check_same_keys(views.tables["snapshot"], rows, key=key, asset=ASSET),
+        _check_inputs(views),
     )
     require_passed(checks, name, window)
     return rows, checks
+
+
+def _check_inputs(views: Views) -> CheckResult:
+    """Warn of outcomes that have not landed: features are made without them, and say so."""
+    rule = f"made with every declared outcome file ({len(views.absent)} have not landed)"
+    violation = Violation(column=None, rule=rule, samples=views.absent[:SAMPLE_KEYS])
+    return CheckResult(
+        name="inputs_present",
+        asset=ASSET,
+        passed=not views.absent,
+        blocking=False,
+        violations=(violation,) if views.absent else (),
+        measured={"files": len(views.files), "absent": len(views.absent)},
+    )
 
 
 def load_features(project: Project, spec: PipelineSpec, window: Window) -> Features:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchinf_assets.contracts.validate import check_columns, conform
+from batchinf_assets.contracts.validate import check_columns, check_values, conform
+from batchinf_assets.errors import FeatureSqlFailed
 from batchinf_assets.lake.query import query, quoted
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.manifest import FileRecord
@@ -20,6 +22,9 @@ from batchinf_assets.snapshots.freeze import require_passed
 from batchinf_assets.snapshots.landing import LandedFile, Landing
 from batchinf_assets.spec import AsOfSpec, OutcomesSpec, PipelineSpec, ReferenceSpec
 from batchinf_assets.windows import Window
+
+SHOWN_COLUMNS = 3
+"""So many columns name a reference or outcome row in a check's samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +61,9 @@ def build_views(landing: Landing, spec: PipelineSpec, window: Window, rows: pa.T
     for name, reference in spec.references.items():
         landed = landing.read(reference.file)
         files.append(landed.record)
-        tables[name] = _reference_view(spec, reference, _declared(landed, reference, window), rows)
+        known = _declared(landed, reference, window)
+        _require_values(known, reference, reference.file, window)
+        tables[name] = _reference_view(spec, reference, known, rows)
     if spec.outcomes:
         history = spec.window.before(window, spec.outcomes.history)
         found = list(_outcome_files(landing, spec.outcomes, history))
@@ -83,6 +90,7 @@ def _not_landed(landing: Landing, outcomes: OutcomesSpec, history: list[Window])
 def _known_before(found: list[LandedFile], outcomes: OutcomesSpec, window: Window) -> pa.Table:
     empty = arrow_schema(outcomes.columns).empty_table()
     rows = pa.concat_tables([empty, *(_declared(file, outcomes, window) for file in found)])
+    _require_values(rows, outcomes, "The outcomes", window)
     start = pa.scalar(window.start, pa.timestamp("us", tz="UTC"))
     return rows.filter(pc.less(rows.column(outcomes.known_at), start))
 
@@ -95,16 +103,30 @@ def _declared(
     return conform(landed.rows, declared.columns)
 
 
+def _require_values(
+    rows: pa.Table, declared: OutcomesSpec | ReferenceSpec, name: str, window: Window
+) -> None:
+    key = list(declared.columns)[:SHOWN_COLUMNS]
+    values = check_values(rows, declared.columns, key=key, asset="features")
+    require_passed([values], name, window)
+
+
 def _reference_view(
     spec: PipelineSpec, reference: ReferenceSpec, rows: pa.Table, snapshot: pa.Table
 ) -> pa.Table:
     if reference.as_of is None:
         return rows
-    return query(
-        as_of_sql(spec, reference, reference.as_of),
-        {"snapshot": snapshot, "reference": rows},
-        {"lag": reference.as_of.lag, "max_age": reference.as_of.max_age},
-    )
+    try:
+        return query(
+            as_of_sql(spec, reference, reference.as_of),
+            {"snapshot": snapshot, "reference": rows},
+            {"lag": reference.as_of.lag, "max_age": reference.as_of.max_age},
+        )
+    except duckdb.Error as error:
+        raise FeatureSqlFailed(
+            f"{spec.name}, as_of of {reference.file}: {' '.join(str(error).split())}.",
+            next_step="Correct `as_of` in defs.yaml: matched columns must have equal types.",
+        ) from error
 
 
 def as_of_sql(spec: PipelineSpec, reference: ReferenceSpec, as_of: AsOfSpec) -> str:

@@ -26,6 +26,9 @@ from batchinf_assets.windows import Window
 
 PARTITION = "window"
 LOG = "_delta_log"
+WINDOW_KEY = "batchinf.window"
+KEEP_THE_LOG = {"delta.enableExpiredLogCleanup": "false"}
+"""Which manifest a window was published with is asked of the log, also years later."""
 COMMIT = "{:020d}.json"
 
 
@@ -68,6 +71,16 @@ class WindowTable:
     def files_of(self, window: Window) -> tuple[Path, ...]:
         """Return the visible files of one window, in their order."""
         return self.files().get(window.key, ())
+
+    def commit_metadata(self, window: Window) -> dict[str, str]:
+        """Return the metadata of the commit that gave a window its content; empty without one.
+
+        Raises:
+            ManifestInvalid: The table's log is damaged.
+        """
+        if not (self.folder / LOG).is_dir():
+            return {}
+        return _latest_metadata(self.folder, self._current(_opened).version()).get(window.key, {})
 
     def read(self, window: Window) -> pa.Table | None:
         """Read the visible rows of a window, or None where it was never committed."""
@@ -124,7 +137,7 @@ class WindowTable:
                 partition_by=[PARTITION],
                 partition_filters=[(PARTITION, "=", window.key)],
                 commit_properties=CommitProperties(
-                    custom_metadata={"batchinf.window": window.key, **metadata},
+                    custom_metadata={WINDOW_KEY: window.key, **metadata},
                     # Delta sees no conflict between two first commits of a window, as neither
                     # removes a file; that both name one application makes it see one.
                     app_transactions=[Transaction(window.key, 1)],
@@ -168,7 +181,9 @@ class WindowTable:
         # inside leaves a log without a table.
         with TemporaryDirectory(dir=self.folder, prefix=".") as staging:
             schema = DeltaSchema.from_arrow(columns)
-            DeltaTable.create(staging, schema=schema, partition_by=[PARTITION])
+            DeltaTable.create(
+                staging, schema=schema, partition_by=[PARTITION], configuration=KEEP_THE_LOG
+            )
             made = Path(staging) / LOG
             fsync(made / COMMIT.format(0))
             if _renamed(made, self.folder / LOG):  # else another run was first
@@ -211,6 +226,16 @@ def _renamed(folder: Path, target: Path) -> bool:
 
 def _nullable(field: pa.Field) -> pa.Field:
     return field.with_nullable(nullable=True)
+
+
+@lru_cache(maxsize=8)
+def _latest_metadata(folder: Path, _version: int) -> dict[str, dict[str, str]]:
+    latest: dict[str, dict[str, str]] = {}
+    for commit in _opened(folder).history():  # newest first
+        if WINDOW_KEY in commit:
+            found = {name: str(value) for name, value in commit.items()}
+            latest.setdefault(found[WINDOW_KEY], found)
+    return latest
 
 
 @lru_cache(maxsize=64)

@@ -107,12 +107,13 @@ def features_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
 
     def step(workplace: Workplace, _run_id: str, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
+        traced = lineage()  # SQL without lineage is refused before anything is written
         features = build_features(project, pipeline, window)
         folder = features_table(project, spec).folder_of(window)
         return WindowResult(
             data_version=features.record.digest,
             metadata=table_metadata(features.record.rows, folder, spec.feature_table)
-            | lineage()
+            | traced
             | {"outcome_files_absent": dg.MetadataValue.int(len(features.record.absent))},
             checks=features.checks,
         )
@@ -186,7 +187,8 @@ def published_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
 
     def step(workplace: Workplace, _run_id: str, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
-        publication = publish_window(project, spec, window, now=datetime.now(UTC))
+        registry, now = workplace.registry(), datetime.now(UTC)
+        publication = publish_window(project, registry, pipeline, window, now=now)
         manifest, folder = publication.manifest, predictions_table(project, spec).folder
         return WindowResult(
             data_version=manifest.revision,

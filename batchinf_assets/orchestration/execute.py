@@ -15,6 +15,7 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
 )
 
+from batchinf_assets.orchestration.keys import WINDOWED
 from batchinf_assets.orchestration.window_runs import REFUSED, SECONDS
 from batchinf_assets.windows import Window
 
@@ -30,15 +31,19 @@ class RunReport:
         run_id: Dagster's id of the run.
         succeeded: Whether every window came through.
         seconds: Time per window over all its steps.
+        done: Windows that came through the run's last step.
         refused: Refused windows with the reason.
-        failure: The sentence of the step that failed, where no window was refused.
+        failure: The sentence of the first step that failed.
+        crashed: Whether that step failed by itself, not by refusing windows.
     """
 
     run_id: str
     succeeded: bool
     seconds: Mapping[str, float]
+    done: Sequence[str]
     refused: Mapping[str, str]
     failure: str | None
+    crashed: bool
 
 
 def run_job(
@@ -72,8 +77,10 @@ def run_job(
         run_id=run_id,
         succeeded=result.success,
         seconds=heard.seconds,
+        done=sorted(heard.done),
         refused=heard.refused,
         failure=heard.failure,
+        crashed=heard.crashed,
     )
 
 
@@ -85,6 +92,8 @@ class _Listener:
         self.seconds: dict[str, float] = {}
         self.refused: dict[str, str] = {}
         self.failure: str | None = None
+        self.crashed = False
+        self.done: set[str] = set()
 
     def __call__(self, entry: dg.EventLogEntry, _cursor: object = None) -> None:
         event = entry.dagster_event
@@ -92,17 +101,20 @@ class _Listener:
             return
         if event.is_step_failure:
             self.failure = self.failure or _reason(event)
+            self.crashed = self.crashed or event.step_failure_data.user_failure_data is None
         record = entry.asset_materialization or entry.asset_observation
         if record is not None and record.partition is not None:
             self._hear(record)
 
     def _hear(self, record: dg.AssetMaterialization | dg.AssetObservation) -> None:
         window, metadata = str(record.partition), record.metadata
-        if REFUSED in metadata:
-            self.refused[window] = str(metadata[REFUSED].value)
         if SECONDS in metadata:
             spent = float(str(metadata[SECONDS].value))
             self.seconds[window] = self.seconds.get(window, 0.0) + spent
+        if REFUSED in metadata:
+            self.refused[window] = str(metadata[REFUSED].value)
+        elif record.asset_key.path[-1] == WINDOWED[-1]:
+            self.done.add(window)
         self._on_event(window, record.asset_key.path[-1])
 
 

@@ -76,7 +76,7 @@ def _arrivals(
     status = {key: path.stat() for key, path in files.items() if among is None or key in among}
     arrivals, cursor = plan_arrivals(
         context.cursor,
-        {key: (found.st_mtime_ns, found.st_size) for key, found in status.items()},
+        {key: (found.st_ctime_ns, found.st_size) for key, found in status.items()},
         lambda key: used(spec.window.window(key)),
         lambda key: file_sha256(files[key]),
         limit=RUNS_PER_TICK,

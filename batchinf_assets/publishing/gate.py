@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from batchinf_assets.checks import CheckResult, Violation, blocking_failures
-from batchinf_assets.features.build import load_features
+from batchinf_assets.features.build import feature_definition, load_features
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
+from batchinf_assets.registry.artifact import open_artifact
+from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import changed_files, predictions_table
+from batchinf_assets.scoring.revision import revision_id, scoring_settings
 from batchinf_assets.snapshots.freeze import load_snapshot
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec import Pipeline, PipelineSpec
 from batchinf_assets.windows import Window
 
 REQUIRED_CHECKS: dict[str, tuple[str, ...]] = {
@@ -22,17 +25,23 @@ REQUIRED_CHECKS: dict[str, tuple[str, ...]] = {
 
 
 def judge_revision(
-    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest
+    project: Project, registry: Registry, pipeline: Pipeline, window: Window, manifest: Manifest
 ) -> CheckResult:
     """Decide whether a revision may be published.
 
-    Every required check must be on record as passed, the inputs must still be the window's current
-    ones, every row must be accounted for, and every file must hold the bytes that were scored.
+    It must be about this window, under the declaration and the model of now; every required check
+    must be on record as passed, the inputs must still be the window's current ones, every row must
+    be accounted for, and every file must hold the bytes that were scored.
 
     Raises:
         WindowMissing: The window lost its snapshot or features.
+        ModelUnavailable: The registry no longer has the declared model.
+        ModelRefused: The model's artifact no longer verifies.
     """
+    spec = pipeline.spec
     violations = (
+        *_identity(pipeline, window, manifest),
+        *_model(registry, spec, manifest),
         *_checks(manifest),
         *_inputs(project, spec, window, manifest),
         *miscounts(manifest),
@@ -47,6 +56,18 @@ def judge_revision(
     )
 
 
+def derived_revision(manifest: Manifest) -> str:
+    """Return the id that a manifest's own contents give."""
+    return revision_id(
+        snapshot=manifest.snapshot.digest,
+        features=manifest.features.digest,
+        definition=manifest.features.definition,
+        model=manifest.model.digest,
+        settings=manifest.settings,
+        code=manifest.code,
+    )
+
+
 def miscounts(manifest: Manifest) -> Iterator[Violation]:
     """Name every row count of a manifest that contradicts another."""
     counts = manifest.counts
@@ -56,6 +77,25 @@ def miscounts(manifest: Manifest) -> Iterator[Violation]:
         yield Violation(column=None, rule=f"all accounted for ({counts.model_dump()})")
     if written != counts.scored:
         yield Violation(column=None, rule=f"{counts.scored} in the files ({written} found)")
+
+
+def _identity(pipeline: Pipeline, window: Window, manifest: Manifest) -> Iterator[Violation]:
+    about = (manifest.pipeline, manifest.window.key)
+    if about != (pipeline.name, window.key):
+        yield Violation(column=None, rule=f"of {pipeline.name} {window} (found {' '.join(about)})")
+    if derived_revision(manifest) != manifest.revision:
+        yield Violation(column=None, rule=f"of revision {derived_revision(manifest)}")
+    declared = (feature_definition(pipeline), scoring_settings(pipeline))
+    if declared != (manifest.features.definition, manifest.settings):
+        yield Violation(column=None, rule="scored under the current declaration (it changed since)")
+
+
+def _model(registry: Registry, spec: PipelineSpec, manifest: Manifest) -> Iterator[Violation]:
+    version = registry.resolve(spec.model.name, spec.model.alias)
+    open_artifact(version.source, digest=version.digest)
+    if version.digest != manifest.model.digest:
+        current = f"{version.name} v{version.version}"
+        yield Violation(column=None, rule=f"scored by {current} (found v{manifest.model.version})")
 
 
 def _checks(manifest: Manifest) -> Iterator[Violation]:

@@ -7,10 +7,12 @@ from datetime import datetime
 from pathlib import Path
 
 from batchinf_assets.checks import CheckResult
+from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.lake.files import DataFile
 from batchinf_assets.manifest import Manifest, OutputRecord
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.gate import judge_revision
+from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import (
     candidate,
     manifests,
@@ -18,8 +20,11 @@ from batchinf_assets.scoring.predictions import (
     published_revision,
 )
 from batchinf_assets.snapshots.freeze import require_passed
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window
+
+REVISION, MANIFEST = "batchinf.revision", "batchinf.manifest_sha256"
+"""What the table's own log keeps of a publication, so that a manifest cannot change unseen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +45,7 @@ class Publication:
 
 
 def publish_window(
-    project: Project, spec: PipelineSpec, window: Window, *, now: datetime
+    project: Project, registry: Registry, pipeline: Pipeline, window: Window, *, now: datetime
 ) -> Publication:
     """Make the window's candidate visible to readers, if the gate lets it.
 
@@ -48,29 +53,35 @@ def publish_window(
 
     Args:
         project: Where the tables are.
-        spec: The pipeline.
+        registry: Where the model of now is named.
+        pipeline: The pipeline.
         window: The window.
         now: The time to put into the manifest.
 
     Raises:
         WindowMissing: The window was not scored.
+        ManifestInvalid: Its manifest is missing or unreadable.
+        ModelUnavailable: The registry no longer has the declared model.
+        ModelRefused: The model's artifact no longer verifies.
         WindowRefused: The gate said no; what was published before stays.
         LostRace: Another run published the window meanwhile.
     """
-    manifest = candidate(project, spec, window)
-    gate = judge_revision(project, spec, window, manifest)
+    spec = pipeline.spec
+    store, manifest = manifests(project, spec), candidate(project, spec, window)
+    visible = published_revision(project, spec, window) == manifest.revision
+    if visible:
+        manifest = store.read(window, manifest.revision)
+    gate = judge_revision(project, registry, pipeline, window, manifest)
     require_passed([gate], f"Revision {manifest.revision}", window)
-    store = manifests(project, spec)
-    if published_revision(project, spec, window) == manifest.revision:
+    if visible:
         store.drop_draft(window)  # one is left where an earlier run died after its commit
-        finished = store.read(window, manifest.revision)
-        path = store.path(window, finished.revision)
-        return Publication(manifest=finished, path=path, gate=gate, changed=False)
+        path = store.path(window, manifest.revision)
+        return Publication(manifest=manifest, path=path, gate=gate, changed=False)
     finished = manifest.model_copy(update={"published_at": now, "checks": (*manifest.checks, gate)})
     path = store.write(window, finished)
     table = predictions_table(project, spec)
     files = [_data_file(table.folder, output) for output in finished.outputs]
-    table.commit(window, files, {"batchinf.revision": finished.revision})
+    table.commit(window, files, {REVISION: finished.revision, MANIFEST: file_sha256(path)})
     store.drop_draft(window)
     return Publication(manifest=finished, path=path, gate=gate, changed=True)
 

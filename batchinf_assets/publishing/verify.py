@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from batchinf_assets.contracts.validate import check_same_keys, check_unique_key
 from batchinf_assets.errors import ManifestInvalid, ModelRefused, ModelUnavailable, WindowMissing
 from batchinf_assets.features.build import made_rows
-from batchinf_assets.lake.digest import content_digest
+from batchinf_assets.lake.digest import content_digest, file_sha256
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.gate import REQUIRED_CHECKS, miscounts
+from batchinf_assets.publishing.gate import REQUIRED_CHECKS, derived_revision, miscounts
+from batchinf_assets.publishing.publish import MANIFEST
 from batchinf_assets.registry.artifact import artifact_folder, open_artifact
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import (
@@ -63,6 +64,9 @@ def verify_window(
             *(f"{path} is in the manifest but not published." for path in named - set(files)),
             *(f"Rows must be {v.rule}." for v in changed_files(table.folder, manifest.outputs)),
         ] or list(_contents(project, registry, spec, window, manifest))
+        path = manifests(project, spec).path(window, revision)
+        if table.commit_metadata(window).get(MANIFEST) != file_sha256(path):
+            problems.append(f"{path} is not the manifest that was published: its bytes changed.")
     except (ManifestInvalid, WindowMissing) as error:
         problems = [str(error)]
     return Verification(window=window.key, revision=revision, problems=tuple(problems))
@@ -88,6 +92,8 @@ def _contents(
     ):
         yield from (f"{check.name}: {violation}." for violation in check.violations)
     yield from _model(registry, manifest)
+    if derived_revision(manifest) != manifest.revision:
+        yield f"The manifest's contents give revision {derived_revision(manifest)}."
     if manifest.pipeline != spec.name:
         yield f"The manifest is about pipeline {manifest.pipeline}."
     on_record = {(check.asset, check.name) for check in manifest.checks}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchinf_assets.lake.digest import json_sha256
-from batchinf_assets.manifest import SettingsRecord
+from batchinf_assets.manifest import CodeRecord, SettingsRecord
 from batchinf_assets.spec import Pipeline
 
 
@@ -14,7 +14,7 @@ def revision_id(
     definition: str,
     model: str,
     settings: SettingsRecord,
-    code: str,
+    code: CodeRecord,
 ) -> str:
     """Digest everything that decides the output.
 
@@ -24,7 +24,7 @@ def revision_id(
         definition: Digest of the feature definition.
         model: Digest of the model artifact.
         settings: Scoring and post-processing settings.
-        code: Digest of the scoring code.
+        code: The code that scores and the libraries under it.
 
     Returns:
         The first 16 hex digits of a SHA-256.
@@ -35,7 +35,7 @@ def revision_id(
         "definition": definition,
         "model": model,
         "settings": settings.model_dump(mode="json"),
-        "code": code,
+        "code": [code.source, code.python, code.libraries],
     }
     return json_sha256(document)[:16]
 

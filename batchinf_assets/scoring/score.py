@@ -132,11 +132,11 @@ def score_window(
     snapshot, features = _inputs(project, pipeline, window)
     draft = _describe(pipeline, window, snapshot, features, model, run_id, now)
     store = manifests(project, pipeline.spec)
+    store.drop_draft(window)
     table = predictions_table(project, pipeline.spec)
     if published_revision(project, pipeline.spec, window) == draft.revision:
         published = store.read(window, draft.revision)
         if not any(changed_files(table.folder, published.outputs)):
-            store.drop_draft(window)
             return published
     folder = revision_folder(project, pipeline.spec, window, draft.revision)
     shards = list(score_shards(pipeline, window, features.rows, model.scorer, folder))
@@ -207,7 +207,7 @@ def _describe(
         definition=features.record.definition,
         model=model.version.digest,
         settings=settings,
-        code=code.source,
+        code=code,
     )
     rows = snapshot.record.rows
     return Manifest(

@@ -10,7 +10,7 @@ from pathlib import Path
 from batchinf_assets.windows import WindowSpec
 
 Identity = tuple[int, int]
-"""Modification time in nanoseconds and size: cheap to read, changes whenever content does."""
+"""Change time in nanoseconds and size: cheap to read; no copying tool can set the change time."""
 
 
 @dataclass(frozen=True, kw_only=True)

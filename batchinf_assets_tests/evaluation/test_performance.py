@@ -98,7 +98,7 @@ def test_a_correction_can_take_a_label_away() -> None:
 
 
 def test_the_label_sees_outcome_columns_only() -> None:
-    with pytest.raises(FeatureSqlFailed, match="outcomes.label 'delay_probability > 0'"):
+    with pytest.raises(FeatureSqlFailed, match=r"outcomes\.label 'delay_probability > 0'"):
         realised_performance(
             predictions({1: 0.5}), outcomes([(1, 0.0, 0)]), spec=flights("delay_probability > 0")
         )

@@ -411,3 +411,13 @@ def test_a_real_day_has_every_scheduled_flight_once(
     assert set(found.itertuples(index=False, name=None)) == set(
         flown[["scheduled", "carrier", "flight"]].itertuples(index=False, name=None)
     )
+
+
+def test_outcomes_that_have_not_landed_are_a_warning_on_record(upstream: Upstream) -> None:
+    spec = upstream.pipeline.spec
+    built = build_features(upstream.project, upstream.pipeline, upstream.window)
+    (check,) = [c for c in built.checks if c.name == "inputs_present"]
+    assert spec.outcomes is not None
+    assert (check.passed, check.blocking) == (False, False)
+    assert check.measured["absent"] == spec.outcomes.history - 2
+    assert check.violations[0].samples[0] == "outcomes/2013-06-04.parquet"

@@ -68,7 +68,7 @@ def test_an_outcome_is_visible_if_it_was_known_before_the_window_began(
     assert visible_delays(upstream) == ([77.0] if visible else [])
 
 
-def test_an_outcome_that_nobody_knows_the_time_of_is_not_visible(upstream: Upstream) -> None:
+def test_an_outcome_that_nobody_knows_the_time_of_is_refused(upstream: Upstream) -> None:
     columns = {
         "scheduled_departure": pa.array([DEPARTURE], pa.timestamp("us", tz="UTC")),
         "carrier": ["UA"],
@@ -80,7 +80,8 @@ def test_an_outcome_that_nobody_knows_the_time_of_is_not_visible(upstream: Upstr
     }
     upstream.outcomes("2013-06-30")
     pq.write_table(pa.table(columns), upstream.project.landing / "outcomes/2013-07-01.parquet")
-    assert visible_delays(upstream) == []
+    with pytest.raises(WindowRefused, match="column 'recorded_at' must be not null: 1 row"):
+        visible_delays(upstream)
 
 
 @pytest.mark.parametrize("day", ["2013-07-02", "2013-07-03", "2013-06-03"])

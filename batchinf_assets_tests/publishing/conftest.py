@@ -64,7 +64,8 @@ class Desk:
         return evaluate_window(project, self.spec, window, self.model).manifest
 
     def publish(self, now: datetime = NOW) -> Publication:
-        return publish_window(self.project, self.spec, self.window, now=now)
+        registry = Registry.at(self.project.lake, {})
+        return publish_window(self.project, registry, self.pipeline, self.window, now=now)
 
     def draft(self) -> Manifest:
         found = manifests(self.project, self.spec).draft(self.window)

@@ -17,6 +17,7 @@ from batchinf_assets.manifest import CountsRecord, OutputRecord
 from batchinf_assets.orchestration.checks import check_specs
 from batchinf_assets.orchestration.partitions import partitions_of
 from batchinf_assets.publishing.gate import REQUIRED_CHECKS, changed_files, judge_revision
+from batchinf_assets.registry.registry import Registry
 from batchinf_assets.snapshots.freeze import freeze_snapshot
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ REQUIRED = [(asset, name) for asset, names in REQUIRED_CHECKS.items() for name i
 
 
 def judge(desk: Desk) -> CheckResult:
-    gate = judge_revision(desk.project, desk.spec, desk.window, desk.draft())
+    gate = judge_revision(
+        desk.project, Registry.at(desk.project.lake, {}), desk.pipeline, desk.window, desk.draft()
+    )
     assert gate.passed == (not gate.violations)
     return gate
 
@@ -169,7 +172,9 @@ def test_everything_wrong_is_named_at_once(desk: Desk) -> None:
 def test_lost_features_are_no_reason_to_publish(desk: Desk) -> None:
     window = desk.spec.window.window("2013-07-05")
     with pytest.raises(WindowMissing, match="no snapshot"):
-        judge_revision(desk.project, desk.spec, window, desk.draft())
+        judge_revision(
+            desk.project, Registry.at(desk.project.lake, {}), desk.pipeline, window, desk.draft()
+        )
     assert features_table(desk.project, desk.spec).files_of(window) == ()
 
 
@@ -207,3 +212,26 @@ def test_every_required_check_is_shown_in_dagster_as_blocking(desk: Desk) -> Non
     for asset, names in REQUIRED_CHECKS.items():
         specs = check_specs(dg.AssetKey(["flight_delays", asset]), partitions)
         assert {spec.name for spec in specs if spec.blocking} == set(names), asset
+
+
+def test_a_draft_under_an_older_declaration_is_refused(desk: Desk) -> None:
+    spec = desk.spec.model_copy(update={"shard_rows": 17})
+    edited = replace(desk, pipeline=replace(desk.pipeline, spec=spec))
+    assert "scored under the current declaration (it changed since)" in rules(edited)
+
+
+def test_a_draft_of_another_model_than_the_one_of_now_is_refused(desk: Desk) -> None:
+    model = desk.draft().model.model_copy(update={"digest": "0" * 64, "version": "7"})
+    desk.redraft(model=model)
+    assert "scored by flight_delays v1 (found v7)" in rules(desk)
+
+
+def test_a_draft_whose_contents_are_of_another_revision_is_refused(desk: Desk) -> None:
+    revision = desk.draft().revision
+    desk.redraft(revision="0" * 16)
+    assert f"of revision {revision}" in rules(desk)
+
+
+def test_a_draft_about_another_pipeline_is_refused(desk: Desk) -> None:
+    desk.redraft(pipeline="other")
+    assert "of flight_delays 2013-07-04 (found other 2013-07-04)" in rules(desk)

@@ -9,28 +9,35 @@ from pathlib import Path
 import pytest
 
 from batchinf_assets.lake.digest import canonical_json
-from batchinf_assets.manifest import SettingsRecord
+from batchinf_assets.manifest import CodeRecord, SettingsRecord
 from batchinf_assets.scoring.revision import revision_id, scoring_settings
 from batchinf_assets.spec import Pipeline, load_pipeline
 
 FLIGHTS = load_pipeline("flight_delays")
 SETTINGS = SettingsRecord(prediction_column="p", shard_rows=100, postprocess="0")
+CODE = CodeRecord(version="1", source="e" * 64, python="3.11.7", libraries={"duckdb": "2.0.0"})
 PARTS = {
     "snapshot": "a" * 64,
     "features": "b" * 64,
     "definition": "c" * 64,
     "model": "d" * 64,
     "settings": SETTINGS,
-    "code": "e" * 64,
+    "code": CODE,
 }
 
 
 def test_the_id_is_the_start_of_a_digest_of_its_parts() -> None:
-    document = canonical_json({**PARTS, "settings": SETTINGS.model_dump()})
+    document = canonical_json(
+        {
+            **PARTS,
+            "settings": SETTINGS.model_dump(),
+            "code": ["e" * 64, "3.11.7", {"duckdb": "2.0.0"}],
+        }
+    )
     assert revision_id(**PARTS) == hashlib.sha256(document).hexdigest()[:16]
 
 
-@pytest.mark.parametrize("part", [name for name in PARTS if name != "settings"])
+@pytest.mark.parametrize("part", [name for name in PARTS if name not in ("settings", "code")])
 def test_every_part_decides(part: str) -> None:
     assert revision_id(**{**PARTS, part: "f" * 64}) != revision_id(**PARTS)
 
@@ -74,3 +81,17 @@ def test_settings_ignore_what_does_not_reach_the_output() -> None:
     drift = spec.drift.model_copy(update={"major": 0.5})
     others = [changed(owner="x@example.com"), changed(schedule=None), changed(drift=drift)]
     assert all(scoring_settings(one) == scoring_settings(FLIGHTS) for one in others)
+
+
+@pytest.mark.parametrize(
+    "change", [{"source": "f" * 64}, {"python": "3.12.1"}, {"libraries": {"duckdb": "2.0.1"}}]
+)
+def test_code_and_libraries_decide(change: dict[str, object]) -> None:
+    code = CODE.model_copy(update=change)
+    assert revision_id(**{**PARTS, "code": code}) != revision_id(**PARTS)
+
+
+def test_the_release_number_alone_does_not_decide() -> None:
+    assert revision_id(**{**PARTS, "code": CODE.model_copy(update={"version": "2"})}) == (
+        revision_id(**PARTS)
+    )

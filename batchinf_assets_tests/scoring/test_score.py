@@ -200,7 +200,7 @@ def test_the_draft_says_what_was_scored_with_what(
         definition=features.record.definition,
         model=model.version.digest,
         settings=scoring_settings(pipeline),
-        code=running_code().source,
+        code=running_code(),
     )
     assert manifests(project, pipeline.spec).draft(window) == manifest
 

@@ -57,7 +57,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="batchinf")
 @click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
-def main(*, debug: bool) -> None:
+def main(*, debug: bool) -> None:  # noqa: ARG001 - read by _Commands
     """Batch inference whose every published number can be traced, verified and repeated."""
     # Start-up makes hundreds of thousands of objects that all stay. Looking through them for
     # garbage again and again took an eighth of a one-window run.
@@ -122,7 +122,8 @@ def status(*, pipeline: str, json_: bool) -> None:
 @click.argument("pipeline")
 @click.argument("window")
 @click.option("--revision", help="Another revision than the published one.")
-def manifest(*, pipeline: str, window: str, revision: str | None) -> None:
+@as_json
+def manifest(*, pipeline: str, window: str, revision: str | None, json_: bool) -> None:  # noqa: ARG001 - it always is JSON
     """Print the manifest of the published revision of WINDOW as JSON."""
     from batchinf_assets.errors import WindowMissing
     from batchinf_assets.scoring.predictions import manifests, published_revision
@@ -150,7 +151,7 @@ def manifest(*, pipeline: str, window: str, revision: str | None) -> None:
 @as_json
 def verify(*, pipeline: str, window: str | None, all_: bool, json_: bool) -> None:
     """Verify what is published: exit 0 only if every digest, count and key holds."""
-    from batchinf_assets.publishing.verify import verify_window
+    from batchinf_assets.publishing.verify import undeclared, verify_window
     from batchinf_assets.scoring.predictions import predictions_table
 
     if (window is None) != all_:
@@ -163,10 +164,11 @@ def verify(*, pipeline: str, window: str | None, all_: bool, json_: bool) -> Non
             next_step=f"Run a window: `batchinf run {pipeline} WINDOW`.",
         )
     registry = _registry(project)
-    windows = [spec.window.window(key) for key in keys]
     verified = [
-        verify_window(project, registry, spec, found)
-        for found in bar(windows, "Verifying", shown=not json_)
+        verify_window(project, registry, spec, spec.window.window(key))
+        if window is not None or spec.window.has(key)
+        else undeclared(key)
+        for key in bar(keys, "Verifying", shown=not json_)
     ]
     failed = [found for found in verified if not found.holds]
     if json_:

@@ -18,6 +18,7 @@ from batchinf_assets import __version__
 from batchinf_assets.cli import main
 from batchinf_assets.errors import UnknownWindow
 from batchinf_assets.project import Project
+from batchinf_assets.publishing.verify import undeclared
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
 from batchinf_assets.spec import Pipeline
 
@@ -269,3 +270,9 @@ def test_debug_shows_the_traceback_in_a_real_process() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback ")
     assert "UnknownWindow: 'x' is not a window." in done.stderr
+
+
+def test_a_published_window_that_is_no_longer_declared_does_not_pass_unseen() -> None:
+    found = undeclared("2013-07-01")
+    assert not found.holds
+    assert "no longer declares" in found.problems[0]

@@ -20,7 +20,7 @@ from batchinf_assets.contracts.validate import (
 from batchinf_assets.errors import FeatureSqlFailed, WindowMissing
 from batchinf_assets.features.views import Views, build_views
 from batchinf_assets.lake.digest import content_digest, json_sha256, sort_by
-from batchinf_assets.lake.files import read_footer, read_parquet
+from batchinf_assets.lake.files import read_described, read_parquet
 from batchinf_assets.lake.query import query
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
@@ -165,7 +165,7 @@ def load_features(project: Project, spec: PipelineSpec, window: Window) -> Featu
             f"Window {window} of {spec.name} has no features.",
             next_step=f"Materialize {spec.name}/features for {window} first.",
         )
-    footer = FeaturesFooter.model_validate(read_footer(files[0]))
+    footer = read_described(files[0], FeaturesFooter)
     return _described(footer, read_parquet(files[0]), files[0])
 
 

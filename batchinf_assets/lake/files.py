@@ -7,13 +7,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
 
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.digest import canonical_json, file_sha256
+
+Document = TypeVar("Document", bound=BaseModel)
 
 ROW_GROUP_ROWS = 131_072
 FOOTER_KEY = b"batchinf"
@@ -107,6 +110,21 @@ def read_footer(path: Path) -> dict[str, Any]:
         raise ManifestInvalid(
             f"{path} has no readable footer.",
             next_step="Restore the file from a backup, or run the window again.",
+        ) from error
+
+
+def read_described(path: Path, document: type[Document]) -> Document:
+    """Read what a file says of itself.
+
+    Raises:
+        ManifestInvalid: The file is gone or damaged, or another version wrote its footer.
+    """
+    try:
+        return document.model_validate(read_footer(path))
+    except ValidationError as error:
+        raise ManifestInvalid(
+            f"{path} describes itself in a way that this version does not know.",
+            next_step="Use the version that wrote it, or run the window again.",
         ) from error
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from batchinf_assets.checks import blocking_failures, summarize
-from batchinf_assets.errors import ManifestInvalid
+from batchinf_assets.errors import ManifestInvalid, UnknownWindow
 from batchinf_assets.evaluation.evaluate import metric_table
 from batchinf_assets.features.build import features_table
 from batchinf_assets.manifest import Manifest
@@ -87,7 +87,7 @@ def _status_even_if_damaged(
 ) -> WindowStatus:
     try:
         return _status(project, spec, key, reached, revision, refused, measured)
-    except ManifestInvalid as error:
+    except (ManifestInvalid, UnknownWindow) as error:
         state: State = "published" if revision else reached or "scored"
         return WindowStatus(window=key, state=state, revision=revision, held_back=str(error))
 

@@ -72,6 +72,12 @@ def verify_window(
     return Verification(window=window.key, revision=revision, problems=tuple(problems))
 
 
+def undeclared(key: str) -> Verification:
+    """Return the verdict on a published window that the pipeline no longer declares."""
+    problem = "It is published, but defs.yaml no longer declares this window."
+    return Verification(window=key, revision=None, problems=(problem,))
+
+
 def _contents(
     project: Project, registry: Registry, spec: PipelineSpec, window: Window, manifest: Manifest
 ) -> Iterator[str]:

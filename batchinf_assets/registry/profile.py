@@ -1,6 +1,6 @@
 """The training reference profile: how every feature and the score were spread when a model learned.
 
-It is frozen at registration and signed with the model. `evaluation.drift` compares windows with it.
+It is frozen at registration and bound by the artifact's digest; `evaluation.drift` reads it.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class SklearnScorer:
             return np.empty(0, dtype=np.float64)
         frame = model_frame(features, self.columns)
         with threadpool_limits(1 if features.num_rows <= SMALL_SHARD else None):
-            given = np.asarray(self.estimator.predict_proba(frame))
+            given = np.asarray(self._probabilities(frame))
         if given.shape != (features.num_rows, 2):
             raise ModelRefused(
                 f"The model gives probabilities of shape {given.shape} for "
@@ -74,6 +74,16 @@ class SklearnScorer:
                 next_step="Train on rows with both labels.",
             )
         return _finite(np.ascontiguousarray(given[:, 1], dtype=np.float64))
+
+    def _probabilities(self, frame: pd.DataFrame) -> Any:
+        try:
+            return self.estimator.predict_proba(frame)
+        except ValueError as error:  # how scikit-learn refuses rows
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise ModelRefused(
+                f"The model refuses the rows: {reason}.",
+                next_step="Declare what the model can read, or train it on rows like these.",
+            ) from error
 
 
 def load_scorer(artifact: Artifact, columns: Mapping[str, FeatureSpec]) -> SklearnScorer:

@@ -19,7 +19,7 @@ from batchinf_assets.contracts.validate import (
 )
 from batchinf_assets.errors import WindowMissing, WindowRefused
 from batchinf_assets.lake.digest import content_digest, sort_by
-from batchinf_assets.lake.files import read_footer, read_parquet
+from batchinf_assets.lake.files import read_described, read_parquet
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import FileRecord, SnapshotRecord
@@ -124,7 +124,7 @@ def load_snapshot(project: Project, spec: PipelineSpec, window: Window) -> Snaps
             f"Window {window} of {spec.name} has no snapshot.",
             next_step=f"Materialize {spec.name}/snapshot for {window} first.",
         )
-    footer = SnapshotFooter.model_validate(read_footer(files[0]))
+    footer = read_described(files[0], SnapshotFooter)
     return Snapshot(
         record=footer.record, checks=footer.checks, rows=read_parquet(files[0]), path=files[0]
     )
@@ -144,7 +144,7 @@ def frozen_source(project: Project, spec: PipelineSpec, window: Window) -> str |
     files = snapshot_table(project, spec).files_of(window)
     if not files:
         return None
-    return SnapshotFooter.model_validate(read_footer(files[0])).record.source.sha256
+    return read_described(files[0], SnapshotFooter).record.source.sha256
 
 
 def require_passed(checks: Iterable[CheckResult], name: str, window: Window) -> None:

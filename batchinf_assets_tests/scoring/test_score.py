@@ -232,6 +232,7 @@ def test_checks_of_all_three_steps_are_on_record_and_passed(
     assert {(check.asset, check.name) for check in manifest.checks} == {
         *(("snapshot", name) for name in ("schema", "contract", "unique_key", "in_window")),
         *(("features", name) for name in ("schema", "contract", "unique_key", "row_conservation")),
+        ("features", "inputs_present"),
         *(
             ("predictions", name)
             for name in ("schema", "contract", "unique_key", "row_conservation")

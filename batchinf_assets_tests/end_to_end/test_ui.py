@@ -117,6 +117,7 @@ def page(chromium: str, url: str, tmp_path: Path) -> Iterator[Page]:
             tmp_path / "chromium",
             executable_path=chromium,
             args=CHROMIUM_FLAGS,
+            env={**os.environ, "HOME": str(tmp_path)},  # where it also writes, whatever its profile
             base_url=url,
             viewport={"width": 1600, "height": 1000},
         )

@@ -29,12 +29,13 @@ from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.window_runs import WindowResult, failing_clearly, run_windows
 from batchinf_assets.publishing.publish import publish_window
 from batchinf_assets.scoring.predictions import predictions_table
+from batchinf_assets.scoring.revision import scoring_settings
 from batchinf_assets.scoring.score import score_window, scoring_model
 from batchinf_assets.snapshots.freeze import freeze_snapshot, snapshot_table
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window
 
-Declared = dg.AssetsDefinition | dg.SourceAsset | dg.AssetSpec
+Declared = dg.AssetsDefinition | dg.AssetSpec
 Step = Callable[[Workplace, str, Window], WindowResult]
 
 ASSET_DESCRIPTIONS = {
@@ -123,20 +124,31 @@ def features_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     )
 
 
-def model_asset(pipeline: Pipeline) -> dg.SourceAsset:
+def model_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     """Observe which model the registry's alias names; its data version is the artifact digest."""
-    declared = pipeline.spec.model
+    spec, declared = pipeline.spec, pipeline.spec.model
+    key = dg.AssetKey([spec.name, "model"])
 
-    @dg.observable_source_asset(
-        key=[pipeline.name, "model"],
-        group_name=pipeline.name,
-        description=f"Registered model {declared.name}, alias {declared.alias}.",
-        tags={"dagster/kind/mlflow": "", "dagster/kind/scikitlearn": ""},
+    @dg.multi_observable_source_asset(
+        name=f"{spec.name}__model",
+        specs=[
+            dg.AssetSpec(
+                key,
+                description=f"Registered model {declared.name}, alias {declared.alias}.",
+                group_name=spec.name,
+                owners=[spec.owner, f"team:{spec.team}"],
+                kinds={"mlflow", "scikitlearn"},
+            )
+        ],
     )
-    def model(workplace: Workplace) -> dg.DataVersion:
+    def model(workplace: Workplace) -> Iterator[dg.ObserveResult]:
         with failing_clearly():
             version = workplace.registry().resolve(declared.name, declared.alias)
-        return dg.DataVersion(version.digest)
+        yield dg.ObserveResult(
+            asset_key=key,
+            data_version=dg.DataVersion(version.digest),
+            metadata={"version": version.version, "digest": version.digest},
+        )
 
     return model
 
@@ -256,5 +268,9 @@ def _window_asset(
 
 
 def _code_version(pipeline: Pipeline, name: str) -> str:
-    declared = feature_definition(pipeline) if name == "features" else ""
+    declared: object = None
+    if name == "features":
+        declared = feature_definition(pipeline)
+    elif name == "predictions":
+        declared = scoring_settings(pipeline).model_dump(mode="json")
     return json_sha256([running_code().source, declared])[:12]

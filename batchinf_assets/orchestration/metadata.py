@@ -9,6 +9,7 @@ import dagster as dg
 
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.evaluation.performance import Performance
+from batchinf_assets.evaluation.records import METRIC_SCHEMA
 from batchinf_assets.features.lineage import column_lineage
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import EvaluationRecord
@@ -64,8 +65,14 @@ def view_key(pipeline: Pipeline, view: str) -> dg.AssetKey:
 
 
 def metric_metadata(table: WindowTable, window: Window) -> Metadata:
-    """Say where the figures of a window are kept."""
-    return {"dagster/uri": dg.MetadataValue.text(table.folder_of(window).as_uri())}
+    """Describe the window's figures as a table: row count, place, columns."""
+    rows = table.read(window)
+    columns = [dg.TableColumn(field.name, str(field.type)) for field in METRIC_SCHEMA]
+    return {
+        "dagster/row_count": dg.MetadataValue.int(rows.num_rows if rows is not None else 0),
+        "dagster/uri": dg.MetadataValue.text(table.folder_of(window).as_uri()),
+        "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns=columns)),
+    }
 
 
 def evaluation_metadata(record: EvaluationRecord) -> Metadata:
@@ -87,7 +94,7 @@ def performance_metadata(performance: Performance) -> Metadata:
     figures = performance.metrics.figures if performance.metrics else {}
     return {
         "state": dg.MetadataValue.text(performance.state),
-        "dagster/row_count": dg.MetadataValue.int(performance.rows),
+        "predictions": dg.MetadataValue.int(performance.rows),
         "labelled": dg.MetadataValue.int(performance.labelled),
         **{name: _figure(value) for name, value in figures.items()},
     }

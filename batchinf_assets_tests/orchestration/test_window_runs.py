@@ -195,3 +195,26 @@ def test_a_run_observes_the_model_that_it_scores_with(
     tags = record.asset_observation.tags
     version = registry.resolve("flight_delays", "champion")
     assert tags["dagster/data_version"] == version.digest
+
+
+def test_every_asset_of_a_window_describes_its_table_and_has_owners(
+    instance: dg.DagsterInstance, pipeline: Pipeline
+) -> None:
+    job = defs().resolve_job_def("flight_delays")
+    assert run_job(job, instance, [pipeline.spec.window.window(BAD)], silent).succeeded
+    graph = defs().resolve_asset_graph()
+    for asset in ASSETS:
+        key = dg.AssetKey(["flight_delays", asset])
+        event = instance.get_latest_materialization_event(key)
+        assert event is not None
+        assert event.asset_materialization is not None
+        metadata = event.asset_materialization.metadata
+        for name in ("dagster/row_count", "dagster/uri", "dagster/column_schema"):
+            assert name in metadata, (asset, name)
+        assert metadata["dagster/row_count"].value > 0, asset
+        assert graph.get(key).code_version, asset
+    for asset in (*ASSETS, "model"):
+        node = graph.get(dg.AssetKey(["flight_delays", asset]))
+        assert list(node.owners) == ["flights-ml@example.com", "team:punctuality"], asset
+        assert node.kinds, asset
+        assert node.group_name == "flight_delays", asset

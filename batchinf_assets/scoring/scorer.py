@@ -16,8 +16,8 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from batchinf_assets.errors import BatchinfError, ModelRefused
-from batchinf_assets.lake.schema import ARROW_TYPES
 from batchinf_assets.registry.artifact import Artifact, load_estimator, require_schema
+from batchinf_assets.scoring.frame import model_frame
 from batchinf_assets.spec import FeatureSpec
 
 SMALL_SHARD = 16_384
@@ -97,57 +97,6 @@ def load_scorer(artifact: Artifact, columns: Mapping[str, FeatureSpec]) -> Sklea
     return SklearnScorer(load_estimator(artifact), columns)
 
 
-def model_frame(table: pa.Table, columns: Mapping[str, FeatureSpec]) -> pd.DataFrame:
-    """Make the frame that a model reads, for training and scoring alike.
-
-    Column order and dtypes follow from the declaration alone, never from the values, so a shard
-    without missing values looks like one with them: strings are `str`, missing NaN; nullable
-    integers and bools are float64, missing NaN; everything else keeps its type.
-
-    Args:
-        table: At least the declared columns; others are left out.
-        columns: The declared features, in the model's order.
-
-    Raises:
-        BatchinfError: A column is missing, of another type, or has nulls without being nullable.
-    """
-    return pd.DataFrame(
-        {name: _values(_column(table, name, spec), spec) for name, spec in columns.items()}
-    )
-
-
-def _column(table: pa.Table, name: str, spec: FeatureSpec) -> pa.ChunkedArray:
-    if name not in table.column_names:
-        raise _unfit(name, "is missing")
-    column = table.column(name)
-    expected = ARROW_TYPES[spec.type]
-    if spec.type == "string" and _is_text(column.type):
-        column = column.cast(expected)
-    if column.type != expected:
-        raise _unfit(name, f"has type {column.type} where {expected} is declared")
-    if column.null_count and not spec.nullable:
-        raise _unfit(name, f"has {column.null_count} nulls and is not declared nullable")
-    return column
-
-
-def _values(column: pa.ChunkedArray, spec: FeatureSpec) -> pd.Series[Any] | npt.NDArray[Any]:
-    if spec.type == "string":
-        return pd.Series(column.to_pandas(), dtype="str")
-    if spec.nullable and not pa.types.is_floating(column.type):
-        return column.cast(pa.float64(), safe=False).to_numpy()
-    return column.to_numpy()
-
-
-def _is_text(type_: pa.DataType) -> bool:
-    if pa.types.is_dictionary(type_):
-        return _is_text(type_.value_type)
-    return (
-        pa.types.is_string(type_)
-        or pa.types.is_large_string(type_)
-        or pa.types.is_string_view(type_)
-    )
-
-
 def _finite(scores: Scores) -> Scores:
     broken = np.flatnonzero(~np.isfinite(scores))
     if len(broken):
@@ -157,10 +106,3 @@ def _finite(scores: Scores) -> Scores:
             next_step="Look at that row's features, then register a model that can score it.",
         )
     return scores
-
-
-def _unfit(name: str, reason: str) -> BatchinfError:
-    return BatchinfError(
-        f"Feature column '{name}' {reason}.",
-        next_step="Correct the feature SQL or features.columns in defs.yaml.",
-    )

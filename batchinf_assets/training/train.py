@@ -19,7 +19,8 @@ from batchinf_assets.project import Project
 from batchinf_assets.registry.artifact import Artifact, Training, write_artifact
 from batchinf_assets.registry.profile import build_profile
 from batchinf_assets.registry.registry import ModelVersion, Registry
-from batchinf_assets.scoring.scorer import SklearnScorer, load_scorer, model_frame
+from batchinf_assets.scoring.frame import model_frame
+from batchinf_assets.scoring.scorer import SklearnScorer, load_scorer
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.training.dataset import LabelledRows, labelled_rows
 

@@ -33,9 +33,9 @@ from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.lake.files import write_parquet
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.registry.registry import Registry
+from batchinf_assets.scoring.frame import model_frame
 from batchinf_assets.scoring.predictions import manifests, prediction_rows, predictions_table
 from batchinf_assets.scoring.score import ScoringModel, score_window, scoring_model
-from batchinf_assets.scoring.scorer import model_frame
 from batchinf_assets.snapshots.freeze import freeze_snapshot
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window

@@ -23,10 +23,10 @@ from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring import score as room
+from batchinf_assets.scoring.frame import model_frame
 from batchinf_assets.scoring.predictions import manifests, prediction_rows, predictions_table
 from batchinf_assets.scoring.revision import revision_id, scoring_settings
 from batchinf_assets.scoring.score import ScoringModel, score_window, scoring_model
-from batchinf_assets.scoring.scorer import model_frame
 from batchinf_assets.snapshots.freeze import freeze_snapshot, load_snapshot
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window

@@ -11,7 +11,8 @@ from batchinf_assets.errors import BatchinfError, ModelRefused
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.registry.artifact import Training, write_artifact
 from batchinf_assets.registry.profile import build_profile
-from batchinf_assets.scoring.scorer import SklearnScorer, load_scorer, model_frame
+from batchinf_assets.scoring.frame import model_frame
+from batchinf_assets.scoring.scorer import SklearnScorer, load_scorer
 from batchinf_assets.spec import FeatureSpec, load_pipeline
 
 FLIGHTS = load_pipeline("flight_delays")

@@ -24,8 +24,8 @@ from batchinf_assets.features.build import build_features, feature_definition
 from batchinf_assets.project import Project
 from batchinf_assets.registry.artifact import open_artifact
 from batchinf_assets.registry.registry import Registry
+from batchinf_assets.scoring.frame import model_frame
 from batchinf_assets.scoring.score import scoring_model
-from batchinf_assets.scoring.scorer import model_frame
 from batchinf_assets.snapshots.freeze import freeze_snapshot
 from batchinf_assets.spec import Pipeline, TrainingSpec
 from batchinf_assets.training.dataset import LabelledRows, labelled_rows

@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_CACHE_DIR := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test drill check ui bench format lock clean
+.PHONY: demo test drill check ui bench parity format lock clean
 
 demo: .venv/installed ## a real week of flights, from landed files to published predictions
 	@$(BIN)/batchinf demo run
@@ -33,6 +33,10 @@ ui: .venv/installed ## Dagster's UI with its daemon
 
 bench: .venv/installed ## measured figures, both sides printed
 	@$(BIN)/python -m benchmarks.window_overhead
+	@$(BIN)/python -m benchmarks.tree_scoring
+
+parity: .venv/installed ## 1 M rows: every fast scorer against scikit-learn, real and adversarial
+	@$(BIN)/python -m benchmarks.scorer_parity
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .
@@ -44,9 +48,17 @@ lock: ## renew the pinned versions from pyproject.toml; needs uv
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command 'make lock' --extra dev -c requirements-build.lock \
 	  -o requirements.lock pyproject.toml
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command 'make lock' -o requirements-mlflow.lock requirements-mlflow.in
 
-clean: ## forget everything that was landed, scored and logged
-	rm -rf data/landing data/lake data/dagster/history data/dagster/schedules data/dagster/storage
+.venv-mlflow/installed: requirements-mlflow.lock ## an MLflow server, for the test that uses one
+	@test -x .venv-mlflow/bin/python || "$(PYTHON)" -m venv .venv-mlflow
+	@.venv-mlflow/bin/python -m pip install --quiet --require-hashes --no-deps \
+	  -r requirements-mlflow.lock
+	@touch $@
+
+clean: ## forget everything that was landed, scored and logged; keys stay
+	rm -rf data/keys/promotions-seen.json data/landing data/lake data/dagster/history data/dagster/schedules data/dagster/storage
 
 .venv/installed: requirements.lock requirements-build.lock pyproject.toml
 	@echo "Installing into .venv; this happens once and takes about a minute."

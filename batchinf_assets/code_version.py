@@ -11,7 +11,17 @@ from pathlib import Path
 from batchinf_assets import __version__
 from batchinf_assets.manifest import CodeRecord
 
-LIBRARIES = ("deltalake", "duckdb", "numpy", "pandas", "pyarrow", "scikit-learn", "skops")
+LIBRARIES = (
+    "deltalake",
+    "duckdb",
+    "numba",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+    "scipy",
+    "skops",
+)
 ROOMS_THAT_DECIDE_OUTPUT = ("contracts", "features", "lake", "registry", "scoring", "snapshots")
 
 
@@ -21,8 +31,10 @@ def running_code() -> CodeRecord:
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for room in ROOMS_THAT_DECIDE_OUTPUT:
-        for path in sorted((package / room).glob("*.py")):
-            digest.update(f"{room}/{path.name}\0".encode() + path.read_bytes() + b"\0")
+        for path in sorted((package / room).rglob("*.py")):
+            digest.update(
+                f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes() + b"\0"
+            )
     return CodeRecord(
         version=__version__,
         source=digest.hexdigest(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 from batchinf_assets.checks import CheckResult
 
@@ -62,8 +63,58 @@ class ModelUnavailable(BatchinfError):
     """The registry has no model under the declared name and alias."""
 
 
+class Refusal(StrEnum):
+    """Why a model was refused: stable codes, for alerts and for tests."""
+
+    UNSIGNED = "unsigned"
+    WRONG_KEY = "wrong_key"
+    BAD_SIGNATURE = "bad_signature"
+    SIGNATURE_EXPIRED = "signature_expired"
+    KEY_EXPIRED = "key_expired"
+    KEY_REVOKED = "key_revoked"
+    OTHER_MODEL = "other_model"
+    NOT_PROMOTED = "not_promoted"
+    OLDER_VERSION = "older_version_replayed"
+    CHANGED_FILE = "changed_file"
+    ADDED_FILE = "added_file"
+    MISSING_FILE = "missing_file"
+    NO_PLAIN_FILE = "no_plain_file"
+    PICKLE = "pickle_or_joblib"
+    UNREVIEWED_TYPE = "unreviewed_type"
+    EXTERNAL_DATA = "external_data"
+    OVERSIZED_MEMBER = "oversized_member"
+    UNREADABLE = "unreadable"
+    SCHEMA = "schema"
+    ROWS = "rows_refused"
+    TIME_LIMIT = "time_limit"
+    MEMORY_LIMIT = "memory_limit"
+    CRASHED = "crashed_while_loading"
+    NOT_REGISTERED_HERE = "not_registered_here"
+    UNDESCRIBED = "undescribed"
+    GATE = "promotion_gate"
+
+
 class ModelRefused(BatchinfError):
-    """A model artifact does not verify or does not fit the pipeline's features."""
+    """A model does not verify, does not fit the features, or may not be promoted.
+
+    Attributes:
+        reason: The code of the clause that refused it.
+    """
+
+    def __init__(self, message: str, *, reason: Refusal, next_step: str) -> None:
+        super().__init__(message, next_step=next_step)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} [{self.reason}]"
+
+
+class KeyringInvalid(BatchinfError):
+    """The keyring is missing or damaged, or lacks the key that was asked for."""
+
+
+class SigningKeyUnavailable(BatchinfError):
+    """There is no private key to sign with, or it is not kept as it must be."""
 
 
 class GoldenSetInvalid(BatchinfError):

@@ -8,10 +8,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import ManifestInvalid
+from batchinf_assets.spec import Name
 
 
 class _Value(BaseModel):
@@ -59,13 +60,15 @@ class FeaturesRecord(_Value):
 
 
 class ModelRecord(_Value):
-    """The model that scored."""
+    """The model that scored, who signed it, and which signed promotion made it the alias's."""
 
-    name: str
+    name: Name  # name and digest become paths
     version: str
-    alias: str
-    digest: str
+    alias: Name
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     scorer: str
+    key_id: str | None = None  # None in manifests from before models were signed
+    promotion: int | None = None
 
 
 class CodeRecord(_Value):

@@ -20,16 +20,18 @@ class Project:
         lake: Root of every table, manifest and model.
         landing: Where upstream systems drop files.
         dagster_home: Dagster's event log and run storage.
+        keys: The keyring, and where no secret store has it the signing key; never in the lake.
     """
 
     root: Path
     lake: Path
     landing: Path
     dagster_home: Path
+    keys: Path
 
     @classmethod
     def here(cls, environ: Mapping[str, str], root: Path = CHECKOUT) -> Project:
-        """Read the folders from `BATCHINF_LAKE`, `BATCHINF_LANDING` and `DAGSTER_HOME`.
+        """Read the folders from `BATCHINF_LAKE`, `_LANDING`, `_KEYS` and `DAGSTER_HOME`.
 
         Relative paths count from the checkout, so every command means the same lake wherever it
         is started.
@@ -48,6 +50,7 @@ class Project:
             lake=root / lake,
             landing=root / (environ.get("BATCHINF_LANDING") or "data/landing"),
             dagster_home=root / (environ.get("DAGSTER_HOME") or "data/dagster"),
+            keys=root / (environ.get("BATCHINF_KEYS") or "data/keys"),
         )
 
     def shown(self, path: Path) -> str:

@@ -186,12 +186,58 @@ class TrainingSpec(_Model):
         return self
 
 
+Metric = Literal["precision", "recall", "auroc", "log_loss", "brier"]
+
+
+class CanarySpec(_Model):
+    """A share of a recent window, scored by candidate and champion before a promotion."""
+
+    share: float = Field(default=0.2, gt=0, le=1, description="Of the window's rows, by key.")
+    max_shift: float = Field(
+        default=0.05, gt=0, description="Largest difference of the mean scores."
+    )
+    max_flips: float = Field(
+        default=0.15, gt=0, le=1, description="Largest share of rows whose label changes."
+    )
+    segments: tuple[Name, ...] = Field(default=(), description="Features to report by.")
+
+
+class PromotionSpec(_Model):
+    """What a candidate must show before it becomes the champion."""
+
+    margin: dict[Metric, float] = Field(
+        default_factory=lambda: {"auroc": 0.01, "brier": 0.005},
+        min_length=1,
+        description="How much worse than the champion a golden metric may be.",
+    )
+    confidence: float = Field(default=0.95, ge=0.5, lt=1, description="Of the bootstrap interval.")
+    resamples: int = Field(default=1000, ge=100, le=100_000)
+    canary: CanarySpec = CanarySpec()
+
+    @model_validator(mode="after")
+    def _margins_are_not_negative(self) -> PromotionSpec:
+        for metric, margin in self.margin.items():
+            if margin < 0:
+                raise ValueError(f"the margin of {metric} is negative")
+        return self
+
+
+class ChallengerSpec(_Model):
+    """A candidate that is trained again and again, on windows that roll with what has landed."""
+
+    windows: int = Field(ge=1, description="Windows to learn from, the newest with outcomes last.")
+    holdout: int = Field(ge=1, description="Newer windows, to compare with the champion on.")
+
+
 class ModelSpec(_Model):
     """Which registered model scores, and how a first one is made."""
 
     name: Name
     alias: Name = "champion"
     training: TrainingSpec
+    valid_days: int = Field(default=365, ge=1, description="How long a signature counts.")
+    promotion: PromotionSpec = PromotionSpec()
+    challenger: ChallengerSpec | None = None
 
 
 class PredictionSpec(_Model):
@@ -275,6 +321,13 @@ class PipelineSpec(_Model):
                 raise ValueError(f"'{label}' names the label: no key or feature has that name")
         if self.outcomes and not set(self.source.key) <= set(self.outcomes.columns):
             raise ValueError("outcomes.columns must contain every source.key column")
+        return self
+
+    @model_validator(mode="after")
+    def _segments_are_features(self) -> PipelineSpec:
+        for segment in self.model.promotion.canary.segments:
+            if segment not in self.features.columns:
+                raise ValueError(f"model.promotion.canary.segments names '{segment}', no feature")
         return self
 
     @model_validator(mode="after")

@@ -43,7 +43,13 @@ MANIFEST = Manifest(
         absent=("outcomes/2013-06-30.parquet",),
     ),
     model=ModelRecord(
-        name="m", version="1", alias="champion", digest="d" * 64, scorer="scikit-learn"
+        name="m",
+        version="1",
+        alias="champion",
+        digest="d" * 64,
+        scorer="trees/1",
+        key_id="0123456789abcdef",
+        promotion=2,
     ),
     code=CodeRecord(version="0.1.0", source="e" * 64, python="3.11.2", libraries={"numpy": "2.4"}),
     settings=SettingsRecord(prediction_column="p", shard_rows=2, postprocess="f" * 64),
@@ -66,6 +72,9 @@ MANIFEST = Manifest(
     run_id="run",
     scored_at=datetime(2013, 7, 1, 5, 30, 0, 123456, tzinfo=UTC),
 )
+
+
+MODEL = MANIFEST.model.model_dump()
 
 
 def changed(**values: object) -> bytes:
@@ -97,6 +106,13 @@ def test_a_document_written_before_evaluation_and_publishing_is_a_draft() -> Non
     assert (draft.evaluation, draft.published_at, draft.format_version) == (None, None, 1)
 
 
+def test_a_document_written_before_models_were_signed_stays_readable() -> None:
+    document = json.loads(MANIFEST.to_json())
+    del document["model"]["key_id"], document["model"]["promotion"]
+    model = parse_manifest(json.dumps(document).encode(), "m.json").model
+    assert (model.name, model.key_id, model.promotion) == ("m", None, None)
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [
@@ -107,6 +123,8 @@ def test_a_document_written_before_evaluation_and_publishing_is_a_draft() -> Non
         (changed(surprise=1), "surprise"),
         (changed(snapshot={"digest": "a"}), "snapshot.rows"),
         (changed(scored_at="yesterday"), "scored_at"),
+        (changed(model={**MODEL, "digest": "../../x"}), "model.digest"),
+        (changed(model={**MODEL, "name": "../m"}), "model.name"),
     ],
 )
 def test_what_is_no_manifest_is_named_with_its_place(content: bytes, named: str) -> None:

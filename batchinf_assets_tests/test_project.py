@@ -17,6 +17,7 @@ def test_everything_lies_below_data_by_default() -> None:
         lake=ROOT / "data/lake",
         landing=ROOT / "data/landing",
         dagster_home=ROOT / "data/dagster",
+        keys=ROOT / "data/keys",
     )
 
 
@@ -30,12 +31,19 @@ def test_relative_folders_count_from_the_checkout_wherever_the_command_starts(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     project = Project.here(
-        {"BATCHINF_LAKE": "a lake", "BATCHINF_LANDING": "in", "DAGSTER_HOME": "home"}, ROOT
+        {
+            "BATCHINF_LAKE": "a lake",
+            "BATCHINF_LANDING": "in",
+            "DAGSTER_HOME": "home",
+            "BATCHINF_KEYS": "my keys",
+        },
+        ROOT,
     )
-    assert (project.lake, project.landing, project.dagster_home) == (
+    assert (project.lake, project.landing, project.dagster_home, project.keys) == (
         ROOT / "a lake",
         ROOT / "in",
         ROOT / "home",
+        ROOT / "my keys",
     )
 
 
@@ -43,6 +51,12 @@ def test_absolute_folders_are_taken_as_they_are() -> None:
     project = Project.here({"BATCHINF_LAKE": "/lakes/one", "DAGSTER_HOME": "/home/d"}, ROOT)
     assert (project.lake, project.dagster_home) == (Path("/lakes/one"), Path("/home/d"))
     assert project.landing == ROOT / "data/landing"
+
+
+def test_keys_lie_outside_the_lake_so_that_who_writes_models_cannot_change_them() -> None:
+    project = Project.here({"BATCHINF_LAKE": "/lakes/one"}, ROOT)
+    assert not project.keys.is_relative_to(project.lake)
+    assert Project.here({"BATCHINF_KEYS": "/vault"}, ROOT).keys == Path("/vault")
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/lake", "file:///lake"])

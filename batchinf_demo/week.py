@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 import click
 
@@ -12,10 +13,12 @@ from batchinf_assets.errors import ModelUnavailable
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.orchestration.execute import Reported, RunReport
 from batchinf_assets.project import Project
+from batchinf_assets.promotion.promote import Decision, promote
+from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import manifests, prediction_rows, published_revision
 from batchinf_assets.spec import Pipeline
-from batchinf_assets.training.train import train_and_register
+from batchinf_assets.training.register import train_and_register
 from batchinf_assets.windows import Window
 from batchinf_demo.landing import land
 
@@ -37,6 +40,7 @@ def play(
     pipeline: Pipeline,
     windows: Sequence[Window],
     run: RunWindows,
+    signing_key: Callable[[], SigningKey],
 ) -> bool:
     """Run the demo and say whether every window was published.
 
@@ -48,7 +52,7 @@ def play(
     with console.progress("Landing files") as advance:
         landed = land(project.landing, on_progress=advance)
     click.echo(f"Landed {landed.flights:,} real flights of {landed.days} days of 2013.")
-    _ensure_model(project, registry, pipeline, console)
+    _ensure_model(project, registry, pipeline, console, signing_key)
     with console.run_progress(len(windows)) as on_event:
         report = run(windows, on_event)
     for reason in [*report.refused.values(), report.failure or ""]:
@@ -60,18 +64,26 @@ def play(
 
 
 def _ensure_model(
-    project: Project, registry: Registry, pipeline: Pipeline, console: Console
+    project: Project,
+    registry: Registry,
+    pipeline: Pipeline,
+    console: Console,
+    signing_key: Callable[[], SigningKey],
 ) -> None:
     declared = pipeline.spec.model
     try:
         version = registry.resolve(declared.name, declared.alias)
         click.echo(f"Model {version.name} v{version.version} is registered already.")
     except ModelUnavailable:
+        key, now = signing_key(), datetime.now(UTC)
         with console.progress("Training data") as advance:
-            trained = train_and_register(project, registry, pipeline, advance)
+            trained = train_and_register(project, registry, pipeline, key, advance, now=now)
+        version, card = trained.version, trained.card
+        decision = Decision(alias=declared.alias, reason="The first model", by="demo", at=now)
+        promote(project, registry, [pipeline], key, version, decision)
         click.echo(
-            f"Trained {trained.version.name} v{trained.version.version} on "
-            f"{trained.training.rows:,} flights and registered it as {declared.alias}."
+            f"Trained {version.name} v{version.version} on {card.training.rows:,} flights, signed "
+            f"it with key {key.id}, promoted it to {declared.alias}; it scores by {card.scorer}."
         )
 
 

@@ -65,12 +65,14 @@ def _workplace(scratch: Path) -> dict[str, str]:
     project = Project.here(os.environ)
     for part in ("_models", "_registry"):
         shutil.copytree(project.lake / part, scratch / "lake" / part)
+    shutil.copytree(project.keys, scratch / "keys")
     (scratch / "dagster").mkdir()
     shutil.copy2(CHECKOUT / "dagster.yaml", scratch / "dagster")
     return {
         **os.environ,
         "BATCHINF_LAKE": str(scratch / "lake"),
         "BATCHINF_LANDING": str(project.landing),
+        "BATCHINF_KEYS": str(scratch / "keys"),
         "DAGSTER_HOME": str(scratch / "dagster"),
     }
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from batchinf_assets.checks import CheckResult, Violation
-from batchinf_assets.errors import ModelRefused
+from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.lake.query import query, sql_beside
 from batchinf_assets.registry.profile import CategoryCounts, NumericBins, Profile
 from batchinf_assets.spec import NUMERIC, PipelineSpec
@@ -148,6 +148,7 @@ def _references(profile: Profile, spec: PipelineSpec) -> dict[str, NumericBins |
         raise ModelRefused(
             f"The reference profile of model {spec.model.name} has no "
             f"{'numeric' if is_number else 'categorical'} '{name}'.",
+            reason=Refusal.SCHEMA,
             next_step=f"Register a model for the declared features: "
             f"batchinf model register {spec.name}.",
         )

@@ -27,14 +27,14 @@ from batchinf_assets.lake.files import read_footer
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import EvaluationRecord, Manifest
 from batchinf_assets.project import Project
+from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.predictions import (
     candidate,
     manifests,
     prediction_rows,
     published_revision,
 )
-from batchinf_assets.scoring.score import ScoringModel
-from batchinf_assets.scoring.scorer import Scorer
+from batchinf_assets.scoring.scorer import Scorer, score_rows
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
@@ -168,7 +168,7 @@ class _GoldenRun:
 @lru_cache(maxsize=8)
 def _measured(run: _GoldenRun) -> BinaryMetrics:
     golden = read_golden_set(run.path, run.spec)
-    scores = run.scorer.score(golden.select(list(run.spec.features.columns)))
+    scores = score_rows(run.scorer, golden.select(list(run.spec.features.columns)))
     labels = golden.column(run.spec.golden.label)
     return binary_metrics(labels, pa.array(scores), decision=run.spec.golden.decision)
 

@@ -121,11 +121,28 @@ def read_golden_set(path: Path, spec: PipelineSpec) -> pa.Table:
             another type than declared, or lacks values that it must have.
     """
     table = _read_verified(path)
-    if table.num_rows == 0:
-        raise _invalid(path, "has no rows")
     declared = arrow_schema(spec.features.columns)
     label = pa.field(spec.golden.label, pa.bool_(), nullable=False)
     schema = pa.schema([*declared, label])
+    return pa.table([_column(path, table, field) for field in schema], schema=schema)
+
+
+def read_golden_keys(path: Path, spec: PipelineSpec) -> pa.Table:
+    """Read the key columns of the golden set: what tells its rows apart from training rows.
+
+    Raises:
+        GoldenSetInvalid: The file is missing, damaged or empty, or a key column is missing, has
+            another type than declared, or lacks values.
+    """
+    table = _read_verified(path)
+    missing = [name for name in spec.source.key if name not in table.column_names]
+    if missing:
+        raise GoldenSetInvalid(
+            f"Golden set {path} lacks the key column{'s' if len(missing) > 1 else ''} "
+            f"{', '.join(missing)}: its rows cannot be kept out of training.",
+            next_step="Add them, with the values of the source rows that the golden rows are.",
+        )
+    schema = arrow_schema(spec.key_columns)
     return pa.table([_column(path, table, field) for field in schema], schema=schema)
 
 
@@ -136,9 +153,12 @@ def _read_verified(path: Path) -> pa.Table:
             next_step="Restore it from version control or correct golden.file in defs.yaml.",
         )
     try:
-        return pq.ParquetFile(path, page_checksum_verification=True).read()
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
     except (OSError, pa.ArrowException) as error:
         raise _invalid(path, f"cannot be read: {str(error).splitlines()[0]}") from error
+    if table.num_rows == 0:
+        raise _invalid(path, "has no rows")
+    return table
 
 
 def _column(path: Path, table: pa.Table, field: pa.Field) -> pa.ChunkedArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +133,32 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a small file so that the path holds all of it or what was there before."""
     with aside(path) as temporary:
         temporary.write_bytes(content)
+
+
+def place_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write a folder of small files whole or not at all; never into one that is there already.
+
+    Raises:
+        FileExistsError: The folder exists; nothing in it was touched.
+        OSError: The disk is full or the parent cannot be written.
+    """
+    home = folder.parent
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home, prefix=".") as staging:
+        staged = Path(staging) / folder.name
+        staged.mkdir()
+        for file, data in contents.items():
+            (staged / file).write_bytes(data)
+            fsync(staged / file)
+        fsync(staged)
+        try:
+            staged.rename(folder)
+        except OSError as error:  # a folder that is not empty is never replaced
+            if folder.is_dir():
+                raise FileExistsError(f"{folder} exists already") from error
+            raise
+    fsync(home)
+    fsync(home.parent)
 
 
 class aside:  # noqa: N801 - reads as a word in `with aside(path)`

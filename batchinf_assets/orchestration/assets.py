@@ -7,15 +7,16 @@ from functools import cache, partial
 
 import dagster as dg
 
-from batchinf_assets.code_version import running_code
 from batchinf_assets.evaluation.evaluate import (
     evaluate_window,
     measure_performance,
     metric_table,
 )
-from batchinf_assets.features.build import build_features, feature_definition, features_table
+from batchinf_assets.features.build import build_features, features_table
 from batchinf_assets.lake.digest import json_sha256
+from batchinf_assets.orchestration.challenger import challenger_asset
 from batchinf_assets.orchestration.checks import check_specs
+from batchinf_assets.orchestration.keys import MODEL, asset_key
 from batchinf_assets.orchestration.metadata import (
     evaluation_metadata,
     lineage_metadata,
@@ -24,13 +25,16 @@ from batchinf_assets.orchestration.metadata import (
     table_metadata,
     view_key,
 )
+from batchinf_assets.orchestration.model_metadata import promoted_metadata
 from batchinf_assets.orchestration.partitions import partitions_of
+from batchinf_assets.orchestration.provenance import code_version
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.window_runs import WindowResult, failing_clearly, run_windows
 from batchinf_assets.publishing.publish import publish_window
+from batchinf_assets.registry.trust import promoted_model
+from batchinf_assets.scoring.model import scoring_model
 from batchinf_assets.scoring.predictions import predictions_table
-from batchinf_assets.scoring.revision import scoring_settings
-from batchinf_assets.scoring.score import score_window, scoring_model
+from batchinf_assets.scoring.score import score_window
 from batchinf_assets.snapshots.freeze import freeze_snapshot, snapshot_table
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window
@@ -61,6 +65,7 @@ def pipeline_assets(
         evaluation_asset(pipeline),
         published_asset(pipeline),
         performance_asset(pipeline),
+        *([challenger_asset(pipeline)] if pipeline.spec.model.challenger else []),
     ]
 
 
@@ -125,9 +130,9 @@ def features_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
 
 
 def model_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
-    """Observe which model the registry's alias names; its data version is the artifact digest."""
+    """Observe which signed model was promoted; its data version is the artifact's digest."""
     spec, declared = pipeline.spec, pipeline.spec.model
-    key = dg.AssetKey([spec.name, "model"])
+    key = asset_key(spec.name, MODEL)
 
     @dg.multi_observable_source_asset(
         name=f"{spec.name}__model",
@@ -142,12 +147,13 @@ def model_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
         ],
     )
     def model(workplace: Workplace) -> Iterator[dg.ObserveResult]:
+        now = datetime.now(UTC)
         with failing_clearly():
-            version = workplace.registry().resolve(declared.name, declared.alias)
+            found = promoted_model(workplace.registry(), declared.name, declared.alias, now)
         yield dg.ObserveResult(
             asset_key=key,
-            data_version=dg.DataVersion(version.digest),
-            metadata={"version": version.version, "digest": version.digest},
+            data_version=dg.DataVersion(found.version.digest),
+            metadata=promoted_metadata(found),
         )
 
     return model
@@ -158,8 +164,8 @@ def predictions_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
 
     def step(workplace: Workplace, run_id: str, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
-        model = scoring_model(workplace.registry(), pipeline)
         now = datetime.now(UTC)
+        model = scoring_model(workplace.registry(), pipeline, now)
         manifest = score_window(project, pipeline, window, model, run_id=run_id, now=now)
         folder = predictions_table(project, spec).folder_of(window)
         return WindowResult(
@@ -170,10 +176,11 @@ def predictions_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
                 "model": dg.MetadataValue.text(f"{manifest.model.name} v{manifest.model.version}"),
             },
             checks=[check for check in manifest.checks if check.asset == "predictions"],
+            inputs={MODEL: manifest.model.digest},
         )
 
     return _window_asset(
-        pipeline, "predictions", ["features", "model"], step, kinds={"scikitlearn", "parquet"}
+        pipeline, "predictions", ["features", MODEL], step, kinds={"scikitlearn", "parquet"}
     )
 
 
@@ -182,16 +189,17 @@ def evaluation_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
 
     def step(workplace: Workplace, _run_id: str, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
-        model = scoring_model(workplace.registry(), pipeline)
+        model = scoring_model(workplace.registry(), pipeline, datetime.now(UTC))
         evaluation = evaluate_window(project, spec, window, model)
         return WindowResult(
             data_version=evaluation.data_version,
             metadata=evaluation_metadata(evaluation.record)
             | metric_metadata(metric_table(project, spec, "evaluation"), window),
             checks=evaluation.checks,
+            inputs={MODEL: evaluation.manifest.model.digest},
         )
 
-    return _window_asset(pipeline, "evaluation", ["predictions", "model"], step, kinds={"duckdb"})
+    return _window_asset(pipeline, "evaluation", ["predictions", MODEL], step, kinds={"duckdb"})
 
 
 def published_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
@@ -211,9 +219,11 @@ def published_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
                 "changed": dg.MetadataValue.bool(publication.changed),
             },
             checks=[publication.gate],
+            inputs={MODEL: manifest.model.digest},
         )
 
-    return _window_asset(pipeline, "published", ["evaluation"], step, kinds={"deltalake"})
+    # The gate asks the registry for itself. And Dagster passes staleness on by one step only.
+    return _window_asset(pipeline, "published", ["evaluation", MODEL], step, kinds={"deltalake"})
 
 
 def performance_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
@@ -251,7 +261,7 @@ def _window_asset(
                 group_name=spec.name,
                 owners=[spec.owner, f"team:{spec.team}"],
                 kinds=kinds,
-                code_version=_code_version(pipeline, name),
+                code_version=code_version(pipeline, name),
                 partitions_def=partitions,
             )
         ],
@@ -265,12 +275,3 @@ def _window_asset(
         )
 
     return asset
-
-
-def _code_version(pipeline: Pipeline, name: str) -> str:
-    declared: object = None
-    if name == "features":
-        declared = feature_definition(pipeline)
-    elif name == "predictions":
-        declared = scoring_settings(pipeline).model_dump(mode="json")
-    return json_sha256([running_code().source, declared])[:12]

@@ -13,11 +13,16 @@ DESCRIPTIONS = {
     "in_window": "There are rows, and each happens inside the window.",
     "row_conservation": "Keys are exactly those of the step before.",
     "inputs_present": "Every outcome file that the features look back on has landed.",
+    "trained_features": "The model learned from this very feature definition.",
     "golden_quality": "Metrics on the golden set keep their declared bounds.",
     "drift": "Features and score are distributed as in training (PSI).",
     "gate": "All of the above is on record, and files and inputs are unchanged.",
 }
-WARNINGS = {"features": ("inputs_present",), "evaluation": ("drift",)}
+WARNINGS = {
+    "features": ("inputs_present",),
+    "predictions": ("trained_features",),
+    "evaluation": ("drift",),
+}
 GATES = {"published": ("gate",)}
 
 

@@ -9,7 +9,8 @@ import dagster as dg
 from pydantic import BaseModel
 
 from batchinf_assets.orchestration.assets import pipeline_assets
-from batchinf_assets.orchestration.jobs import performance_job, window_job
+from batchinf_assets.orchestration.jobs import challenger_job, performance_job, window_job
+from batchinf_assets.orchestration.promotion import demote_job, promote_job
 from batchinf_assets.orchestration.schedules import window_schedule
 from batchinf_assets.orchestration.sensors import landing_sensor, outcomes_sensor
 from batchinf_assets.spec import Pipeline, PipelineSpec
@@ -43,7 +44,13 @@ def pipeline_definitions(pipeline: Pipeline) -> dg.Definitions:
     schedule, outcomes = window_schedule(spec), outcomes_sensor(spec)
     return dg.Definitions(
         assets=pipeline_assets(pipeline),
-        jobs=[window_job(spec), performance_job(spec)],
+        jobs=[
+            window_job(spec),
+            performance_job(spec),
+            promote_job(spec),
+            demote_job(spec),
+            *([challenger_job(spec)] if spec.model.challenger else []),
+        ],
         schedules=[schedule] if schedule else [],
         sensors=[landing_sensor(spec), *([outcomes] if outcomes else [])],
     )

@@ -1,11 +1,11 @@
-"""The jobs of a pipeline, each for one window or a range."""
+"""The jobs of a pipeline over its assets; those that move an alias are in `promotion`."""
 
 from __future__ import annotations
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from batchinf_assets.orchestration.keys import MODEL, WINDOWED, asset_key
+from batchinf_assets.orchestration.keys import CHALLENGER, MODEL, WINDOWED, asset_key
 from batchinf_assets.orchestration.partitions import partitions_of
 from batchinf_assets.spec import PipelineSpec
 
@@ -20,6 +20,16 @@ def performance_job(spec: PipelineSpec) -> UnresolvedAssetJobDefinition:
     """Return the job that measures published windows once their outcomes have landed."""
     performance = dg.AssetSelection.assets(asset_key(spec.name, "performance"))
     return _job(spec, performance_job_name(spec), performance)
+
+
+def challenger_job(spec: PipelineSpec) -> UnresolvedAssetJobDefinition:
+    """Return the job that trains a challenger, of no window."""
+    return dg.define_asset_job(
+        f"{spec.name}_{CHALLENGER}",
+        selection=dg.AssetSelection.assets(asset_key(spec.name, CHALLENGER)),
+        description=f"Train a challenger of model {spec.model.name} and compare; promote nothing.",
+        tags={"team": spec.team},
+    )
 
 
 def performance_job_name(spec: PipelineSpec) -> str:

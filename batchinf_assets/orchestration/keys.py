@@ -8,6 +8,7 @@ WINDOWED = ("snapshot", "features", "predictions", "evaluation", "published", "p
 """The assets that have windows, in the order of the data's way."""
 
 MODEL = "model"
+CHALLENGER = "challenger"
 
 
 def asset_key(pipeline: str, name: str) -> dg.AssetKey:

@@ -25,6 +25,7 @@ from dagster._core.definitions.source_asset import (
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import BatchinfError, WindowRefused
 from batchinf_assets.orchestration.metadata import Metadata, check_metadata
+from batchinf_assets.orchestration.provenance import provenance_tags, window_tags
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window
 
@@ -34,7 +35,6 @@ logging.getLogger("dagster._core.execution.plan.active").addFilter(
     lambda record: "emitted no result in step" not in record.getMessage()
 )
 
-DATA_VERSION = "dagster/data_version"
 REFUSED = "batchinf/refused"
 NEXT_STEP = "batchinf/next_step"
 SECONDS = "batchinf/seconds"
@@ -49,11 +49,14 @@ class WindowResult:
         data_version: Identity of the result; None where there is a state to report but no result.
         metadata: What the UI shows.
         checks: Checks on the result, all of which passed if they block.
+        inputs: Data versions that it was made of, by asset name, where the step knows better than
+            Dagster's event log: which model scored.
     """
 
     data_version: str | None
     metadata: Metadata
     checks: Sequence[CheckResult] = field(default_factory=tuple[CheckResult, ...])
+    inputs: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def run_windows(
@@ -75,7 +78,7 @@ def run_windows(
         sentence = "These checks run with their asset. Materialize the window instead."
         raise dg.Failure(sentence, allow_retries=False)
     key = context.asset_key
-    refused = refusals(context)
+    refused, tags = refusals(context), provenance_tags(context)
     for partition in (p for p in context.partition_keys if p not in refused):
         started = time.monotonic()
         try:
@@ -84,7 +87,7 @@ def run_windows(
             refused[partition] = str(error)
             _log_refusal(context, partition, error)
             continue
-        _log_result(context, partition, result, seconds=time.monotonic() - started)
+        _log_result(context, partition, result, tags, seconds=time.monotonic() - started)
     if refused and (len(refused) == len(context.partition_keys) or _is_last(context)):
         raise dg.Failure(_sentence(refused), allow_retries=False)
     output = context.op_execution_context.assets_def.get_output_name_for_asset_key(key)
@@ -114,7 +117,12 @@ def refusals(context: dg.AssetExecutionContext) -> dict[str, str]:
 
 
 def _log_result(
-    context: dg.AssetExecutionContext, partition: str, result: WindowResult, *, seconds: float
+    context: dg.AssetExecutionContext,
+    partition: str,
+    result: WindowResult,
+    tags: Mapping[str, str],
+    *,
+    seconds: float,
 ) -> None:
     metadata: Mapping[str, dg.MetadataValue] = {
         **result.metadata,
@@ -127,7 +135,7 @@ def _log_result(
             context.asset_key,
             partition=partition,
             metadata=metadata,
-            tags={DATA_VERSION: result.data_version},
+            tags=window_tags(tags, context.asset_key, result.data_version, result.inputs),
         )
     )
     context.log_event(event)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from batchinf_assets.checks import CheckResult, Violation, blocking_failures
 from batchinf_assets.features.build import feature_definition, load_features
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.registry.artifact import open_artifact
 from batchinf_assets.registry.registry import Registry
+from batchinf_assets.registry.trust import promoted_model
 from batchinf_assets.scoring.predictions import changed_files, predictions_table
 from batchinf_assets.scoring.revision import revision_id, scoring_settings
 from batchinf_assets.snapshots.freeze import load_snapshot
@@ -25,7 +26,13 @@ REQUIRED_CHECKS: dict[str, tuple[str, ...]] = {
 
 
 def judge_revision(
-    project: Project, registry: Registry, pipeline: Pipeline, window: Window, manifest: Manifest
+    project: Project,
+    registry: Registry,
+    pipeline: Pipeline,
+    window: Window,
+    manifest: Manifest,
+    *,
+    now: datetime,
 ) -> CheckResult:
     """Decide whether a revision may be published.
 
@@ -36,12 +43,12 @@ def judge_revision(
     Raises:
         WindowMissing: The window lost its snapshot or features.
         ModelUnavailable: The registry no longer has the declared model.
-        ModelRefused: The model's artifact no longer verifies.
+        ModelRefused: The model is no longer signed and promoted.
     """
     spec = pipeline.spec
     violations = (
         *_identity(pipeline, window, manifest),
-        *_model(registry, spec, manifest),
+        *_model(registry, spec, manifest, now),
         *_checks(manifest),
         *_inputs(project, spec, window, manifest),
         *miscounts(manifest),
@@ -90,9 +97,10 @@ def _identity(pipeline: Pipeline, window: Window, manifest: Manifest) -> Iterato
         yield Violation(column=None, rule="scored under the current declaration (it changed since)")
 
 
-def _model(registry: Registry, spec: PipelineSpec, manifest: Manifest) -> Iterator[Violation]:
-    version = registry.resolve(spec.model.name, spec.model.alias)
-    open_artifact(version.source, digest=version.digest)
+def _model(
+    registry: Registry, spec: PipelineSpec, manifest: Manifest, now: datetime
+) -> Iterator[Violation]:
+    version = promoted_model(registry, spec.model.name, spec.model.alias, now).version
     if version.digest != manifest.model.digest:
         current = f"{version.name} v{version.version}"
         yield Violation(column=None, rule=f"scored by {current} (found v{manifest.model.version})")

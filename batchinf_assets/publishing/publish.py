@@ -62,7 +62,7 @@ def publish_window(
         WindowMissing: The window was not scored.
         ManifestInvalid: Its manifest is missing or unreadable.
         ModelUnavailable: The registry no longer has the declared model.
-        ModelRefused: The model's artifact no longer verifies.
+        ModelRefused: The model is no longer signed and promoted.
         WindowRefused: The gate said no; what was published before stays.
         LostRace: Another run published the window meanwhile.
     """
@@ -71,7 +71,7 @@ def publish_window(
     visible = published_revision(project, spec, window) == manifest.revision
     if visible:
         manifest = store.read(window, manifest.revision)
-    gate = judge_revision(project, registry, pipeline, window, manifest)
+    gate = judge_revision(project, registry, pipeline, window, manifest, now=now)
     require_passed([gate], f"Revision {manifest.revision}", window)
     if visible:
         store.drop_draft(window)  # one is left where an earlier run died after its commit

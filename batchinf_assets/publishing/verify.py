@@ -6,15 +6,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from batchinf_assets.contracts.validate import check_same_keys, check_unique_key
-from batchinf_assets.errors import ManifestInvalid, ModelRefused, ModelUnavailable, WindowMissing
+from batchinf_assets.errors import (
+    KeyringInvalid,
+    ManifestInvalid,
+    ModelRefused,
+    WindowMissing,
+)
 from batchinf_assets.features.build import made_rows
 from batchinf_assets.lake.digest import content_digest, file_sha256
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.gate import REQUIRED_CHECKS, derived_revision, miscounts
 from batchinf_assets.publishing.publish import MANIFEST
-from batchinf_assets.registry.artifact import artifact_folder, open_artifact
+from batchinf_assets.registry.artifact import open_artifact
+from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.registry import Registry
+from batchinf_assets.registry.trust import promotion_log
 from batchinf_assets.scoring.predictions import (
     changed_files,
     manifests,
@@ -114,8 +121,24 @@ def _contents(
 
 
 def _model(registry: Registry, manifest: Manifest) -> Iterator[str]:
+    """Hold the model against its signatures; that they were in time was checked when it scored."""
+    model = manifest.model
     try:
-        folder = artifact_folder(registry.artifact_root, manifest.model.name, manifest.model.digest)
-        open_artifact(folder, digest=manifest.model.digest)
-    except (ModelRefused, ModelUnavailable) as error:
+        keyring = read_keyring(registry.keys)
+        open_artifact(
+            registry.artifact_root,
+            name=model.name,
+            version=model.version,
+            digest=model.digest,
+            keyring=keyring,
+            at=None,
+        )
+        log = promotion_log(registry, model.name, model.alias)
+        records = {record.sequence: record for record in log.history(keyring)}
+    except (ModelRefused, KeyringInvalid) as error:
         yield str(error)
+        return
+    promotion = records.get(model.promotion or 0)
+    promoted = (promotion.version, promotion.digest) if promotion else None
+    if promoted != (model.version, model.digest):
+        yield f"No signed promotion made {model.name} v{model.version} the {model.alias}."

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from batchinf_assets.errors import InvalidSpec, ModelRefused
+from batchinf_assets.errors import InvalidSpec, ModelRefused, Refusal
 from batchinf_assets.lake.digest import canonical_json
 from batchinf_assets.spec import NUMERIC, FeatureSpec
 
@@ -131,6 +131,7 @@ class Profile(_Frozen):
             where = ".".join(str(part) for part in problem["loc"]) or "document"
             raise ModelRefused(
                 f"The model's reference profile is invalid at {where}: {problem['msg']}.",
+                reason=Refusal.UNDESCRIBED,
                 next_step="Register the model again: batchinf model register.",
             ) from error
 
@@ -178,6 +179,7 @@ def _check_profilable(
         raise ModelRefused(
             f"A reference profile needs training rows with one score each; there are "
             f"{rows} rows and {scores} scores.",
+            reason=Refusal.UNDESCRIBED,
             next_step="Check model.training.start and model.training.end in defs.yaml.",
         )
     if score_column in columns:

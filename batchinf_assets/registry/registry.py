@@ -1,7 +1,8 @@
 """The model registry: which version an alias names, kept through MLflow's registry API.
 
 MLflow keeps names, versions, aliases and the digest; the files are `registry.artifact`'s, found
-below `artifact_root` by that digest, so a lake that was moved or cloned still resolves.
+below `artifact_root` by that digest, so a lake that was moved or cloned still resolves. Nothing
+here is trusted: `registry.trust` says whether what a version names may score.
 """
 
 from __future__ import annotations
@@ -19,11 +20,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from batchinf_assets.errors import ModelRefused, ModelUnavailable, UsageError
-from batchinf_assets.registry.artifact import Artifact, artifact_folder, open_artifact
+from batchinf_assets.errors import ModelRefused, ModelUnavailable, Refusal, UsageError
+from batchinf_assets.project import Project
+from batchinf_assets.registry.artifact import ArtifactDraft, place_artifact
+from batchinf_assets.registry.keyring import require_trusted
+from batchinf_assets.registry.keys import SigningKey
+from batchinf_assets.registry.statement import ModelStatement
+from batchinf_assets.registry.untrusted_text import one_line
+
+CHALLENGER = "challenger"
+"""The alias of what was registered last; it takes a promotion to become another one's champion."""
 
 DIGEST_TAG = "batchinf.digest"
-METRIC_TAG = "batchinf.metric."
 
 SQLITE = "sqlite:///"
 
@@ -37,40 +45,45 @@ class ModelVersion:
         version: Its number, as text.
         aliases: Names that point at it, sorted.
         digest: The artifact's digest, 64 hex digits.
-        source: The artifact's folder; not verified yet.
         created_at: When it was registered, in UTC.
-        metrics: Measured on the training rows.
     """
 
     name: str
     version: str
     aliases: tuple[str, ...]
     digest: str
-    source: Path
     created_at: datetime
-    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """A registry and the folder of its artifacts.
+    """A registry, the folder of its artifacts, and the keys that it trusts.
 
     Attributes:
         tracking_uri: Where MLflow keeps the registry.
         artifact_root: Folder of all artifacts.
+        keys: Folder of the keyring.
     """
 
     tracking_uri: str
     artifact_root: Path
+    keys: Path
 
     @classmethod
-    def at(cls, lake_root: Path, environ: Mapping[str, str]) -> Registry:
+    def at(cls, project: Project, environ: Mapping[str, str]) -> Registry:
         """Use `MLFLOW_TRACKING_URI`, or else an SQLite file inside the lake.
 
         Raises:
-            UsageError: The lake's path cannot be written as an SQLite URI.
+            UsageError: The lake's path cannot be written as an SQLite URI, or the keys lie inside
+                the lake.
         """
-        lake = lake_root.absolute()
+        lake = project.lake.absolute()
+        if project.keys.resolve().is_relative_to(lake.resolve()):
+            raise UsageError(
+                f"The folder of keys {project.keys} lies inside the lake {lake}: who may write "
+                "models could say whose signatures count.",
+                next_step="Set BATCHINF_KEYS to a folder elsewhere.",
+            )
         embedded = f"{SQLITE}{(lake / '_registry' / 'registry.db').as_posix()}"
         uri = environ.get("MLFLOW_TRACKING_URI") or embedded
         odd = next((mark for mark in "?%" if mark in embedded), None)
@@ -79,24 +92,50 @@ class Registry:
                 f"The lake's path {lake} contains '{odd}', which an SQLite URI cannot.",
                 next_step="Move the lake or set BATCHINF_LAKE to another folder.",
             )
-        return cls(tracking_uri=uri, artifact_root=lake / "_models")
+        return cls(tracking_uri=uri, artifact_root=lake / "_models", keys=project.keys)
 
-    def register(self, artifact: Artifact, *, alias: str) -> ModelVersion:
-        """Register a verified artifact and point the alias at it.
+    def register(
+        self, draft: ArtifactDraft, key: SigningKey, *, now: datetime, expires_at: datetime
+    ) -> ModelVersion:
+        """Sign an artifact as the next version of its model; the alias `challenger` names it.
 
-        A digest that is registered already keeps its version; only the alias moves.
+        The version exists before it is signed, because its number is part of what is signed. Dying
+        in between leaves a number without a model, which is never listed.
+
+        It counts until `expires_at`, or as long as the key if that is shorter.
 
         Raises:
-            ModelRefused: The artifact does not verify or lies outside `artifact_root`.
+            KeyringInvalid: There is no keyring.
+            ModelRefused: The keyring does not trust the key now.
+            ModelUnavailable: The registry does not answer.
+            OSError: The artifact cannot be written.
+        """
+        name, card = draft.card.name, draft.card
+        trusted = require_trusted(self.keys, key, now)
+        with self._asking() as client:
+            version = _create_version(client, draft)
+            statement = ModelStatement(
+                name=name,
+                version=version,
+                feature_definition=card.feature_definition,
+                created_at=now,
+                expires_at=min(expires_at, trusted.not_after),
+                key_id=key.id,
+                files={**draft.files},
+            )
+            place_artifact(self.artifact_root, draft, version, statement.signed(key))
+            client.set_model_version_tag(name, version, DIGEST_TAG, draft.digest)
+            client.set_registered_model_alias(name, CHALLENGER, version)
+        return self.version(name, version)
+
+    def point(self, name: str, alias: str, version: str) -> None:
+        """Let an alias name a version.
+
+        Raises:
             ModelUnavailable: The registry does not answer.
         """
-        name, digest = artifact.card.name, artifact.digest
-        open_artifact(artifact_folder(self.artifact_root, name, digest), digest=digest)
-        known = [found.version for found in self.versions(name) if found.digest == digest]
         with self._asking() as client:
-            version = known[-1] if known else _create_version(client, artifact)
             client.set_registered_model_alias(name, alias, version)
-        return self.resolve(name, alias)
 
     def resolve(self, name: str, alias: str) -> ModelVersion:
         """Return the version that an alias names; writes nothing.
@@ -109,21 +148,33 @@ class Registry:
         if found is None:
             raise ModelUnavailable(
                 f"The registry has no model '{name}' with alias '{alias}'.",
-                next_step="Register one: `batchinf model register <pipeline>`.",
+                next_step="Register one (`batchinf model register <pipeline>`) and promote it "
+                f"(`batchinf model promote {name} VERSION --reason ...`).",
             )
-        if DIGEST_TAG not in found.tags:
-            raise ModelRefused(
-                f"Version {found.version} of model '{name}' has no tag {DIGEST_TAG}: "
-                "it was not registered by batchinf.",
-                next_step="Register one: `batchinf model register <pipeline>`.",
+        return self._version(name, found, found.aliases)
+
+    def version(self, name: str, version: str) -> ModelVersion:
+        """Return a version by its number.
+
+        Raises:
+            ModelUnavailable: There is no such version, or the registry does not answer.
+            ModelRefused: What the registry says of a version cannot be.
+        """
+        entries = {entry.version: entry for entry in self.versions(name)}
+        if version not in entries:
+            raise ModelUnavailable(
+                f"The registry has no version '{one_line(version, 16)}' of model "
+                f"'{one_line(name, 64)}'.",
+                next_step=f"Known versions: {', '.join(entries) or 'none'}.",
             )
-        return self._version(found, found.aliases)
+        return entries[version]
 
     def versions(self, name: str) -> list[ModelVersion]:
         """List the versions that batchinf registered, oldest first; writes nothing.
 
         Raises:
             ModelUnavailable: The registry does not answer.
+            ModelRefused: What the registry says of a version cannot be.
         """
         if self._absent():
             return []
@@ -133,7 +184,7 @@ class Registry:
             aliases = client.get_registered_model(name).aliases if entries else {}
         return [
             self._version(
-                entry, [a for a, named in aliases.items() if str(named) == str(entry.version)]
+                name, entry, [a for a, named in aliases.items() if str(named) == str(entry.version)]
             )
             for entry in entries
             if DIGEST_TAG in entry.tags
@@ -149,26 +200,28 @@ class Registry:
                     return None
                 raise
 
-    def _version(self, entry: Any, aliases: list[str]) -> ModelVersion:
-        digest = entry.tags[DIGEST_TAG]
+    def _version(self, name: str, entry: Any, aliases: list[str]) -> ModelVersion:
+        version, digest = str(entry.version), entry.tags.get(DIGEST_TAG, "")
+        if entry.name != name or not re.fullmatch(r"[1-9][0-9]{0,9}", version):
+            raise ModelRefused(
+                f"Asked for model '{name}', the registry answers with version "
+                f"'{one_line(version, 16)}' of '{one_line(str(entry.name), 64)}'.",
+                reason=Refusal.OTHER_MODEL,
+                next_step="Find out who changed the registry, or set MLFLOW_TRACKING_URI to yours.",
+            )
         if not re.fullmatch(r"[0-9a-f]{64}", digest):  # it becomes a path
             raise ModelRefused(
-                f"Version {entry.version} of model '{entry.name}' has a tag {DIGEST_TAG} that is "
-                "no SHA-256.",
-                next_step="Register the model again: `batchinf model register <pipeline>`.",
+                f"Version {version} of model '{name}' has no SHA-256 in its tag "
+                f"{DIGEST_TAG}: it was not registered by batchinf.",
+                reason=Refusal.NOT_REGISTERED_HERE,
+                next_step="Register one: `batchinf model register <pipeline>`.",
             )
         return ModelVersion(
-            name=entry.name,
-            version=str(entry.version),
+            name=name,
+            version=version,
             aliases=tuple(sorted(aliases)),
             digest=digest,
-            source=artifact_folder(self.artifact_root, entry.name, digest),
             created_at=datetime.fromtimestamp(entry.creation_timestamp / 1000, tz=UTC),
-            metrics={
-                key.removeprefix(METRIC_TAG): float(value)
-                for key, value in sorted(entry.tags.items())
-                if key.startswith(METRIC_TAG)
-            },
         )
 
     def _absent(self) -> bool:
@@ -185,9 +238,10 @@ class Registry:
                 _create_database(Path(self.tracking_uri.removeprefix(SQLITE)))
             yield _client(self.tracking_uri)
         except (_mlflow().exceptions.MlflowException, SQLAlchemyError) as error:
-            reason = str(error).partition("\n")[0].rstrip(".")
+            shown = _redacted(self.tracking_uri.partition("?")[0])  # options can hold passwords
+            reason = one_line(_redacted(str(error).partition("\n")[0])).rstrip(".")
             raise ModelUnavailable(
-                f"The model registry {_redacted(self.tracking_uri)} failed: {_redacted(reason)}.",
+                f"The model registry {shown} failed: {reason}.",
                 next_step="Repair it, or set MLFLOW_TRACKING_URI to a registry that answers.",
             ) from error
 
@@ -226,19 +280,19 @@ def _new_client(tracking_uri: str) -> Any:
         return _mlflow().MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
 
-def _create_version(client: Any, artifact: Artifact) -> str:
-    name = artifact.card.name
+def _create_version(client: Any, draft: ArtifactDraft) -> str:
+    name, card = draft.card.name, draft.card
     try:
         client.create_registered_model(name)
     except _mlflow().exceptions.MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    metrics = {f"{METRIC_TAG}{key}": repr(value) for key, value in artifact.card.metrics.items()}
+    golden = {f"batchinf.golden.{key}": repr(value) for key, value in card.golden.metrics.items()}
     entry = client.create_model_version(
         name,
         # Not a file URI: an MLflow server refuses local paths that no run of its own logged.
-        source=f"batchinf:/{name}/{artifact.digest[:16]}",
-        tags={DIGEST_TAG: artifact.digest, **metrics},
+        source=f"batchinf:/{name}/{draft.digest[:16]}",
+        tags={"batchinf.scorer": card.scorer, **golden},  # for people who look at MLflow's UI
         await_creation_for=0,
     )
     return str(entry.version)
@@ -253,4 +307,4 @@ def _search(client: Any, name: str) -> Iterator[Any]:
 
 
 def _redacted(text: str) -> str:
-    return re.sub(r"//[^/@\s]*@", "//", text)
+    return re.sub(r"//[^/\s]*@", "//", text)

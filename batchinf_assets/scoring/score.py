@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
 
-from batchinf_assets.checks import CheckResult, merge_checks
+from batchinf_assets.checks import CheckResult, Violation, merge_checks
 from batchinf_assets.code_version import running_code
 from batchinf_assets.contracts.validate import (
     check_columns,
@@ -26,13 +25,11 @@ from batchinf_assets.lake.files import DataFile, write_parquet
 from batchinf_assets.manifest import (
     CountsRecord,
     Manifest,
-    ModelRecord,
     OutputRecord,
     WindowRecord,
 )
 from batchinf_assets.project import Project
-from batchinf_assets.registry.artifact import Artifact, open_artifact
-from batchinf_assets.registry.registry import ModelVersion, Registry
+from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.postprocess import check_score_kept, postprocess, scored_rows
 from batchinf_assets.scoring.predictions import (
     ASSET,
@@ -43,36 +40,11 @@ from batchinf_assets.scoring.predictions import (
     revision_folder,
 )
 from batchinf_assets.scoring.revision import revision_id, scoring_settings
-from batchinf_assets.scoring.scorer import Scorer, load_scorer
+from batchinf_assets.scoring.scorer import Scorer, score_rows
 from batchinf_assets.scoring.shards import plan_shards
 from batchinf_assets.snapshots.freeze import Snapshot, load_snapshot, require_passed
-from batchinf_assets.spec import FeatureSpec, Pipeline
+from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoringModel:
-    """A verified model, ready to score.
-
-    Attributes:
-        version: What the registry says of it.
-        artifact: The verified artifact.
-        scorer: What computes scores from features.
-    """
-
-    version: ModelVersion
-    artifact: Artifact
-    scorer: Scorer
-
-    def record(self, alias: str) -> ModelRecord:
-        """Describe the model for a manifest."""
-        return ModelRecord(
-            name=self.version.name,
-            version=self.version.version,
-            alias=alias,
-            digest=self.version.digest,
-            scorer=self.scorer.name,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,20 +60,6 @@ class ScoredShard:
     file: DataFile
     keys: pa.Table
     checks: tuple[CheckResult, ...]
-
-
-def scoring_model(registry: Registry, pipeline: Pipeline) -> ScoringModel:
-    """Resolve the declared alias and load the model behind it, verified once per process.
-
-    Raises:
-        ModelUnavailable: The registry has no such model or alias.
-        ModelRefused: The artifact does not verify or does not fit the declared features.
-    """
-    declared = pipeline.spec.model
-    version = registry.resolve(declared.name, declared.alias)
-    columns = tuple(pipeline.spec.features.columns.items())
-    artifact, scorer = _verified(version.source, version.digest, columns)
-    return ScoringModel(version=version, artifact=artifact, scorer=scorer)
 
 
 def score_window(
@@ -140,11 +98,34 @@ def score_window(
             return published
     folder = revision_folder(project, pipeline.spec, window, draft.revision)
     shards = list(score_shards(pipeline, window, features.rows, model.scorer, folder))
-    checks = _check_window(pipeline, features.rows, shards)
+    checks = (
+        *_check_window(pipeline, features.rows, shards),
+        check_trained_features(features, model),
+    )
     require_passed(checks, "The scored output", window)
     finished = _finished(draft, shards, checks, table.folder)
     store.write_draft(window, finished)
     return finished
+
+
+def check_trained_features(features: Features, model: ScoringModel) -> CheckResult:
+    """Warn of features that are not those of the model's training, their columns being the same.
+
+    Somebody changed the SQL, or what it reads: scores may be right or not, no schema tells.
+    """
+    learned, made = model.artifact.card.feature_definition, features.record.definition
+    rule = (
+        f"made by the feature definition that {model.version.name} v{model.version.version} "
+        "learned from: register a new model, or accept the difference"
+    )
+    return CheckResult(
+        name="trained_features",
+        asset=ASSET,
+        passed=learned == made,
+        blocking=False,
+        violations=() if learned == made else (Violation(column=None, rule=rule),),
+        measured={"learned": learned, "scored": made},
+    )
 
 
 def score_shards(
@@ -162,7 +143,7 @@ def score_shards(
     inputs = list(spec.features.columns)
     for shard in plan_shards(features.num_rows, spec.shard_rows):
         piece = features.slice(shard.start, shard.rows)
-        scores = scorer.score(piece.select(inputs))
+        scores = score_rows(scorer, piece.select(inputs))
         found = postprocess(pipeline, scored_rows(piece, scores, spec.prediction.column))
         schema = check_columns(found, spec.prediction_table, asset=ASSET)
         require_passed([schema], name, window)
@@ -260,11 +241,3 @@ def _finished(
             "counts": draft.counts.model_copy(update={"scored": scored}),
         }
     )
-
-
-@lru_cache(maxsize=2)
-def _verified(
-    folder: Path, digest: str, columns: tuple[tuple[str, FeatureSpec], ...]
-) -> tuple[Artifact, Scorer]:
-    artifact = open_artifact(folder, digest=digest)
-    return artifact, load_scorer(artifact, dict(columns))

@@ -1,6 +1,7 @@
-"""Scorers: from feature rows to one probability per row, the same bits however rows are sharded.
+"""What computes scores, and the reference among them: scikit-learn itself.
 
-What the rows are and where the scores go is in `scoring.score`.
+The fast scorers that a model may have beside it are in `scoring.fast`, which of them a model uses
+is in `scoring.load`; what the rows are and where the scores go is in `scoring.score`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from batchinf_assets.errors import BatchinfError, ModelRefused
-from batchinf_assets.registry.artifact import Artifact, load_estimator, require_schema
+from batchinf_assets.errors import BatchinfError, ModelRefused, Refusal
 from batchinf_assets.scoring.frame import model_frame
 from batchinf_assets.spec import FeatureSpec
 
@@ -24,30 +23,55 @@ SMALL_SHARD = 16_384
 """Rows up to which threads cost more than they give: they are started anew for every tree."""
 
 Scores = npt.NDArray[np.float64]
+Outputs = npt.NDArray[np.float64]
 
 
 class Scorer(Protocol):
-    """What computes scores."""
+    """What computes a model's outputs."""
 
     @property
     def name(self) -> str:
         """The kind of scorer, for manifests."""
         ...
 
-    def score(self, features: pa.Table) -> Scores:
-        """Return the probability of the label, float64, shape (rows,); row i belongs to row i.
+    def outputs(self, features: pa.Table) -> Outputs:
+        """Return probabilities per class, float64 (rows, classes), or values, (rows, 1).
 
-        The score of a row depends on that row alone.
+        The outputs of a row depend on that row alone.
+
+        Raises:
+            ModelRefused: The model cannot read the rows.
+            BatchinfError: A feature column does not fit its declaration.
         """
         ...
 
 
+def score_rows(scorer: Scorer, features: pa.Table) -> Scores:
+    """Return the probability of the label, float64, shape (rows,); row i belongs to row i.
+
+    Raises:
+        ModelRefused: The model cannot read the rows, or is no classifier of two classes.
+        BatchinfError: A feature column does not fit, or a score is not finite.
+    """
+    if features.num_rows == 0:
+        return np.empty(0, dtype=np.float64)
+    outputs = scorer.outputs(features)
+    if outputs.shape != (features.num_rows, 2):
+        raise ModelRefused(
+            f"The model gives outputs of shape {outputs.shape} for {features.num_rows} rows; a "
+            "binary classifier gives two probabilities per row.",
+            reason=Refusal.SCHEMA,
+            next_step="Train on rows with both labels.",
+        )
+    return _finite(np.ascontiguousarray(outputs[:, 1]))
+
+
 @dataclass(frozen=True)
 class SklearnScorer:
-    """Scores by `predict_proba` of a fitted binary classifier.
+    """The reference: `predict_proba` of a fitted classifier, or `predict` of a regressor.
 
     Attributes:
-        estimator: The classifier; its second class is the label.
+        estimator: The fitted estimator.
         columns: The features that it learned, in its order.
     """
 
@@ -55,46 +79,26 @@ class SklearnScorer:
     columns: Mapping[str, FeatureSpec]
     name: str = "scikit-learn"
 
-    def score(self, features: pa.Table) -> Scores:
-        """Return the probability of the label, float64, shape (rows,).
+    def outputs(self, features: pa.Table) -> Outputs:
+        """Return probabilities per class or values, float64.
 
         Raises:
-            ModelRefused: The classifier does not give two probabilities per row.
-            BatchinfError: A feature column does not fit, or a score is not finite.
+            ModelRefused: scikit-learn refuses the rows.
+            BatchinfError: A feature column does not fit its declaration.
         """
-        if features.num_rows == 0:
-            return np.empty(0, dtype=np.float64)
         frame = model_frame(features, self.columns)
+        predict = getattr(self.estimator, "predict_proba", None) or self.estimator.predict
         with threadpool_limits(1 if features.num_rows <= SMALL_SHARD else None):
-            given = np.asarray(self._probabilities(frame))
-        if given.shape != (features.num_rows, 2):
-            raise ModelRefused(
-                f"The model gives probabilities of shape {given.shape} for "
-                f"{features.num_rows} rows; a binary classifier gives two per row.",
-                next_step="Train on rows with both labels.",
-            )
-        return _finite(np.ascontiguousarray(given[:, 1], dtype=np.float64))
-
-    def _probabilities(self, frame: pd.DataFrame) -> Any:
-        try:
-            return self.estimator.predict_proba(frame)
-        except ValueError as error:  # how scikit-learn refuses rows
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise ModelRefused(
-                f"The model refuses the rows: {reason}.",
-                next_step="Declare what the model can read, or train it on rows like these.",
-            ) from error
-
-
-def load_scorer(artifact: Artifact, columns: Mapping[str, FeatureSpec]) -> SklearnScorer:
-    """Make the scorer of a verified artifact for a pipeline's declared features.
-
-    Raises:
-        ModelRefused: The features are not those that the model learned, or the model file
-            changed or holds a type that was not reviewed.
-    """
-    require_schema(artifact, columns)
-    return SklearnScorer(load_estimator(artifact), columns)
+            try:
+                given = np.asarray(predict(frame), dtype=np.float64)
+            except ValueError as error:  # how scikit-learn refuses rows
+                reason = str(error).splitlines()[0].rstrip(".")
+                raise ModelRefused(
+                    f"The model refuses the rows: {reason}.",
+                    reason=Refusal.ROWS,
+                    next_step="Declare what the model can read, or train it on rows like these.",
+                ) from error
+        return given.reshape(features.num_rows, -1)
 
 
 def _finite(scores: Scores) -> Scores:

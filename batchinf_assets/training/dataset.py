@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
 
+from batchinf_assets.evaluation.golden import read_golden_keys
 from batchinf_assets.features.build import compute_features
 from batchinf_assets.features.labels import LABEL, label_rows, landed_outcomes, require_outcomes
 from batchinf_assets.features.views import build_views
@@ -25,11 +27,34 @@ class LabelledRows:
         rows: Key, features and a boolean `label`, in window order and sorted by key within one.
         windows: How many windows they come from.
         unlabelled: Rows left out because their outcome has no label.
+        golden: Rows left out because they are in the golden set.
     """
 
     rows: pa.Table
     windows: int
     unlabelled: int
+    golden: int = 0
+
+
+def training_rows(
+    project: Project,
+    pipeline: Pipeline,
+    windows: Sequence[Window],
+    on_progress: Callable[[int, int], None],
+) -> LabelledRows:
+    """Make the labelled features of some windows without the rows of the golden set.
+
+    A model that had learned golden rows would be measured on what it remembers.
+
+    Raises:
+        GoldenSetInvalid: The golden set is missing, or lacks the key columns.
+        InvalidSpec: The pipeline declares no outcomes.
+        LandedFileMissing: A source, reference or outcome file has not landed.
+        WindowRefused: One of them breaks its contract.
+    """
+    spec = pipeline.spec
+    golden = read_golden_keys(project.root / spec.golden.file, spec)  # before the long reading
+    return _without(labelled_rows(project, pipeline, windows, on_progress), golden)
 
 
 def labelled_rows(
@@ -64,6 +89,22 @@ def _features(project: Project, pipeline: Pipeline, window: Window) -> pa.Table:
     views = build_views(landing_of(project), pipeline.spec, window, rows)
     features, _ = compute_features(pipeline, window, views)
     return features
+
+
+def _without(labelled: LabelledRows, golden: pa.Table) -> LabelledRows:
+    key = golden.column_names
+    places = pa.array(np.arange(labelled.rows.num_rows))
+    found = query(
+        f"""
+        SELECT _place FROM numbered SEMI JOIN golden
+        USING ({", ".join(quoted(name) for name in key)})
+        """,  # noqa: S608 - every name is quoted
+        # Declared names start with a letter, so `_place` is free.
+        {"numbered": labelled.rows.select(key).append_column("_place", places), "golden": golden},
+    )
+    kept = np.ones(labelled.rows.num_rows, dtype=np.bool_)
+    kept[found.column("_place").to_numpy()] = False
+    return replace(labelled, rows=labelled.rows.filter(pa.array(kept)), golden=found.num_rows)
 
 
 def _labelled(features: pa.Table, labels: pa.Table, spec: PipelineSpec) -> pa.Table:

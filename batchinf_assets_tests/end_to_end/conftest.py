@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 
-from batchinf_assets import cli
+from batchinf_assets.cli import main, models, windows
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
 from batchinf_assets.spec import DEFS_FOLDER, Pipeline, PipelineSpec, load_pipeline
@@ -31,7 +31,7 @@ class Operator:
     spec: PipelineSpec
 
     def batchinf(self, *arguments: str) -> Result:
-        return CliRunner().invoke(cli.main, arguments)
+        return CliRunner().invoke(main, arguments)
 
     def landed(self, name: str) -> Path:
         return self.project.landing / name
@@ -52,6 +52,7 @@ def point_to(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BATCHINF_LAKE", str(project.lake))
     monkeypatch.setenv("BATCHINF_LANDING", str(project.landing))
     monkeypatch.setenv("DAGSTER_HOME", str(project.dagster_home))
+    monkeypatch.setenv("BATCHINF_KEYS", str(project.keys))
 
 
 def project_in(folder: Path) -> Project:
@@ -60,6 +61,7 @@ def project_in(folder: Path) -> Project:
         lake=folder / "lake",
         landing=folder / "landing",
         dagster_home=folder / "dagster",
+        keys=folder / "keys",
     )
 
 
@@ -76,6 +78,7 @@ def published_world(
     for name in ("weather.parquet", "planes.parquet"):
         shutil.copy2(world.landing / name, project.landing)
     shutil.copytree(world.lake, project.lake)
+    shutil.copytree(world.keys, project.keys)
     project.dagster_home.mkdir()
     shutil.copy2(CHECKOUT / "dagster.yaml", project.dagster_home)
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -100,5 +103,6 @@ def own_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the pipeline's folder, which the commands then read instead of the real one."""
     defs = tmp_path / "defs"
     shutil.copytree(DEFS_FOLDER / "flight_delays", defs / "flight_delays")
-    monkeypatch.setattr(cli, "load_pipeline", partial(load_pipeline, defs=defs))
+    for commands in (models, windows):
+        monkeypatch.setattr(commands, "load_pipeline", partial(load_pipeline, defs=defs))
     return defs / "flight_delays"

@@ -14,7 +14,8 @@ from click.testing import Result
 from batchinf_assets.errors import BatchinfError, FeatureSqlFailed, WindowRefused
 from batchinf_assets.features.build import build_features
 from batchinf_assets.registry.registry import Registry
-from batchinf_assets.scoring.score import score_window, scoring_model
+from batchinf_assets.scoring.model import scoring_model
+from batchinf_assets.scoring.score import score_window
 from batchinf_assets.spec import Pipeline, load_pipeline
 
 if TYPE_CHECKING:
@@ -150,8 +151,8 @@ def test_post_processing_that_breaks_the_contract_leaves_no_draft(
 
 def score(operator: Operator, pipeline: Pipeline) -> None:
     project, window = operator.project, pipeline.spec.window.window(WINDOW)
-    model = scoring_model(Registry.at(project.lake, {}), pipeline)
     now = datetime(2013, 7, 1, tzinfo=UTC)
+    model = scoring_model(Registry.at(project, {}), pipeline, now)
     score_window(project, pipeline, window, model, run_id="attack", now=now)
 
 

@@ -40,7 +40,7 @@ PATIENCE_SECONDS = 90  # Dagster looks for new backfills every 30 seconds
 # A new instance greets its first visitor with Dagster's sign-up form.
 SIGN_UP_FORM_SEEN = """localStorage.setItem("communityNux", '"1"')"""
 
-GRAPH = "/asset-groups/batchinf_assets/flight_delays"
+GRAPH = "/locations/batchinf_assets/asset-groups/flight_delays"
 ASSETS = (
     "snapshot",
     "features",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,7 @@ import pytest
 
 from batchinf_assets.definitions import defs
 from batchinf_assets.orchestration.execute import run_job
-from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.publishing.verify import verify_window
-from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import predictions_table
 from batchinf_assets.snapshots.freeze import snapshot_table
 from batchinf_assets.spec import Pipeline
@@ -30,10 +29,11 @@ YEAR = ("2013-01-01", "2013-12-31")
 def test_a_year_in_one_range_run_has_the_true_flights_of_every_day(
     world: World, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = Project(root=CHECKOUT, lake=world.lake, landing=world.landing, dagster_home=tmp_path)
+    project = replace(world.project, dagster_home=tmp_path)
     monkeypatch.setenv("BATCHINF_LAKE", str(project.lake))
     monkeypatch.setenv("BATCHINF_LANDING", str(project.landing))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv("BATCHINF_KEYS", str(project.keys))
     windows = pipeline.spec.window.between(*YEAR)
     job = defs().resolve_job_def("flight_delays")
     with dg.DagsterInstance.get() as instance:
@@ -49,14 +49,13 @@ def test_a_year_in_one_range_run_has_the_true_flights_of_every_day(
 
     snapshots = snapshot_table(project, pipeline.spec)
     predictions = predictions_table(project, pipeline.spec)
-    registry = Registry.at(project.lake, {})
     for window in windows:
         frozen, scored = snapshots.read(window), predictions.read(window)
         assert frozen is not None
         assert scored is not None
         assert frozen.num_rows == expected[window.key]
         assert keys(scored, pipeline) == keys(frozen, pipeline)
-        assert verify_window(project, registry, pipeline.spec, window).holds
+        assert verify_window(project, world.registry, pipeline.spec, window).holds
 
 
 def true_flights_per_day() -> dict[str, int]:

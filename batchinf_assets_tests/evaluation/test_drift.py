@@ -27,6 +27,7 @@ def spec_with(features: dict[str, dict[str, Any]], min_rows: int = 1) -> Pipelin
     document = load_pipeline("flight_delays").spec.model_dump()
     document["features"]["columns"] = features
     document["drift"]["min_rows"] = min_rows
+    document["model"]["promotion"]["canary"]["segments"] = ()  # they name the demo's features
     return PipelineSpec.model_validate(document)
 
 

@@ -32,10 +32,13 @@ from batchinf_assets.features.build import build_features
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.lake.files import write_parquet
 from batchinf_assets.project import CHECKOUT, Project
-from batchinf_assets.registry.registry import Registry
-from batchinf_assets.scoring.frame import model_frame
+from batchinf_assets.registry.trust import open_version
+from batchinf_assets.scoring.fast import TREES
+from batchinf_assets.scoring.load import load_reference
+from batchinf_assets.scoring.model import ScoringModel, scoring_model
 from batchinf_assets.scoring.predictions import manifests, prediction_rows, predictions_table
-from batchinf_assets.scoring.score import ScoringModel, score_window, scoring_model
+from batchinf_assets.scoring.score import score_window
+from batchinf_assets.scoring.scorer import score_rows
 from batchinf_assets.snapshots.freeze import freeze_snapshot
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window
@@ -54,7 +57,7 @@ def window(pipeline: Pipeline) -> Window:
 
 @pytest.fixture(scope="module")
 def model(world: World, pipeline: Pipeline) -> ScoringModel:
-    return scoring_model(Registry.at(world.lake, {}), pipeline)
+    return scoring_model(world.registry, pipeline, NOW)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,7 @@ def scored(
 ) -> Path:
     """A lake in which the window is scored and not evaluated."""
     lake = tmp_path_factory.mktemp("scored") / "lake"
-    project = Project(root=CHECKOUT, lake=lake, landing=world.landing, dagster_home=lake)
+    project = world.with_lake(lake)
     freeze_snapshot(project, pipeline.spec, window)
     build_features(project, pipeline, window)
     score_window(project, pipeline, window, model, run_id="run", now=NOW)
@@ -80,7 +83,7 @@ def project(scored: Path, world: World, tmp_path: Path) -> Project:
     landing = tmp_path / "landing"
     (landing / "outcomes").mkdir(parents=True)
     shutil.copy2(world.landing / "outcomes/2013-07-04.parquet", landing / "outcomes")
-    return Project(root=CHECKOUT, lake=tmp_path / "lake", landing=landing, dagster_home=tmp_path)
+    return replace(world.with_lake(tmp_path / "lake"), landing=landing)
 
 
 @pytest.fixture
@@ -109,12 +112,15 @@ def figures(project: Project, pipeline: Pipeline, window: Window, name: str) -> 
 
 
 def test_golden_figures_equal_those_of_scikit_learn(
-    evaluation: Evaluation, pipeline: Pipeline, model: ScoringModel
+    evaluation: Evaluation, pipeline: Pipeline, model: ScoringModel, world: World
 ) -> None:
     spec = pipeline.spec
     golden = pq.read_table(CHECKOUT / spec.golden.file)
-    frame = model_frame(golden, spec.features.columns)
-    scores = model.scorer.estimator.predict_proba(frame)[:, 1]
+    reference = load_reference(
+        open_version(world.registry, model.version, NOW), spec.features.columns
+    )
+    assert (model.scorer.name, reference.name) == (TREES, "scikit-learn")
+    scores = score_rows(reference, golden)
     labels = golden["late"].to_numpy(zero_copy_only=False)
     expected = {
         "rows": 2_000,

@@ -14,6 +14,7 @@ from batchinf_assets.evaluation.golden import (
     BinaryMetrics,
     binary_metrics,
     judge_golden,
+    read_golden_keys,
     read_golden_set,
 )
 from batchinf_assets.lake.schema import arrow_schema
@@ -244,6 +245,53 @@ def test_a_golden_set_that_does_not_fit_is_refused(
     with pytest.raises(GoldenSetInvalid, match=r"golden\.parquet " + what) as refusal:
         read_golden_set(path, flights())
     assert "build it again" in refusal.value.next_step
+
+
+def with_keys(table: pa.Table) -> pa.Table:
+    """Add the key columns of the demo pipeline."""
+    rows = table.num_rows
+    moments = pa.array([1_000_000 * row for row in range(rows)], pa.timestamp("us", tz="UTC"))
+    return (
+        table.append_column("scheduled_departure", moments)
+        .append_column("carrier", pa.array(["UA"] * rows))
+        .append_column("flight", pa.array(range(rows), pa.int32()))
+    )
+
+
+def test_the_keys_of_a_golden_set_are_read_as_declared(tmp_path: Path) -> None:
+    path = tmp_path / "golden.parquet"
+    pq.write_table(with_keys(golden_table()), path)
+    keys = read_golden_keys(path, flights())
+    assert keys.schema.equals(arrow_schema(flights().key_columns))
+    assert keys.column("flight").to_pylist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("table", "what"),
+    [
+        (
+            golden_table(),
+            "lacks the key columns scheduled_departure, carrier, flight: its rows cannot be kept",
+        ),
+        (with_keys(golden_table()).drop_columns(["flight"]), "lacks the key column flight: "),
+        (with_keys(golden_table(rows=0)), "has no rows"),
+        (
+            with_column(with_keys(golden_table()), "flight", pa.array([0, 1, 2])),
+            "has int64 in column 'flight', not int32",
+        ),
+        (
+            with_column(with_keys(golden_table()), "carrier", pa.array(["UA", None, "AA"])),
+            "lacks 1 values in column 'carrier'",
+        ),
+    ],
+)
+def test_a_golden_set_whose_rows_cannot_be_told_apart_is_refused(
+    tmp_path: Path, table: pa.Table, what: str
+) -> None:
+    path = tmp_path / "golden.parquet"
+    pq.write_table(table, path)
+    with pytest.raises(GoldenSetInvalid, match=r"golden\.parquet " + what):
+        read_golden_keys(path, flights())
 
 
 def test_a_missing_golden_set_is_refused(tmp_path: Path) -> None:

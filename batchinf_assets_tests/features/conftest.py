@@ -73,6 +73,7 @@ def upstream(tmp_path: Path, pipeline: Pipeline) -> Upstream:
         lake=tmp_path / "lake",
         landing=tmp_path / "landing",
         dagster_home=tmp_path / "dagster",
+        keys=tmp_path / "keys",
     )
     made = Upstream(project, pipeline)
     ten, noon = START + timedelta(hours=10), START + timedelta(hours=8)

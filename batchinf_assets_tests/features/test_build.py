@@ -342,7 +342,11 @@ def fourth_of_july(tmp_path_factory: pytest.TempPathFactory, pipeline: Pipeline)
     """Features of a real day, from its landed history."""
     root = tmp_path_factory.mktemp("real flights")
     project = Project(
-        root=root, lake=root / "lake", landing=root / "landing", dagster_home=root / "dagster"
+        root=root,
+        lake=root / "lake",
+        landing=root / "landing",
+        dagster_home=root / "dagster",
+        keys=root / "keys",
     )
     land(project.landing, first=DAY - timedelta(days=28), last=DAY)
     window = pipeline.spec.window.window(str(DAY))

@@ -195,6 +195,9 @@ def test_a_run_observes_the_model_that_it_scores_with(
     tags = record.asset_observation.tags
     version = registry.resolve("flight_delays", "champion")
     assert tags["dagster/data_version"] == version.digest
+    shown = {name: value.value for name, value in record.asset_observation.metadata.items()}
+    assert (shown["version"], shown["digest"]) == (version.version, version.digest)
+    assert (shown["promotion"], shown["promoted_by"]) == (1, "tests")
 
 
 def test_every_asset_of_a_window_describes_its_table_and_has_owners(
@@ -213,8 +216,9 @@ def test_every_asset_of_a_window_describes_its_table_and_has_owners(
             assert name in metadata, (asset, name)
         assert metadata["dagster/row_count"].value > 0, asset
         assert graph.get(key).code_version, asset
-    for asset in (*ASSETS, "model"):
+    for asset in (*ASSETS, "model", "challenger"):
         node = graph.get(dg.AssetKey(["flight_delays", asset]))
         assert list(node.owners) == ["flights-ml@example.com", "team:punctuality"], asset
         assert node.kinds, asset
+        assert node.description, asset
         assert node.group_name == "flight_delays", asset

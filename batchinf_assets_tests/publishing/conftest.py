@@ -20,13 +20,14 @@ from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.publishing.publish import Publication, publish_window
 from batchinf_assets.registry.registry import Registry
+from batchinf_assets.scoring.model import ScoringModel, scoring_model
 from batchinf_assets.scoring.predictions import (
     manifests,
     predictions_table,
     published_revision,
     revision_folder,
 )
-from batchinf_assets.scoring.score import ScoringModel, score_window, scoring_model
+from batchinf_assets.scoring.score import score_window
 from batchinf_assets.snapshots.freeze import freeze_snapshot
 from batchinf_assets.spec import Pipeline, PipelineSpec
 from batchinf_assets.windows import Window
@@ -52,6 +53,10 @@ class Desk:
         return self.pipeline.spec
 
     @property
+    def registry(self) -> Registry:
+        return Registry.at(self.project, {})
+
+    @property
     def source(self) -> Path:
         return self.project.landing / "flights" / f"{self.window}.parquet"
 
@@ -64,8 +69,7 @@ class Desk:
         return evaluate_window(project, self.spec, window, self.model).manifest
 
     def publish(self, now: datetime = NOW) -> Publication:
-        registry = Registry.at(self.project.lake, {})
-        return publish_window(self.project, registry, self.pipeline, self.window, now=now)
+        return publish_window(self.project, self.registry, self.pipeline, self.window, now=now)
 
     def draft(self) -> Manifest:
         found = manifests(self.project, self.spec).draft(self.window)
@@ -106,7 +110,7 @@ class Desk:
 
 @pytest.fixture(scope="session")
 def champion(world: World, pipeline: Pipeline) -> ScoringModel:
-    return scoring_model(Registry.at(world.lake, {}), pipeline)
+    return scoring_model(world.registry, pipeline, NOW)
 
 
 @pytest.fixture(scope="session")
@@ -119,6 +123,7 @@ def evaluated(
     """The lake and the landing folder that every test gets a copy of."""
     root = tmp_path_factory.mktemp("evaluated")
     shutil.copytree(world.lake, root / "lake")
+    shutil.copytree(world.keys, root / "keys")
     for path in ("weather.parquet", "planes.parquet", f"flights/{DAY}.parquet"):
         (root / "landing" / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(world.landing / path, root / "landing" / path)
@@ -136,5 +141,9 @@ def desk(evaluated: Path, pipeline: Pipeline, champion: ScoringModel, tmp_path: 
 
 def _project(root: Path) -> Project:
     return Project(
-        root=CHECKOUT, lake=root / "lake", landing=root / "landing", dagster_home=root / "dagster"
+        root=CHECKOUT,
+        lake=root / "lake",
+        landing=root / "landing",
+        dagster_home=root / "dagster",
+        keys=root / "keys",
     )

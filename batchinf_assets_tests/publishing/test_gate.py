@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -10,14 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchinf_assets.checks import CheckResult, Violation
-from batchinf_assets.errors import WindowMissing, WindowRefused
+from batchinf_assets.errors import ModelRefused, Refusal, WindowMissing, WindowRefused
 from batchinf_assets.features.build import build_features, features_table
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.manifest import CountsRecord, OutputRecord
 from batchinf_assets.orchestration.checks import check_specs
 from batchinf_assets.orchestration.partitions import partitions_of
 from batchinf_assets.publishing.gate import REQUIRED_CHECKS, changed_files, judge_revision
-from batchinf_assets.registry.registry import Registry
+from batchinf_assets.registry.keyring import read_keyring, write_keyring
 from batchinf_assets.snapshots.freeze import freeze_snapshot
 
 if TYPE_CHECKING:
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
 
     from batchinf_assets_tests.publishing.conftest import Desk
 
+NOW = datetime(2013, 7, 4, 5, tzinfo=UTC)
 REQUIRED = [(asset, name) for asset, names in REQUIRED_CHECKS.items() for name in names]
 
 
-def judge(desk: Desk) -> CheckResult:
+def judge(desk: Desk, now: datetime = NOW) -> CheckResult:
     gate = judge_revision(
-        desk.project, Registry.at(desk.project.lake, {}), desk.pipeline, desk.window, desk.draft()
+        desk.project, desk.registry, desk.pipeline, desk.window, desk.draft(), now=now
     )
     assert gate.passed == (not gate.violations)
     return gate
@@ -172,9 +175,7 @@ def test_everything_wrong_is_named_at_once(desk: Desk) -> None:
 def test_lost_features_are_no_reason_to_publish(desk: Desk) -> None:
     window = desk.spec.window.window("2013-07-05")
     with pytest.raises(WindowMissing, match="no snapshot"):
-        judge_revision(
-            desk.project, Registry.at(desk.project.lake, {}), desk.pipeline, window, desk.draft()
-        )
+        judge_revision(desk.project, desk.registry, desk.pipeline, window, desk.draft(), now=NOW)
     assert features_table(desk.project, desk.spec).files_of(window) == ()
 
 
@@ -224,6 +225,54 @@ def test_a_draft_of_another_model_than_the_one_of_now_is_refused(desk: Desk) -> 
     model = desk.draft().model.model_copy(update={"digest": "0" * 64, "version": "7"})
     desk.redraft(model=model)
     assert "scored by flight_delays v1 (found v7)" in rules(desk)
+
+
+def test_a_key_that_is_revoked_between_scoring_and_publishing_stops_publishing(desk: Desk) -> None:
+    keyring = read_keyring(desk.project.keys)
+    revoked = keyring.without_trust_in(keyring.keys[0].id, at=NOW, reason="Laptop stolen")
+    write_keyring(desk.project.keys, revoked)
+    with pytest.raises(ModelRefused) as refusal:
+        desk.publish()
+    assert refusal.value.reason is Refusal.KEY_REVOKED
+    assert desk.visible() is None
+
+
+def test_a_key_that_expires_between_scoring_and_publishing_stops_publishing(desk: Desk) -> None:
+    (key,) = read_keyring(desk.project.keys).keys
+    with pytest.raises(ModelRefused) as refusal:
+        judge(desk, key.not_after + timedelta(seconds=1))
+    assert refusal.value.reason is Refusal.KEY_EXPIRED
+
+
+def test_a_model_that_was_changed_after_scoring_stops_publishing(desk: Desk) -> None:
+    (path,) = (desk.project.lake / "_models").rglob("profile.json")
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(ModelRefused, match=r"profile\.json") as refusal:
+        desk.publish()
+    assert refusal.value.reason is Refusal.CHANGED_FILE
+    assert desk.visible() is None
+
+
+def lose_the_promotions(desk: Desk) -> None:
+    log = desk.project.lake / "_models" / "flight_delays" / "_promotions" / "champion"
+    shutil.rmtree(log)
+
+
+def test_an_alias_that_nobody_promoted_stops_publishing(desk: Desk) -> None:
+    lose_the_promotions(desk)
+    with pytest.raises(ModelRefused) as refusal:
+        desk.publish()
+    assert refusal.value.reason is Refusal.NOT_PROMOTED
+    assert desk.visible() is None
+
+
+def test_promotions_that_were_seen_here_and_are_gone_stop_publishing(desk: Desk) -> None:
+    assert judge(desk).passed
+    lose_the_promotions(desk)
+    with pytest.raises(ModelRefused) as refusal:
+        desk.publish()
+    assert refusal.value.reason is Refusal.OLDER_VERSION
+    assert desk.visible() is None
 
 
 def test_a_draft_whose_contents_are_of_another_revision_is_refused(desk: Desk) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,15 @@ from batchinf_assets.features.build import build_features, load_features
 from batchinf_assets.lake.files import DataFile, write_parquet
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.publishing.verify import Verification, verify_window
-from batchinf_assets.registry.registry import Registry
+from batchinf_assets.registry.keyring import read_keyring, write_keyring
 from batchinf_assets.scoring.predictions import manifests, predictions_table
 from batchinf_assets.snapshots.freeze import freeze_snapshot, load_snapshot
 from batchinf_assets.spec import ColumnSpec
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.publishing.conftest import Desk
+
+NOW = datetime(2013, 7, 4, 5, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def published(desk: Desk) -> Desk:
 
 
 def verify(desk: Desk) -> Verification:
-    found = verify_window(desk.project, Registry.at(desk.project.lake, {}), desk.spec, desk.window)
+    found = verify_window(desk.project, desk.registry, desk.spec, desk.window)
     assert found.window == desk.window.key
     return found
 
@@ -64,6 +67,15 @@ def test_a_window_published_before_a_column_was_declared_still_holds(published: 
     wider = postprocess.model_copy(update={"columns": columns})
     spec = published.spec.model_copy(update={"postprocess": wider})
     assert verify(replace(published, pipeline=replace(published.pipeline, spec=spec))).holds
+
+
+def test_what_was_published_holds_after_its_models_signature_expired(published: Desk) -> None:
+    """That it counted was checked when the window was scored and published."""
+    keyring = read_keyring(published.project.keys)
+    (key,) = keyring.keys
+    past = key.model_copy(update={"not_after": NOW, "not_before": NOW - timedelta(days=1)})
+    write_keyring(published.project.keys, keyring.model_copy(update={"keys": (past,)}))
+    assert verify(published).holds
 
 
 def test_a_window_without_publication_does_not_hold(desk: Desk) -> None:
@@ -195,6 +207,36 @@ def lose_the_model(desk: Desk) -> None:
     shutil.rmtree(model_file(desk, "model.json").parent)
 
 
+def invent_a_promotion(desk: Desk) -> None:
+    manifest = manifests(desk.project, desk.spec).read(desk.window, desk.visible() or "")
+    desk.remanifest(model=manifest.model.model_copy(update={"promotion": 7}))
+
+
+def forget_the_promotion(desk: Desk) -> None:
+    """As in a manifest from before models were signed: nobody vouches for that model."""
+    manifest = manifests(desk.project, desk.spec).read(desk.window, desk.visible() or "")
+    desk.remanifest(model=manifest.model.model_copy(update={"promotion": None, "key_id": None}))
+
+
+def change_the_promotion(desk: Desk) -> None:
+    path = model_file(desk, "promotion.json")
+    path.write_bytes(path.read_bytes().replace(b"The first model", b"A better reason"))
+
+
+def add_a_file_to_the_model(desk: Desk) -> None:
+    model_file(desk, "model.json").with_name("extra.json").write_text("{}")
+
+
+def revoke_the_key(desk: Desk) -> None:
+    keyring = read_keyring(desk.project.keys)
+    revoked = keyring.without_trust_in(keyring.keys[0].id, at=NOW, reason="Laptop stolen")
+    write_keyring(desk.project.keys, revoked)
+
+
+def lose_the_keyring(desk: Desk) -> None:
+    (desk.project.keys / "keyring.json").unlink()
+
+
 def fail_a_check(desk: Desk) -> None:
     manifest = manifests(desk.project, desk.spec).read(desk.window, desk.visible() or "")
     first, *rest = manifest.checks
@@ -216,8 +258,14 @@ FAULTS: list[tuple[Callable[[Desk], None], str]] = [
     (repeat_a_flight, r"unique_key: rows must be unique in their key: 2 rows"),
     (damage_the_snapshot, r"snapshot.*cannot be read back|snapshot.*no readable footer"),
     (lose_the_features, r"features.*cannot be read back|features.*no readable footer"),
-    (change_the_model, r"model"),
-    (lose_the_model, r"model"),
+    (change_the_model, r"model\.skops.*\[changed_file\]"),
+    (lose_the_model, r"is no folder.*\[missing_file\]"),
+    (add_a_file_to_the_model, r"extra\.json does not belong to it.*\[added_file\]"),
+    (invent_a_promotion, r"No signed promotion made flight_delays v1 the champion"),
+    (forget_the_promotion, r"No signed promotion made flight_delays v1 the champion"),
+    (change_the_promotion, r"\[bad_signature\]"),
+    (revoke_the_key, r"Laptop stolen.*\[key_revoked\]"),
+    (lose_the_keyring, r"There is no keyring"),
     (fail_a_check, r"Check snapshot/schema is on record as failed"),
 ]
 

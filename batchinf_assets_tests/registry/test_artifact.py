@@ -2,62 +2,47 @@ import errno
 import hashlib
 import json
 import os
-import pickle
 import shutil
-from datetime import date
-from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
-import skops.io
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.ensemble import HistGradientBoostingClassifier
 
-from batchinf_assets.errors import ModelRefused
-from batchinf_assets.lake.digest import canonical_json
+from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.registry.artifact import (
-    TRUSTED_TYPES,
-    Artifact,
-    Training,
-    load_estimator,
+    artifact_folder,
+    draft_artifact,
+    input_schema,
     open_artifact,
+    place_artifact,
     require_schema,
-    write_artifact,
+    schema_differences,
 )
-from batchinf_assets.registry.profile import build_profile
+from batchinf_assets.registry.card import FileDigest
+from batchinf_assets.registry.statement import ModelStatement
 from batchinf_assets.spec import FeatureSpec
 
 COLUMNS = {
     "distance": FeatureSpec(type="float64"),
     "age": FeatureSpec(type="float64", nullable=True),
 }
-ROWS = 200
-RANDOM = np.random.default_rng(20130101)
-DISTANCE = RANDOM.uniform(100, 3000, ROWS)
-AGE = np.where(RANDOM.random(ROWS) < 0.2, np.nan, RANDOM.uniform(0, 30, ROWS))
-LABELS = DISTANCE + RANDOM.normal(0, 500, ROWS) > 1500
-
-HOSTILE_CANARY = "BATCHINF_TEST_CANARY"
 
 
-class HostileClassifier(ClassifierMixin, BaseEstimator):
-    """Leaves a file as soon as its state is restored."""
+def signed(toys, draft, **changed):
+    fields = {
+        "name": draft.card.name,
+        "version": "7",
+        "feature_definition": draft.card.feature_definition,
+        "created_at": toys.at,
+        "expires_at": toys.at.replace(year=2014),
+        "key_id": toys.keys["mine"].id,
+        "files": {**draft.files},
+    }
+    return ModelStatement(**{**fields, **changed}).signed(toys.keys["mine"])
 
-    def __init__(self, weight=1):
-        self.weight = weight
 
-    def __setstate__(self, state):
-        Path(os.environ[HOSTILE_CANARY]).touch()
-        self.__dict__.update(state)
-
-
-class ExplosivePickle:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (Path.touch, (self.path,))
+def opened(toys, root, draft, name="toy"):
+    return open_artifact(
+        root, name=name, version="7", digest=draft.digest, keyring=toys.keyring, at=toys.at
+    )
 
 
 @pytest.fixture
@@ -65,105 +50,63 @@ def root(tmp_path):
     return tmp_path / "lake of models"
 
 
-def fitted():
-    return HistGradientBoostingClassifier(max_iter=3, early_stopping=False).fit(
-        np.column_stack([DISTANCE, AGE]), LABELS
+def test_an_artifact_opens_as_it_was_placed(toys, root):
+    draft = toys.draft()
+    folder = place_artifact(root, draft, "7", signed(toys, draft))
+    artifact = opened(toys, root, draft)
+    assert folder == artifact.folder == root / "toy" / f"v7-{draft.digest[:16]}"
+    assert (artifact.card, artifact.digest, artifact.contents) == (
+        draft.card,
+        draft.digest,
+        draft.contents,
     )
+    assert artifact.profile.rows == 3
+    assert [column.name for column in artifact.card.input_schema] == ["distance", "age"]
+    assert [column.nullable for column in artifact.card.input_schema] == [False, True]
 
 
-def write(root, estimator=None, **changed) -> Artifact:
-    features = pa.table({"distance": DISTANCE, "age": pa.array(AGE, from_pandas=True)})
-    described = {
-        "name": "toy",
-        "columns": COLUMNS,
-        "score_column": "probability",
-        "training": Training(
-            start=date(2013, 1, 1), end=date(2013, 2, 1), rows=ROWS, positives=int(LABELS.sum())
-        ),
-        "metrics": {"auroc": 0.75, "rows": 200},
-        "feature_definition": "0" * 64,
-        "profile": build_profile(
-            features, np.full(ROWS, 0.5), columns=COLUMNS, score_column="probability"
-        ),
-    }
-    return write_artifact(root, estimator=estimator or fitted(), **{**described, **changed})
+def test_the_digest_binds_card_and_files(toys):
+    draft = toys.draft()
+    assert draft.digest == hashlib.sha256(draft.contents["model.json"]).hexdigest()
+    for name, bound in draft.card.files.items():
+        data = draft.contents[name]
+        assert bound == FileDigest(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+    assert {*draft.contents} == {*draft.card.files, "model.json"}
 
 
-def forge(artifact: Artifact, model: bytes) -> Artifact:
-    """Replace the model as someone would who can also write the registry: all digests hold."""
-    card = json.loads((artifact.folder / "model.json").read_bytes())
-    card["files"]["model.skops"] = {
-        "sha256": hashlib.sha256(model).hexdigest(),
-        "bytes": len(model),
-    }
-    content = canonical_json(card)
-    (artifact.folder / "model.skops").write_bytes(model)
-    (artifact.folder / "model.json").write_bytes(content)
-    return open_artifact(artifact.folder, digest=hashlib.sha256(content).hexdigest())
+def test_the_same_content_has_the_same_digest_in_every_order(toys):
+    draft = toys.draft()
+    contents = {name: draft.contents[name] for name in reversed(draft.card.files)}
+    assert draft_artifact(draft.card, contents).digest == draft.digest
+    assert draft_artifact(draft.card, {**contents, "model.skops": b"x"}).digest != draft.digest
 
 
-def test_an_artifact_reads_back_as_it_was_written(root):
-    written = write(root)
-    opened = open_artifact(written.folder, digest=written.digest)
-    assert opened == written
-    assert opened.folder == root / "toy" / written.digest[:16]
-    assert [column.name for column in opened.card.input_schema] == ["distance", "age"]
-    assert [column.nullable for column in opened.card.input_schema] == [False, True]
-    assert opened.card.training.positives == int(LABELS.sum())
-    assert opened.card.metrics == {"auroc": 0.75, "rows": 200.0}
-    assert opened.profile.rows == ROWS
+def test_an_opened_artifact_does_not_show_its_bytes(toys, root):
+    draft = toys.draft(model=b"many bytes")
+    place_artifact(root, draft, "7", signed(toys, draft))
+    assert "many bytes" not in repr(opened(toys, root, draft)) + repr(draft)
 
 
-def test_the_card_names_what_trained_and_binds_the_other_files(root):
-    artifact = write(root)
-    assert sorted(artifact.card.libraries) == ["numpy", "python", "scikit-learn", "skops"]
-    for name, bound in artifact.card.files.items():
-        data = (artifact.folder / name).read_bytes()
-        assert (bound.sha256, bound.bytes) == (hashlib.sha256(data).hexdigest(), len(data))
-    card = (artifact.folder / "model.json").read_bytes()
-    assert artifact.digest == hashlib.sha256(card).hexdigest()
-    assert card == canonical_json(json.loads(card))
+def test_a_lake_that_moved_still_opens(toys, root, tmp_path):
+    draft = toys.draft()
+    place_artifact(root, draft, "7", signed(toys, draft))
+    assert opened(toys, shutil.move(root, tmp_path / "clone"), draft).card == draft.card
 
 
-def test_the_loaded_estimator_predicts_the_same_bits(root):
-    estimator = fitted()
-    loaded = load_estimator(write(root, estimator))
-    rows = np.column_stack([DISTANCE, AGE])
-    assert np.array_equal(loaded.predict_proba(rows), estimator.predict_proba(rows))
+def test_an_artifact_is_never_written_over(toys, root):
+    draft = toys.draft()
+    folder = place_artifact(root, draft, "7", signed(toys, draft))
+    before = (folder / "model.skops").stat().st_ino
+    with pytest.raises(FileExistsError):
+        place_artifact(root, draft, "7", signed(toys, draft))
+    assert (folder / "model.skops").stat().st_ino == before
+    assert [*folder.parent.iterdir()] == [folder]
 
 
-def test_a_folder_that_moved_still_opens(root, tmp_path):
-    artifact = write(root)
-    moved = shutil.move(root, tmp_path / "clone") / "toy" / artifact.digest[:16]
-    assert open_artifact(moved, digest=artifact.digest).card == artifact.card
-
-
-@pytest.fixture
-def same_bytes(monkeypatch):
-    """Fix what skops writes: it names parts by memory address and time."""
-    once = skops.io.dumps(fitted())
-    monkeypatch.setattr(skops.io, "dumps", lambda *_, **__: once)
-
-
-@pytest.mark.usefixtures("same_bytes")
-def test_the_same_bytes_again_are_the_same_artifact(root):
-    first = write(root)
-    inode = (first.folder / "model.skops").stat().st_ino
-    assert write(root) == first
-    assert (first.folder / "model.skops").stat().st_ino == inode
-    assert list((root / "toy").iterdir()) == [first.folder]
-
-
-@pytest.mark.usefixtures("same_bytes")
-def test_a_damaged_artifact_is_not_reused(root):
-    (write(root).folder / "profile.json").unlink()
-    with pytest.raises(ModelRefused, match=r"profile\.json is missing"):
-        write(root)
-
-
-@pytest.mark.parametrize("nth", range(1, 7))
-def test_a_full_disk_leaves_a_whole_artifact_or_none(root, monkeypatch, nth):
+@pytest.mark.parametrize("nth", range(1, 11))
+def test_a_full_disk_leaves_a_whole_artifact_or_none(toys, root, monkeypatch, nth):
     calls, real = [], os.fsync
+    draft = toys.draft()
 
     def failing(descriptor):
         calls.append(descriptor)
@@ -173,176 +116,148 @@ def test_a_full_disk_leaves_a_whole_artifact_or_none(root, monkeypatch, nth):
 
     monkeypatch.setattr(os, "fsync", failing)
     with pytest.raises(OSError, match="No space"):
-        write(root)
-    for folder in (root / "toy").iterdir():
-        card = (folder / "model.json").read_bytes()
-        open_artifact(folder, digest=hashlib.sha256(card).hexdigest())
-    assert nth > 4 or not list((root / "toy").iterdir())
+        place_artifact(root, draft, "7", signed(toys, draft))
+    placed = [*(root / "toy").iterdir()]
+    assert len(placed) == (1 if nth > 8 else 0)  # seven files and their folder come first
+    for _ in placed:
+        assert opened(toys, root, draft).card == draft.card
 
 
-@pytest.mark.parametrize("name", ["model.json", "model.skops", "profile.json"])
-@pytest.mark.parametrize("place", [0, -1])
-def test_one_changed_byte_is_refused(root, name, place):
-    artifact = write(root)
-    path = artifact.folder / name
-    data = bytearray(path.read_bytes())
-    data[place] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(ModelRefused, match=f"{name} does not have the .*model register"):
-        open_artifact(artifact.folder, digest=artifact.digest)
+def forged(toys, root, draft, change, **stated):
+    """An artifact whose card a trusted key signed although it contradicts itself."""
+    card = json.loads(draft.contents["model.json"])
+    change(card)
+    content = json.dumps(card).encode()
+    bound = FileDigest(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+    files = {**draft.files, "model.json": bound, **stated.pop("files", {})}
+    files = {name: digest for name, digest in files.items() if digest}
+    folder = artifact_folder(root, "toy", "7", bound.sha256)
+    folder.mkdir(parents=True)
+    contents = {
+        **draft.contents,
+        "model.json": content,
+        **signed(toys, draft, files=files, **stated),
+    }
+    for name, data in contents.items():
+        if name in files or name.startswith("statement"):
+            (folder / name).write_bytes(data)
+    with pytest.raises(ModelRefused, match=r"^Model toy v7 \(v7-") as refusal:
+        open_artifact(
+            root, name="toy", version="7", digest=bound.sha256, keyring=toys.keyring, at=toys.at
+        )
+    return refusal.value
 
 
-@pytest.mark.parametrize("name", ["model.json", "model.skops", "profile.json"])
-def test_a_shortened_file_is_refused(root, name):
-    artifact = write(root)
-    path = artifact.folder / name
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ModelRefused, match=name):
-        open_artifact(artifact.folder, digest=artifact.digest)
+def test_a_card_that_describes_another_model_is_refused(toys, root):
+    refusal = forged(toys, root, toys.draft(), lambda card: card.update(name="other"))
+    assert refusal.reason is Refusal.OTHER_MODEL
+    assert "model.json describes model 'other'" in str(refusal)
 
 
-@pytest.mark.parametrize("name", ["model.json", "model.skops", "profile.json"])
-def test_a_removed_file_is_refused(root, name):
-    artifact = write(root)
-    (artifact.folder / name).unlink()
-    with pytest.raises(ModelRefused, match=f"{name} is missing"):
-        open_artifact(artifact.folder, digest=artifact.digest)
+def test_a_card_of_other_features_than_were_signed_is_refused(toys, root):
+    refusal = forged(toys, root, toys.draft(), lambda card: card.update(feature_definition="g"))
+    assert refusal.reason is Refusal.CHANGED_FILE
 
 
-@pytest.mark.parametrize("name", ["model.pkl", ".hidden"])
-def test_an_added_file_is_refused(root, name):
-    artifact = write(root)
-    (artifact.folder / name).write_bytes(b"")
-    with pytest.raises(ModelRefused, match=f"{name} does not belong"):
-        open_artifact(artifact.folder, digest=artifact.digest)
+def test_a_card_that_lists_other_files_than_were_signed_is_refused(toys, root):
+    refusal = forged(toys, root, toys.draft(), lambda card: card["files"].pop("recipe.json"))
+    assert refusal.reason is Refusal.CHANGED_FILE
+    assert "card and statement list other files" in str(refusal)
 
 
-@pytest.mark.parametrize("name", ["model.json", "model.skops", "profile.json"])
-def test_a_symlink_is_refused_though_its_target_is_right(root, tmp_path, name):
-    artifact = write(root)
-    target = shutil.move(artifact.folder / name, tmp_path / "elsewhere")
-    (artifact.folder / name).symlink_to(target)
-    with pytest.raises(ModelRefused, match=f"{name} is no plain file"):
-        open_artifact(artifact.folder, digest=artifact.digest)
+def test_a_card_that_lists_other_bytes_than_were_signed_is_refused(toys, root):
+    def change(card):
+        card["files"]["recipe.json"]["bytes"] = 3
+
+    assert forged(toys, root, toys.draft(), change).reason is Refusal.CHANGED_FILE
 
 
-def test_a_linked_folder_is_refused(root, tmp_path):
-    artifact = write(root)
-    (tmp_path / "link").symlink_to(artifact.folder)
-    with pytest.raises(ModelRefused, match="link is no folder"):
-        open_artifact(tmp_path / "link", digest=artifact.digest)
+@pytest.mark.parametrize("name", ["model.skops", "profile.json"])
+def test_an_artifact_without_model_or_profile_is_refused(toys, root, name):
+    refusal = forged(
+        toys, root, toys.draft(), lambda card: card["files"].pop(name), files={name: None}
+    )
+    assert refusal.reason is Refusal.MISSING_FILE
+    assert f"the statement lists no {name}" in str(refusal)
 
 
-def test_a_missing_folder_is_refused(root):
-    with pytest.raises(ModelRefused, match="is no folder"):
-        open_artifact(root / "toy" / "0123456789abcdef", digest="0" * 64)
+def test_a_card_of_a_format_before_signatures_is_refused(toys, root):
+    refusal = forged(toys, root, toys.draft(), lambda card: card.update(format_version=1))
+    assert refusal.reason is Refusal.UNREADABLE
 
 
-def test_another_digest_is_refused(root):
-    artifact = write(root)
-    other = hashlib.sha256(b"other").hexdigest()
-    with pytest.raises(ModelRefused, match=r"model\.json does not have the registered digest"):
-        open_artifact(artifact.folder, digest=other)
+def test_a_statement_without_card_is_refused(toys, root):
+    draft = toys.draft()
+    files = {name: digest for name, digest in draft.files.items() if name != "model.json"}
+    folder = place_artifact(root, draft, "7", signed(toys, draft, files=files))
+    (folder / "model.json").unlink()
+    with pytest.raises(ModelRefused, match=r"the statement lists no model\.json") as refusal:
+        opened(toys, root, draft)
+    assert refusal.value.reason is Refusal.MISSING_FILE
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"format_version": 2},
-        {"surprise": 1},
-        {"name": "../toy"},
-        {"files": {}},
-    ],
-)
-def test_a_card_of_an_unknown_format_is_refused(root, change):
-    artifact = write(root)
-    card = json.loads((artifact.folder / "model.json").read_bytes())
-    content = canonical_json({**card, **change})
-    (artifact.folder / "model.json").write_bytes(content)
-    with pytest.raises(ModelRefused, match="no model card of a known format"):
-        open_artifact(artifact.folder, digest=hashlib.sha256(content).hexdigest())
+def test_a_profile_that_contradicts_itself_is_refused(toys, root):
+    draft = toys.draft()
+    contents = {name: draft.contents[name] for name in draft.card.files}
+    broken = draft_artifact(draft.card, {**contents, "profile.json": b"{}"})
+    place_artifact(root, broken, "7", signed(toys, broken))
+    with pytest.raises(ModelRefused, match="reference profile is invalid") as refusal:
+        opened(toys, root, broken)
+    assert refusal.value.reason is Refusal.UNDESCRIBED
 
 
-def test_a_model_that_changed_after_it_was_opened_is_not_parsed(root):
-    artifact = write(root)
-    path = artifact.folder / "model.skops"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(ModelRefused, match=r"model\.skops does not have the sha256"):
-        load_estimator(artifact)
+def test_the_digest_that_was_asked_for_counts(toys, root):
+    draft = toys.draft()
+    place_artifact(root, draft, "7", signed(toys, draft))
+    same_folder = draft.digest[:16] + "0" * 48
+    with pytest.raises(ModelRefused, match=r"model\.json does not have the registered") as refusal:
+        open_artifact(
+            root, name="toy", version="7", digest=same_folder, keyring=toys.keyring, at=toys.at
+        )
+    assert refusal.value.reason is Refusal.CHANGED_FILE
 
 
-def test_a_type_that_was_not_reviewed_is_refused_and_never_runs(root, tmp_path, monkeypatch):
-    canary = tmp_path / "canary"
-    monkeypatch.setenv(HOSTILE_CANARY, str(canary))
-    hostile = skops.io.dumps(HostileClassifier())
-    skops.io.loads(hostile, trusted=skops.io.get_untrusted_types(data=hostile))
-    assert canary.exists(), "the canary is dead: this test would prove nothing"
-    canary.unlink()
-    artifact = forge(write(root), hostile)
-    with pytest.raises(ModelRefused, match=r"not reviewed: .*HostileClassifier.*TRUSTED_TYPES"):
-        load_estimator(artifact)
-    assert not canary.exists()
+def test_the_declared_features_fit_their_own_model(toys, root):
+    draft = toys.draft()
+    place_artifact(root, draft, "7", signed(toys, draft))
+    require_schema(opened(toys, root, draft), COLUMNS)
 
 
-def test_a_pickle_is_refused_and_never_runs(root, tmp_path):
-    canary = tmp_path / "canary"
-    hostile = pickle.dumps(ExplosivePickle(canary))
-    pickle.loads(hostile)
-    assert canary.exists(), "the canary is dead: this test would prove nothing"
-    canary.unlink()
-    artifact = forge(write(root), hostile)
-    with pytest.raises(ModelRefused, match=r"model\.skops cannot be read by skops"):
-        load_estimator(artifact)
-    assert not canary.exists()
+SCHEMA_CASES = [
+    ({"distance": COLUMNS["distance"]}, ["'age' is missing"]),
+    ({**COLUMNS, "speed": FeatureSpec(type="float64")}, ["'speed' is extra"]),
+    (dict(reversed(COLUMNS.items())), ["'distance', 'age' are reordered"]),
+    (
+        {**COLUMNS, "distance": FeatureSpec(type="int32")},
+        ["'distance' is int32, the model learned float64"],
+    ),
+    (
+        {**COLUMNS, "age": FeatureSpec(type="float64")},
+        ["'age' is float64, the model learned nullable float64"],
+    ),
+    (
+        {"ages": COLUMNS["age"], "distance": FeatureSpec(type="string")},
+        [
+            "'distance' is string, the model learned float64",
+            "'age' is missing",
+            "'ages' is extra",
+        ],
+    ),
+]
 
 
-def test_the_trusted_types_are_the_reviewed_ones():
-    assert sorted(TRUSTED_TYPES) == [
-        "functools.partial",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.utils.validation.check_array",
-    ]
+@pytest.mark.parametrize(("columns", "problems"), SCHEMA_CASES)
+def test_each_feature_that_the_model_did_not_learn_is_named(toys, root, columns, problems):
+    assert [*schema_differences(input_schema(COLUMNS), input_schema(columns))] == problems
+    draft = toys.draft()
+    place_artifact(root, draft, "7", signed(toys, draft))
+    with pytest.raises(ModelRefused, match=r"^Model toy \(") as refusal:
+        require_schema(opened(toys, root, draft), columns)
+    assert refusal.value.reason is Refusal.SCHEMA
+    assert "; ".join(problems) in str(refusal.value)
 
 
-def test_an_undefined_metric_is_refused_before_anything_is_written(root):
-    with pytest.raises(ModelRefused, match=r"metrics\.auroc"):
-        write(root, metrics={"auroc": float("nan")})
-    assert not root.exists()
-
-
-def test_a_name_that_leaves_the_folder_is_refused(root):
-    with pytest.raises(ModelRefused, match="name"):
-        write(root, name="../toy")
-    assert not root.exists()
-
-
-def test_the_declared_features_fit_their_own_model(root):
-    require_schema(write(root), COLUMNS)
-
-
-@pytest.mark.parametrize(
-    ("columns", "problem"),
-    [
-        ({"distance": COLUMNS["distance"]}, "'age' is missing"),
-        ({**COLUMNS, "speed": FeatureSpec(type="float64")}, "'speed' is extra"),
-        (dict(reversed(COLUMNS.items())), "'distance', 'age' are reordered"),
-        (
-            {**COLUMNS, "distance": FeatureSpec(type="int32")},
-            "'distance' is int32, the model learned float64",
-        ),
-        (
-            {**COLUMNS, "age": FeatureSpec(type="float64")},
-            "'age' is float64, the model learned nullable float64",
-        ),
-    ],
-)
-def test_features_that_the_model_did_not_learn_are_named(root, columns, problem):
-    with pytest.raises(ModelRefused, match=problem):
-        require_schema(write(root), columns)
-
-
-def test_bounds_and_descriptions_of_features_may_change(root):
+def test_bounds_and_descriptions_of_features_may_change():
     described = FeatureSpec(type="float64", min=0, description="Miles", drift=False)
-    require_schema(write(root), {**COLUMNS, "distance": described})
+    changed = {**COLUMNS, "distance": described}
+    assert not [*schema_differences(input_schema(COLUMNS), input_schema(changed))]

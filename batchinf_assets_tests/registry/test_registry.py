@@ -1,56 +1,30 @@
+import json
 import logging
-import multiprocessing
 import shutil
 import socket
-from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, date, datetime, timedelta
-from functools import partial
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
-import numpy as np
-import pyarrow as pa
 import pytest
-from sklearn.linear_model import LogisticRegression
 
-from batchinf_assets.errors import ModelRefused, ModelUnavailable, UsageError
-from batchinf_assets.registry.artifact import Training, open_artifact, write_artifact
-from batchinf_assets.registry.profile import build_profile
+from batchinf_assets.errors import ModelRefused, ModelUnavailable, Refusal, UsageError
+from batchinf_assets.project import Project
+from batchinf_assets.registry.keyring import init_keys
 from batchinf_assets.registry.registry import DIGEST_TAG, Registry
-from batchinf_assets.spec import FeatureSpec
-
-COLUMNS = {"distance": FeatureSpec(type="float64")}
-DISTANCE = np.arange(20.0)
-LABELS = DISTANCE > 9
+from batchinf_assets.registry.trust import open_version
 
 
-@pytest.fixture(scope="module")
-def lake(tmp_path_factory):
-    return tmp_path_factory.mktemp("a lake") / "with space"
+def project_at(lake, keys=Path("/nowhere/keys")):
+    return Project(root=lake, lake=lake, landing=lake, dagster_home=lake, keys=keys)
 
 
-@pytest.fixture(scope="module")
-def registry(lake):
-    """One database for the module: MLflow takes seconds to make one."""
-    return Registry.at(lake, {})
-
-
-def write(registry, name, **metrics):
-    return write_artifact(
-        registry.artifact_root,
-        estimator=LogisticRegression().fit(DISTANCE[:, None], LABELS),
-        name=name,
-        columns=COLUMNS,
-        score_column="probability",
-        training=Training(start=date(2013, 1, 1), end=date(2013, 2, 1), rows=20, positives=10),
-        metrics=metrics,
-        feature_definition="0" * 64,
-        profile=build_profile(
-            pa.table({"distance": DISTANCE}),
-            np.full(20, 0.5),
-            columns=COLUMNS,
-            score_column="probability",
-        ),
-    )
+def registry_at(lake, environ=None):
+    return Registry.at(project_at(lake), environ or {})
 
 
 def mlflow_client(registry):
@@ -60,122 +34,111 @@ def mlflow_client(registry):
     return MlflowClient(tracking_uri=registry.tracking_uri, registry_uri=registry.tracking_uri)
 
 
-def test_a_registered_artifact_is_found_by_its_alias(registry):
-    artifact = write(registry, "found", auroc=0.1 + 0.2, brier=0.25)
-    version = registry.register(artifact, alias="champion")
-    assert version == registry.resolve("found", "champion")
-    assert (version.name, version.version, version.aliases) == ("found", "1", ("champion",))
-    assert version.metrics == {"auroc": 0.1 + 0.2, "brier": 0.25}
+def test_a_registered_model_is_the_challenger_and_found_by_that_alias(toys):
+    draft = toys.draft("found")
+    version = toys.register(draft)
+    assert version == toys.registry.resolve("found", "challenger")
+    assert (version.name, version.version, version.aliases) == ("found", "1", ("challenger",))
+    assert version.digest == draft.digest
     age = datetime.now(UTC) - version.created_at
     assert timedelta(0) <= age < timedelta(minutes=5)
-    assert open_artifact(version.source, digest=version.digest) == artifact
+    assert open_version(toys.registry, version, toys.at).card == draft.card
 
 
-def test_the_alias_moves_to_the_latest_registration(registry):
-    first = registry.register(write(registry, "moving"), alias="champion")
-    second = registry.register(write(registry, "moving"), alias="champion")
-    assert second.digest != first.digest
-    assert registry.resolve("moving", "champion") == second
-    assert [(v.version, v.aliases) for v in registry.versions("moving")] == [
+def test_registering_never_moves_the_champion(toys):
+    before = toys.registry.resolve("toy", "champion").version
+    toys.register(toys.draft(model=b"newest"))
+    assert toys.registry.resolve("toy", "champion").version == before == "2"
+    assert [(v.version, v.aliases) for v in toys.registry.versions("toy")] == [
         ("1", ()),
         ("2", ("champion",)),
+        ("3", ()),
+        ("4", ("challenger",)),
     ]
 
 
-def test_a_digest_keeps_its_version_and_the_alias_moves_back(registry):
-    old, new = write(registry, "again"), write(registry, "again")
-    first = registry.register(old, alias="champion")
-    registry.register(new, alias="champion")
-    assert registry.register(old, alias="champion") == first
-    assert [v.digest for v in registry.versions("again")] == [old.digest, new.digest]
+def test_the_statement_binds_what_the_registry_was_told(toys):
+    version = toys.register(toys.draft("bound"), days=7)
+    statement = open_version(toys.registry, version, toys.at).statement
+    assert (statement.name, statement.version) == ("bound", version.version)
+    assert statement.created_at == toys.at
+    assert statement.expires_at - statement.created_at == timedelta(days=7)
+    assert statement.key_id == toys.keys["mine"].id
+    assert statement.feature_definition == "f" * 64
 
 
-def test_a_version_carries_all_its_aliases(registry):
-    artifact = write(registry, "twice")
-    registry.register(artifact, alias="champion")
-    version = registry.register(artifact, alias="challenger")
-    assert version.aliases == ("challenger", "champion")
-    assert registry.versions("twice") == [version]
+def test_the_same_content_registered_again_is_a_version_of_its_own(toys):
+    first, second = toys.register(toys.draft("again")), toys.register(toys.draft("again"))
+    assert [first.version, second.version] == ["1", "2"]
+    assert first.digest == second.digest
+    for version in (first, second):
+        assert open_version(toys.registry, version, toys.at).statement.version == version.version
 
 
-def test_versions_are_listed_in_numerical_order(registry):
-    for _ in range(11):
-        registry.register(write(registry, "many"), alias="champion")
-    assert [int(v.version) for v in registry.versions("many")] == list(range(1, 12))
+def test_an_alias_points_where_it_was_told_to(toys):
+    toys.registry.point("toy", "champion", "1")
+    assert toys.registry.resolve("toy", "champion").version == "1"
+
+
+def test_a_version_carries_all_its_aliases_sorted(toys):
+    toys.registry.point("toy", "champion", "3")
+    toys.registry.point("toy", "a_first", "3")
+    version = toys.registry.version("toy", "3")
+    assert version.aliases == ("a_first", "challenger", "champion")
+    assert toys.registry.resolve("toy", "champion") == version
+
+
+def test_versions_are_listed_in_numerical_order(toys):
+    for _ in range(9):
+        toys.register(toys.draft())
+    assert [int(v.version) for v in toys.registry.versions("toy")] == list(range(1, 13))
 
 
 def test_an_unknown_model_has_no_versions(registry):
-    registry.register(write(registry, "known"), alias="champion")
     assert registry.versions("unknown") == []
 
 
-@pytest.mark.parametrize(("name", "alias"), [("known", "challenger"), ("unknown", "champion")])
+@pytest.mark.parametrize(("name", "alias"), [("toy", "unknown"), ("unknown", "champion")])
 def test_an_unknown_model_or_alias_is_unavailable(registry, name, alias):
-    registry.register(write(registry, "known"), alias="champion")
     with pytest.raises(
         ModelUnavailable, match=f"'{name}' with alias '{alias}'.*batchinf model register <pipeline>"
     ):
         registry.resolve(name, alias)
 
 
-def test_asking_an_absent_registry_creates_nothing(tmp_path):
-    registry = Registry.at(tmp_path / "no lake", {})
-    with pytest.raises(ModelUnavailable, match="'toy' with alias 'champion'"):
-        registry.resolve("toy", "champion")
-    assert registry.versions("toy") == []
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(
+    ("name", "version", "known"),
+    [("toy", "4", "1, 2, 3"), ("unknown", "1", "none"), ("toy", "1\nx", "1, 2, 3")],
+)
+def test_an_unknown_version_is_unavailable_and_the_known_ones_named(registry, name, version, known):
+    with pytest.raises(ModelUnavailable, match=f"Known versions: {known}") as error:
+        registry.version(name, version)
+    assert str(error.value).isprintable()
 
 
-def test_a_moved_lake_still_resolves(registry, lake, tmp_path):
-    artifact = write(registry, "moved")
-    registry.register(artifact, alias="champion")
-    shutil.copytree(lake, tmp_path / "clone")
-    version = Registry.at(tmp_path / "clone", {}).resolve("moved", "champion")
-    assert version.source == tmp_path / "clone" / "_models" / "moved" / artifact.digest[:16]
-    assert open_artifact(version.source, digest=version.digest).card == artifact.card
+def test_a_number_that_was_taken_but_never_signed_is_not_listed(toys):
+    """Writing fails between the version's number and its files."""
+    room = toys.registry.artifact_root
+    shutil.move(room, room.with_name("aside"))
+    room.touch()
+    with pytest.raises(OSError, match="_models"):
+        toys.register(toys.draft())
+    room.unlink()
+    shutil.move(room.with_name("aside"), room)
+    assert [v.version for v in toys.registry.versions("toy")] == ["1", "2", "3"]
+    assert toys.registry.resolve("toy", "challenger").version == "3"
+    assert toys.register(toys.draft()).version == "5"
+    with pytest.raises(ModelUnavailable, match=r"no version '4'.*Known versions: 1, 2, 3, 5"):
+        toys.registry.version("toy", "4")
 
 
-def test_a_new_registry_says_nothing_and_writes_nothing_outside_the_lake(
-    tmp_path, monkeypatch, caplog, capfd
-):
-    lake, elsewhere = tmp_path / "new lake", tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    monkeypatch.chdir(elsewhere)
-    caplog.set_level(logging.INFO)
-    registry = Registry.at(lake, {})
-    registry.register(write(registry, "tidy"), alias="champion")
-    registry.resolve("tidy", "champion")
-    assert list(elsewhere.iterdir()) == []
-    assert sorted(path.name for path in lake.iterdir()) == ["_models", "_registry"]
-    assert [path.name for path in (lake / "_registry").iterdir()] == ["registry.db"]
-    assert caplog.records == []
-    assert capfd.readouterr() == ("", "")
-
-
-def test_processes_that_register_at_once_share_one_new_registry(tmp_path):
-    registry = Registry.at(tmp_path, {})
-    artifacts = [write(registry, name) for name in ("one", "two", "three")]
-    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
-        registered = list(
-            pool.map(partial(Registry.register, registry, alias="champion"), artifacts)
-        )
-    assert [v.version for v in registered] == ["1", "1", "1"]
-    for name, version in zip(("one", "two", "three"), registered, strict=True):
-        assert registry.resolve(name, "champion") == version
-
-
-def test_a_damaged_artifact_is_not_registered(registry):
-    artifact = write(registry, "damaged")
-    (artifact.folder / "profile.json").write_text("{}")
-    with pytest.raises(ModelRefused, match=r"profile\.json"):
-        registry.register(artifact, alias="champion")
-    assert registry.versions("damaged") == []
-
-
-def test_an_artifact_of_another_lake_is_not_registered(registry, tmp_path):
-    artifact = write(Registry.at(tmp_path, {}), "foreign")
-    with pytest.raises(ModelRefused, match="is no folder"):
-        registry.register(artifact, alias="champion")
+def test_an_alias_of_a_number_that_was_never_signed_is_refused(toys):
+    client = mlflow_client(toys.registry)
+    client.create_model_version("toy", "nowhere")
+    toys.registry.point("toy", "champion", "4")
+    with pytest.raises(ModelRefused, match="Version 4 of model 'toy' has no SHA-256") as refusal:
+        toys.registry.resolve("toy", "champion")
+    assert refusal.value.reason is Refusal.NOT_REGISTERED_HERE
 
 
 def test_a_version_that_something_else_registered_is_refused(registry):
@@ -183,20 +146,119 @@ def test_a_version_that_something_else_registered_is_refused(registry):
     client.create_registered_model("theirs")
     client.create_model_version("theirs", "s3://bucket/model")
     client.set_registered_model_alias("theirs", "champion", "1")
-    with pytest.raises(ModelRefused, match=r"Version 1 of model 'theirs' has no tag"):
+    with pytest.raises(ModelRefused, match=r"Version 1 of model 'theirs' .* not registered by"):
         registry.resolve("theirs", "champion")
     assert registry.versions("theirs") == []
 
 
-def test_a_digest_that_is_a_path_is_refused(registry):
-    registry.register(write(registry, "crafted"), alias="champion")
-    mlflow_client(registry).set_model_version_tag("crafted", "1", DIGEST_TAG, "../../elsewhere")
-    with pytest.raises(ModelRefused, match="is no SHA-256"):
-        registry.resolve("crafted", "champion")
+@pytest.mark.parametrize("digest", ["../../elsewhere", "F" * 64, "f" * 63, "f" * 64 + "\n", ""])
+def test_a_tag_that_is_no_digest_is_refused(registry, digest):
+    mlflow_client(registry).set_model_version_tag("toy", "2", DIGEST_TAG, digest)
+    for ask in (lambda: registry.resolve("toy", "champion"), lambda: registry.version("toy", "2")):
+        with pytest.raises(ModelRefused, match=r"Version 2 of model 'toy' has no SHA-256"):
+            ask()
+
+
+def test_people_see_scorer_and_golden_metrics_in_mlflow(registry):
+    tags = mlflow_client(registry).get_model_version("toy", "1").tags
+    assert tags["batchinf.scorer"] == "trees 1"
+    assert tags["batchinf.golden.auroc"] == repr(0.1 + 0.2)
+
+
+def test_asking_an_absent_registry_creates_nothing(tmp_path):
+    registry = registry_at(tmp_path / "no lake")
+    with pytest.raises(ModelUnavailable, match="'toy' with alias 'champion'"):
+        registry.resolve("toy", "champion")
+    assert registry.versions("toy") == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_moved_lake_still_resolves(toys, tmp_path):
+    lake = toys.registry.artifact_root.parent
+    clone = registry_at(shutil.copytree(lake, tmp_path / "clone"))
+    version = clone.resolve("toy", "champion")
+    shutil.rmtree(lake / "_models")
+    there = replace(clone, keys=toys.registry.keys)
+    artifact = open_version(there, version, toys.at)
+    assert artifact.folder.parent == tmp_path / "clone" / "_models" / "toy"
+    assert artifact.contents["model.skops"] == b"second"
+
+
+@dataclass(frozen=True)
+class Raced:
+    """Two processes that each registered `one`, `two`, `two` in a lake without registry.
+
+    Attributes:
+        registry: What they made.
+        cwd: Where they ran.
+        codes: Their exit codes.
+        printed: What each wrote to standard output.
+        complained: What each wrote to standard error.
+    """
+
+    registry: Registry
+    cwd: Path
+    codes: list[int]
+    printed: list[str]
+    complained: list[str]
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory, template):
+    """MLflow takes seconds to make a registry: one race for all tests of it."""
+    root, now = tmp_path_factory.mktemp("race with space"), datetime(2013, 7, 1, tzinfo=UTC)
+    init_keys(root / "keys", not_before=now, not_after=now + timedelta(days=9))
+    (root / "cwd").mkdir()
+    script = Path(__file__).with_name("register_at_once.py")
+    drafted = next((template / "lake" / "_models" / "toy").glob("v1-*"))
+    command = [sys.executable, str(script), str(root), str(drafted)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, cwd=root / "cwd", **pipes) for _ in range(2)]
+    printed, complained = zip(*(process.communicate() for process in both), strict=True)
+    return Raced(
+        registry=Registry.at(project_at(root / "lake", root / "keys"), {}),
+        cwd=root / "cwd",
+        codes=[process.returncode for process in both],
+        printed=list(printed),
+        complained=list(complained),
+    )
+
+
+def test_processes_that_register_at_once_share_one_new_registry(raced):
+    assert raced.codes == [0, 0], raced.complained
+    for name, count in (("one", 2), ("two", 4)):
+        found = raced.registry.versions(name)
+        assert [version.version for version in found] == [str(n + 1) for n in range(count)]
+
+
+def test_versions_that_were_registered_at_once_are_each_signed(raced):
+    at = datetime(2013, 7, 1, tzinfo=UTC)
+    for name in ("one", "two"):
+        for version in raced.registry.versions(name):
+            statement = open_version(raced.registry, version, at).statement
+            assert (statement.name, statement.version) == (name, version.version)
+    claimed = sorted(line for printed in raced.printed for line in printed.splitlines())
+    assert claimed == ["one 1", "one 2", "two 1", "two 2", "two 3", "two 4"]
+
+
+def test_a_new_registry_says_nothing_and_writes_nothing_outside_the_lake(raced):
+    assert raced.complained == ["", ""]
+    assert list(raced.cwd.iterdir()) == []
+    lake = raced.registry.artifact_root.parent
+    assert sorted(path.name for path in lake.iterdir()) == ["_models", "_registry"]
+    assert [path.name for path in (lake / "_registry").iterdir()] == ["registry.db"]
+
+
+def test_asking_says_nothing(toys, caplog, capfd):
+    caplog.set_level(logging.INFO)
+    toys.register(toys.draft())
+    toys.registry.resolve("toy", "champion")
+    assert caplog.records == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_damaged_database_is_named(tmp_path):
-    registry = Registry.at(tmp_path, {})
+    registry = registry_at(tmp_path)
     database = tmp_path / "_registry" / "registry.db"
     database.parent.mkdir()
     database.write_bytes(b"no database at all" * 100)
@@ -204,45 +266,128 @@ def test_a_damaged_database_is_named(tmp_path):
         registry.resolve("toy", "champion")
 
 
-def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path, monkeypatch):
+@pytest.mark.parametrize("password", ["secret", "sec@ret", "sec:ret", "%73ecret"])
+def test_a_server_that_does_not_answer_is_named_without_its_password(
+    tmp_path, monkeypatch, password
+):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
-    uri = f"http://someone:secret@127.0.0.1:{port}"
-    registry = Registry.at(tmp_path, {"MLFLOW_TRACKING_URI": uri})
+    uri = f"http://someone:{password}@127.0.0.1:{port}"
+    registry = registry_at(tmp_path, {"MLFLOW_TRACKING_URI": uri})
     with pytest.raises(ModelUnavailable, match=rf"registry http://127\.0\.0\.1:{port} fail") as at:
         registry.resolve("toy", "champion")
-    assert "secret" not in str(at.value)
+    for part in ("someone", "sec", "ret@", "73ecret"):
+        assert part not in str(at.value)
+
+
+def test_options_of_a_uri_are_not_shown(tmp_path):
+    uri = "postgresql+nodriver://host/models?password=secret"
+    registry = registry_at(tmp_path, {"MLFLOW_TRACKING_URI": uri})
+    with pytest.raises(ModelUnavailable, match="The model registry postgres") as error:
+        registry.resolve("toy", "champion")
+    assert "secret" not in str(error.value)
 
 
 def test_the_environment_names_another_registry(tmp_path):
-    registry = Registry.at(tmp_path, {"MLFLOW_TRACKING_URI": "sqlite:////srv/models.db"})
+    registry = registry_at(tmp_path, {"MLFLOW_TRACKING_URI": "sqlite:////srv/models.db"})
     assert registry.tracking_uri == "sqlite:////srv/models.db"
     assert registry.artifact_root == tmp_path / "_models"
 
 
 def test_an_empty_environment_variable_counts_as_unset(tmp_path):
-    registry = Registry.at(tmp_path, {"MLFLOW_TRACKING_URI": ""})
+    registry = registry_at(tmp_path, {"MLFLOW_TRACKING_URI": ""})
     assert registry.tracking_uri == f"sqlite:///{tmp_path}/_registry/registry.db"
 
 
 def test_a_relative_lake_means_the_same_registry_wherever_it_is_used(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert Registry.at(Path("lake"), {}) == Registry.at(tmp_path / "lake", {})
+    assert registry_at(Path("lake")) == registry_at(tmp_path / "lake")
 
 
 @pytest.mark.parametrize("name", ["what?", "percent%41"])
 def test_a_path_that_an_sqlite_uri_would_change_is_wrong_use(tmp_path, name):
     with pytest.raises(UsageError, match=r"contains '[?%]'"):
-        Registry.at(tmp_path / name, {})
+        registry_at(tmp_path / name)
     elsewhere = {"MLFLOW_TRACKING_URI": "http://localhost:5000"}
-    assert Registry.at(tmp_path / name, elsewhere).artifact_root == tmp_path / name / "_models"
+    assert registry_at(tmp_path / name, elsewhere).artifact_root == tmp_path / name / "_models"
 
 
-def test_a_path_with_odd_characters_is_taken_as_it_is(registry, lake, tmp_path):
-    first = registry.register(write(registry, "odd"), alias="champion")
-    odd = Registry.at(shutil.copytree(lake, tmp_path / "a #1 ü"), {})
-    second = odd.register(write(odd, "odd"), alias="champion")
-    assert odd.resolve("odd", "champion") == second
-    assert registry.resolve("odd", "champion") == first
-    assert [path.name for path in tmp_path.iterdir()] == ["a #1 ü"]
+def test_a_path_with_odd_characters_is_taken_as_it_is(toys, tmp_path):
+    lake = toys.registry.artifact_root.parent
+    odd = registry_at(shutil.copytree(lake, tmp_path / "odd" / "a #1 ü"))
+    odd = replace(odd, keys=toys.registry.keys)
+    added = replace(toys, registry=odd).register(toys.draft())
+    assert odd.resolve("toy", "challenger") == added
+    assert toys.registry.resolve("toy", "challenger").version == "3"
+    assert [path.name for path in (tmp_path / "odd").iterdir()] == ["a #1 ü"]
+
+
+@pytest.mark.parametrize("keys", ["lake", "lake/keys", "link/keys"])
+def test_keys_inside_the_lake_are_wrong_use(tmp_path, keys):
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "lake")
+    with pytest.raises(UsageError, match=r"lies inside the lake.*BATCHINF_KEYS"):
+        Registry.at(project_at(tmp_path / "lake", tmp_path / keys), {})
+
+
+def test_the_environment_names_the_folder_of_keys(tmp_path):
+    project = Project.here({"BATCHINF_KEYS": str(tmp_path / "mounted")}, root=tmp_path)
+    assert Registry.at(project, {}).keys == tmp_path / "mounted"
+    assert Registry.at(Project.here({}, root=tmp_path), {}).keys == tmp_path / "data" / "keys"
+
+
+@pytest.fixture
+def lying_server(toys):
+    """A registry that answers every question for an alias with what `answer` holds."""
+    digest = toys.registry.resolve("toy", "champion").digest
+    answer = {"name": "toy", "version": "2", "creation_timestamp": 0}
+    answer["tags"] = [{"key": DIGEST_TAG, "value": digest}]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps({"model_version": answer}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            """Nothing is printed."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        uri = f"http://127.0.0.1:{server.server_port}"
+        yield replace(toys.registry, tracking_uri=uri), answer
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_that_tells_the_truth_is_believed(toys, lying_server):
+    registry, _ = lying_server
+    assert open_version(registry, registry.resolve("toy", "champion"), toys.at).card.name == "toy"
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"name": "other"},
+        {"name": "TOY"},
+        {"name": "../toy"},
+        {"name": "toy\nbatchinf: fine"},
+        {"version": "../2"},
+        {"version": "02"},
+        {"version": "\u0662"},
+    ],
+    ids=str,
+)
+def test_an_answer_about_something_else_is_refused(lying_server, lie):
+    registry, answer = lying_server
+    answer.update(lie)
+    with pytest.raises(
+        ModelRefused, match="Asked for model 'toy', the registry answers"
+    ) as refusal:
+        registry.resolve("toy", "champion")
+    assert refusal.value.reason is Refusal.OTHER_MODEL
+    assert str(refusal.value).isprintable()

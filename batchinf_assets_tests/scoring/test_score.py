@@ -15,18 +15,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchinf_assets.code_version import running_code
-from batchinf_assets.errors import FeatureSqlFailed, ModelUnavailable, WindowMissing, WindowRefused
+from batchinf_assets.errors import FeatureSqlFailed, WindowMissing, WindowRefused
 from batchinf_assets.features.build import build_features, load_features
 from batchinf_assets.lake.digest import content_digest, file_sha256
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.manifest import Manifest
-from batchinf_assets.project import CHECKOUT, Project
-from batchinf_assets.registry.registry import Registry
+from batchinf_assets.project import Project
+from batchinf_assets.registry.trust import open_version
 from batchinf_assets.scoring import score as room
-from batchinf_assets.scoring.frame import model_frame
+from batchinf_assets.scoring.fast import TREES
+from batchinf_assets.scoring.load import load_reference
+from batchinf_assets.scoring.model import ScoringModel, scoring_model
 from batchinf_assets.scoring.predictions import manifests, prediction_rows, predictions_table
 from batchinf_assets.scoring.revision import revision_id, scoring_settings
-from batchinf_assets.scoring.score import ScoringModel, score_window, scoring_model
+from batchinf_assets.scoring.score import score_window
+from batchinf_assets.scoring.scorer import score_rows
 from batchinf_assets.snapshots.freeze import freeze_snapshot, load_snapshot
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window
@@ -45,7 +48,7 @@ def window(pipeline: Pipeline) -> Window:
 
 @pytest.fixture(scope="module")
 def model(world: World, pipeline: Pipeline) -> ScoringModel:
-    return scoring_model(Registry.at(world.lake, {}), pipeline)
+    return scoring_model(world.registry, pipeline, NOW)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,7 @@ def template(
 ) -> Path:
     """A lake that holds snapshot and features of the window."""
     lake = tmp_path_factory.mktemp("with features") / "lake"
-    project = Project(root=CHECKOUT, lake=lake, landing=world.landing, dagster_home=lake)
+    project = world.with_lake(lake)
     freeze_snapshot(project, pipeline.spec, window)
     build_features(project, pipeline, window)
     return lake
@@ -66,9 +69,7 @@ def new_project(world: World, template: Path, tmp_path: Path) -> Callable[[str],
 
     def make(name: str) -> Project:
         shutil.copytree(template, tmp_path / name)
-        return Project(
-            root=CHECKOUT, lake=tmp_path / name, landing=world.landing, dagster_home=tmp_path
-        )
+        return world.with_lake(tmp_path / name)
 
     return make
 
@@ -112,7 +113,8 @@ def test_every_flight_of_the_snapshot_is_scored_once_in_key_order(
     assert rows.schema.equals(arrow_schema(pipeline.spec.prediction_table))
 
 
-def test_scores_are_those_of_the_model_on_the_features(
+def test_scores_are_those_of_scikit_learn_on_the_features(
+    world: World,
     project: Project,
     pipeline: Pipeline,
     window: Window,
@@ -121,8 +123,8 @@ def test_scores_are_those_of_the_model_on_the_features(
 ) -> None:
     rows = prediction_rows(project, pipeline.spec, score(project))
     features = load_features(project, pipeline.spec, window).rows
-    frame = model_frame(features, pipeline.spec.features.columns)
-    expected = model.scorer.estimator.predict_proba(frame)[:, 1]
+    artifact = open_version(world.registry, model.version, NOW)
+    expected = score_rows(load_reference(artifact, pipeline.spec.features.columns), features)
     np.testing.assert_array_equal(rows["delay_probability"].to_numpy(), expected)
     assert expected.std() > 0.05
     late = rows["late_expected"].to_numpy(zero_copy_only=False)
@@ -190,7 +192,9 @@ def test_the_draft_says_what_was_scored_with_what(
     assert (manifest.snapshot, manifest.features) == (snapshot.record, features.record)
     assert manifest.code == running_code()
     assert manifest.model.digest == model.version.digest
-    assert (manifest.model.alias, manifest.model.scorer) == ("champion", "scikit-learn")
+    assert (manifest.model.alias, manifest.model.scorer) == ("champion", TREES)
+    assert manifest.model.key_id == model.artifact.statement.key_id
+    assert manifest.model.promotion == 1
     assert manifest.counts.model_dump() == {"rows_in": ROWS, "scored": ROWS, "quarantined": 0}
     assert (manifest.window.key, manifest.window.start) == (window.key, window.start)
     assert (manifest.run_id, manifest.scored_at, manifest.published_at) == ("run", NOW, None)
@@ -237,6 +241,7 @@ def test_checks_of_all_three_steps_are_on_record_and_passed(
             ("predictions", name)
             for name in ("schema", "contract", "unique_key", "row_conservation")
         ),
+        ("predictions", "trained_features"),
     }
 
 
@@ -345,11 +350,31 @@ def test_features_of_an_older_definition_are_not_scored(
         score(project, changed)
 
 
-def test_an_alias_that_names_nothing_is_no_model(world: World, pipeline: Pipeline) -> None:
-    declared = pipeline.spec.model.model_copy(update={"alias": "challenger"})
-    changed = replace(pipeline, spec=pipeline.spec.model_copy(update={"model": declared}))
-    with pytest.raises(ModelUnavailable, match="'flight_delays' with alias 'challenger'"):
-        scoring_model(Registry.at(world.lake, {}), changed)
+def test_features_that_the_model_did_not_learn_from_are_scored_with_a_warning(
+    project: Project,
+    pipeline: Pipeline,
+    window: Window,
+    model: ScoringModel,
+    score: Callable[..., Manifest],
+    tmp_path: Path,
+) -> None:
+    changed = replace(pipeline, folder=tmp_path / "defs")
+    shutil.copytree(pipeline.folder, changed.folder)
+    (changed.folder / "features.sql").write_text(f"{pipeline.features_sql}\n-- changed")
+    features = build_features(project, changed, window)
+    manifest = score(project, changed)
+    (check,) = [check for check in manifest.checks if not check.passed]
+    assert (check.asset, check.name, check.blocking) == ("predictions", "trained_features", False)
+    assert str(check.violations[0]) == (
+        "rows must be made by the feature definition that flight_delays v1 learned from: register "
+        "a new model, or accept the difference"
+    )
+    assert check.measured == {
+        "learned": model.artifact.card.feature_definition,
+        "scored": features.record.definition,
+    }
+    assert manifest.counts.scored == ROWS
+    assert manifests(project, pipeline.spec).draft(window) == manifest
 
 
 def test_a_window_without_feature_rows_gives_no_files(

@@ -62,6 +62,7 @@ def project(tmp_path: Path) -> Project:
         lake=tmp_path / "lake",
         landing=tmp_path / "landing",
         dagster_home=tmp_path / "dagster",
+        keys=tmp_path / "keys",
     )
 
 

@@ -23,7 +23,7 @@ from playwright.sync_api import FloatRect, Page, ViewportSize, expect, sync_play
 from batchinf_assets.project import CHECKOUT, Project
 
 PICTURE = Path(__file__).with_name("asset-graph.png")
-GRAPH = "/asset-groups/batchinf_assets/flight_delays"
+GRAPH = "/locations/batchinf_assets/asset-groups/flight_delays"
 CHECKED = ("snapshot", "features", "predictions", "evaluation", "published")
 PATIENCE_SECONDS = 60
 MARGIN = 24

@@ -1,22 +1,16 @@
-"""Every command once where all is well, and what the commands say when what they check is not."""
+"""Commands on windows: once where all is well, and once for all that is not."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import click
 import dagster as dg
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from deltalake import DeltaTable
 
-from batchinf_assets import __version__
-from batchinf_assets.cli import main
-from batchinf_assets.errors import UnknownWindow
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.verify import undeclared
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
@@ -25,22 +19,12 @@ from batchinf_assets.spec import Pipeline
 WINDOW, NEXT = "2013-07-01", "2013-07-02"
 HEX_DIGITS = 16
 
-pytestmark = pytest.mark.usefixtures("environ")
-
-
-def batchinf(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
-
-
-def fine(*arguments: str) -> str:
-    result = batchinf(*arguments)
-    assert result.exit_code == 0, result.output
-    assert result.stderr == ""
-    return result.stdout
+Run = Callable[..., Result]
+Told = Callable[..., str]
 
 
 @pytest.fixture
-def revision(project: Project, pipeline: Pipeline) -> str:
+def revision(fine: Told, project: Project, pipeline: Pipeline) -> str:
     """The published revision of WINDOW."""
     assert fine("run", "flight_delays", WINDOW).startswith("1 of 1 windows published. Run ")
     found = published_revision(project, pipeline.spec, pipeline.spec.window.window(WINDOW))
@@ -67,7 +51,7 @@ def flip_one_byte(path: Path) -> None:
 
 
 def test_running_a_window_again_changes_nothing(
-    revision: str, published_file: Path, project: Project
+    fine: Told, revision: str, published_file: Path, project: Project
 ) -> None:
     table = DeltaTable(project.lake / "flight_delays" / "predictions")
     before, content = table.version(), published_file.read_bytes()
@@ -88,7 +72,9 @@ def test_running_a_window_again_changes_nothing(
     assert metadata["revision"].value == revision
 
 
-def test_a_backfill_runs_exactly_its_windows(project: Project, pipeline: Pipeline) -> None:
+def test_a_backfill_runs_exactly_its_windows(
+    fine: Told, project: Project, pipeline: Pipeline
+) -> None:
     first_to_last = ("--from", WINDOW, "--to", NEXT)
     told = fine("backfill", "run", "flight_delays", *first_to_last)
     assert told.startswith("2 of 2 windows published. Run ")
@@ -97,7 +83,7 @@ def test_a_backfill_runs_exactly_its_windows(project: Project, pipeline: Pipelin
     assert sorted(again["seconds"]) == [WINDOW, NEXT]
 
 
-def test_a_range_in_the_wrong_order_is_wrong_use() -> None:
+def test_a_range_in_the_wrong_order_is_wrong_use(batchinf: Run) -> None:
     result = batchinf("backfill", "run", "flight_delays", "--from", NEXT, "--to", WINDOW)
     assert result.exit_code == 2
     assert result.stderr == (
@@ -105,7 +91,7 @@ def test_a_range_in_the_wrong_order_is_wrong_use() -> None:
     )
 
 
-def test_status_shows_windows_with_revision_and_model(revision: str) -> None:
+def test_status_shows_windows_with_revision_and_model(fine: Told, revision: str) -> None:
     told = fine("status", "flight_delays")
     assert "1 of 1 published" in told
     for cell in (WINDOW, "published", revision, "flight_delays v1"):
@@ -119,7 +105,7 @@ def test_status_shows_windows_with_revision_and_model(revision: str) -> None:
     assert window["held_back"] is None
 
 
-def test_status_of_an_empty_lake_says_what_to_do() -> None:
+def test_status_of_an_empty_lake_says_what_to_do(fine: Told) -> None:
     assert fine("status", "flight_delays") == (
         "No window of flight_delays was run yet. Run one: `batchinf run flight_delays WINDOW`.\n"
     )
@@ -127,7 +113,7 @@ def test_status_of_an_empty_lake_says_what_to_do() -> None:
 
 
 def test_manifest_prints_the_document_as_it_lies_in_the_lake(
-    revision: str, project: Project, pipeline: Pipeline
+    fine: Told, revision: str, project: Project, pipeline: Pipeline
 ) -> None:
     told = fine("manifest", "flight_delays", WINDOW)
     assert told.encode() == manifest_path(project, pipeline, revision).read_bytes()
@@ -135,7 +121,7 @@ def test_manifest_prints_the_document_as_it_lies_in_the_lake(
     assert fine("manifest", "flight_delays", WINDOW, "--revision", revision) == told
 
 
-def test_manifest_of_a_window_that_is_not_published_says_how_to_publish_it() -> None:
+def test_manifest_of_a_window_that_is_not_published_says_how_to_publish_it(batchinf: Run) -> None:
     result = batchinf("manifest", "flight_delays", WINDOW)
     assert result.exit_code == 1
     assert result.stderr == (
@@ -145,21 +131,23 @@ def test_manifest_of_a_window_that_is_not_published_says_how_to_publish_it() -> 
 
 
 @pytest.mark.parametrize("name", ["../../../x", "x" * 300, "draft", "A" * HEX_DIGITS, "a\0", ""])
-def test_manifest_reads_no_file_but_that_of_a_revision(name: str) -> None:
+def test_manifest_reads_no_file_but_that_of_a_revision(batchinf: Run, name: str) -> None:
     result = batchinf("manifest", "flight_delays", WINDOW, "--revision", name)
     assert result.exit_code == 2
     assert "is no revision. Revisions have 16 hex digits" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_verify_holds_for_one_window_and_for_all(revision: str) -> None:
+def test_verify_holds_for_one_window_and_for_all(fine: Told, revision: str) -> None:
     assert fine("verify", "flight_delays", WINDOW) == "1 of 1 windows verify.\n"
     assert fine("verify", "flight_delays", "--all") == "1 of 1 windows verify.\n"
     (verified,) = json.loads(fine("verify", "flight_delays", "--all", "--json"))
     assert verified == {"window": WINDOW, "revision": revision, "problems": [], "holds": True}
 
 
-def test_verify_names_a_published_file_of_which_one_byte_changed(published_file: Path) -> None:
+def test_verify_names_a_published_file_of_which_one_byte_changed(
+    batchinf: Run, published_file: Path
+) -> None:
     flip_one_byte(published_file)
     result = batchinf("verify", "flight_delays", "--all")
     assert result.exit_code == 1
@@ -174,6 +162,7 @@ def test_verify_names_a_published_file_of_which_one_byte_changed(published_file:
 
 
 def test_a_published_file_that_changed_is_not_passed_off_as_published_again(
+    batchinf: Run,
     published_file: Path,
 ) -> None:
     flip_one_byte(published_file)
@@ -183,7 +172,7 @@ def test_a_published_file_that_changed_is_not_passed_off_as_published_again(
 
 
 def test_a_missing_manifest_fails_verification_and_hides_no_window_from_status(
-    revision: str, project: Project, pipeline: Pipeline
+    fine: Told, batchinf: Run, revision: str, project: Project, pipeline: Pipeline
 ) -> None:
     manifest_path(project, pipeline, revision).unlink()
     result = batchinf("verify", "flight_delays", "--all")
@@ -194,13 +183,15 @@ def test_a_missing_manifest_fails_verification_and_hides_no_window_from_status(
     assert "has no manifest" in window["held_back"]
 
 
-def test_a_file_that_was_added_to_a_revision_does_not_matter(published_file: Path) -> None:
+def test_a_file_that_was_added_to_a_revision_does_not_matter(
+    fine: Told, published_file: Path
+) -> None:
     published_file.with_name("part-99999.parquet").write_bytes(published_file.read_bytes())
     published_file.with_name("notes.txt").write_text("not ours")
     assert fine("verify", "flight_delays", "--all") == "1 of 1 windows verify.\n"
 
 
-def test_there_is_nothing_to_verify_where_nothing_is_published() -> None:
+def test_there_is_nothing_to_verify_where_nothing_is_published(batchinf: Run) -> None:
     result = batchinf("verify", "flight_delays", "--all")
     assert result.exit_code == 2
     assert "Nothing of flight_delays is published" in result.stderr
@@ -210,66 +201,10 @@ def test_there_is_nothing_to_verify_where_nothing_is_published() -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], [WINDOW, "--all"]])
-def test_verify_takes_either_a_window_or_all(arguments: list[str]) -> None:
+def test_verify_takes_either_a_window_or_all(batchinf: Run, arguments: list[str]) -> None:
     result = batchinf("verify", "flight_delays", *arguments)
     assert result.exit_code == 2
     assert result.stderr.startswith("batchinf: verify needs one window or --all.")
-
-
-def test_model_list_shows_the_champion() -> None:
-    told = fine("model", "list")
-    assert told.splitlines()[0].strip() == "1 model version"
-    assert "champion" in told
-    (version,) = json.loads(fine("model", "list", "flight_delays", "--json"))
-    assert (version["name"], version["version"], version["aliases"]) == (
-        "flight_delays",
-        "1",
-        ["champion"],
-    )
-    assert version["digest"][:HEX_DIGITS] in told
-
-
-def test_demo_land_drops_files_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BATCHINF_LANDING", str(tmp_path / "drops"))
-    days = ("--from", WINDOW, "--to", NEXT)
-    assert "6 files written, 0 unchanged." in fine("demo", "land", *days)
-    landed = sorted(path.name for path in (tmp_path / "drops" / "flights").iterdir())
-    assert landed == [f"{WINDOW}.parquet", f"{NEXT}.parquet"]
-    again = json.loads(fine("demo", "land", *days, "--json"))
-    assert (again["days"], again["files_written"], again["files_unchanged"]) == (2, 0, 6)
-
-
-def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    yield path
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from commands(command, (*path, name))
-        else:
-            yield (*path, name)
-
-
-@pytest.mark.parametrize("command", [*commands(main)], ids=" ".join)
-def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
-    told = fine(*command, "--help")
-    assert told.startswith("Usage: ")
-    assert told == fine(*command, "-h")
-
-
-def test_version_is_that_of_the_package() -> None:
-    assert fine("--version") == f"batchinf, version {__version__}\n"
-
-
-def test_debug_lets_the_failure_through() -> None:
-    result = batchinf("--debug", "run", "flight_delays", "nope")
-    assert isinstance(result.exception, UnknownWindow)
-
-
-def test_debug_shows_the_traceback_in_a_real_process() -> None:
-    command = [Path(sys.executable).with_name("batchinf"), "--debug", "run", "flight_delays", "x"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("Traceback ")
-    assert "UnknownWindow: 'x' is not a window." in done.stderr
 
 
 def test_a_published_window_that_is_no_longer_declared_does_not_pass_unseen() -> None:

@@ -1,0 +1,103 @@
+"""Commands of the demo: the outside world of flight_delays, and all of it played at once."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from batchinf_assets.cli.workplace import (
+    as_json,
+    here,
+    job_of,
+    open_instance,
+    open_registry,
+    signing_key,
+)
+from batchinf_assets.console import Console, print_json
+from batchinf_assets.project import Project
+from batchinf_assets.spec import load_pipeline
+
+if TYPE_CHECKING:
+    from batchinf_assets.registry.keys import SigningKey
+
+
+@click.group()
+def demo() -> None:
+    """Play the demo's outside world, or all of it."""
+
+
+@demo.command("land")
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="First day.")
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last day, itself included.")
+@click.option("--flights/--no-flights", default=True, help="Drop scheduled flights.")
+@click.option("--outcomes/--no-outcomes", default=True, help="Drop outcomes.")
+@as_json
+def demo_land(
+    *,
+    first: datetime | None,
+    last: datetime | None,
+    flights: bool,
+    outcomes: bool,
+    json_: bool,
+) -> None:
+    """Drop real flights, weather, planes and outcomes of 2013 where upstream systems would."""
+    from batchinf_demo.landing import land
+
+    project = here()
+    with Console(shown=not json_).progress("Landing files") as advance:
+        landed = land(
+            project.landing,
+            first=_day(first),
+            last=_day(last),
+            flights=flights,
+            outcomes=outcomes,
+            on_progress=advance,
+        )
+    if json_:
+        print_json(asdict(landed))
+        return
+    click.echo(
+        f"{landed.days} days in {project.shown(project.landing)}: {landed.flights} flights, "
+        f"{landed.outcomes} outcomes; {landed.files_written} files written, "
+        f"{landed.files_unchanged} unchanged."
+    )
+
+
+@demo.command("run")
+@click.option("--from", "first", default="2013-07-01", help="First window.")
+@click.option("--to", "last", default="2013-07-07", help="Last window.")
+def demo_run(*, first: str, last: str) -> None:
+    """Land the data, train a first model, publish a week and show it."""
+    from batchinf_assets.orchestration.execute import run_job
+    from batchinf_demo.week import play
+
+    declared, project = load_pipeline("flight_delays"), here()
+    windows = declared.spec.window.between(first, last)
+    job, instance = job_of(declared), open_instance(project)
+    published = play(
+        project,
+        open_registry(project),
+        declared,
+        windows,
+        lambda chosen, on_event: run_job(job, instance, chosen, on_event),
+        lambda: _demo_key(project),
+    )
+    sys.exit(0 if published else 1)
+
+
+def _demo_key(project: Project) -> SigningKey:
+    """Return the key to sign with; the demo makes one where nothing was ever trusted."""
+    from batchinf_assets.registry.keyring import KEYRING_FILE, init_keys
+
+    if (project.keys / KEYRING_FILE).exists():
+        return signing_key(project)
+    now = datetime.now(UTC)
+    return init_keys(project.keys, not_before=now, not_after=now + timedelta(days=730))
+
+
+def _day(value: datetime | None) -> date | None:
+    return value.date() if value else None

@@ -1,0 +1,169 @@
+"""Commands on windows: run them, and see what became of them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from batchinf_assets.cli.workplace import (
+    as_json,
+    complain,
+    here,
+    job_of,
+    open_instance,
+    open_registry,
+)
+from batchinf_assets.console import Console, bar, print_json, print_table
+from batchinf_assets.errors import UsageError
+from batchinf_assets.spec import Pipeline, load_pipeline
+from batchinf_assets.windows import Window
+
+if TYPE_CHECKING:
+    from batchinf_assets.orchestration.execute import RunReport
+
+REVISION = re.compile(r"[0-9a-f]{16}")
+
+
+@click.command()
+@click.argument("pipeline")
+@click.argument("window")
+@as_json
+def run(*, pipeline: str, window: str, json_: bool) -> None:
+    """Materialize one window here, the whole graph, through Dagster.
+
+    WINDOW is a window's key, such as 2013-07-01.
+    """
+    declared = load_pipeline(pipeline)
+    _run(declared, [declared.spec.window.window(window)], json_=json_)
+
+
+@click.group()
+def backfill() -> None:
+    """Run many windows."""
+
+
+@backfill.command("run")
+@click.argument("pipeline")
+@click.option("--from", "first", required=True, help="First window.")
+@click.option("--to", "last", required=True, help="Last window, itself included.")
+@as_json
+def backfill_run(*, pipeline: str, first: str, last: str, json_: bool) -> None:
+    """Materialize a range of windows here, in one run; a refused window stops no other."""
+    declared = load_pipeline(pipeline)
+    _run(declared, declared.spec.window.between(first, last), json_=json_)
+
+
+@click.command()
+@click.argument("pipeline")
+@as_json
+def status(*, pipeline: str, json_: bool) -> None:
+    """Show the windows of PIPELINE: revision, published or not, why not."""
+    from batchinf_assets.orchestration.refusals import standing_refusals
+    from batchinf_assets.publishing.status import pipeline_status
+
+    spec, project = load_pipeline(pipeline).spec, here()
+    windows = pipeline_status(project, spec, standing_refusals(open_instance(project), spec))
+    if json_:
+        print_json([asdict(window) for window in windows])
+        return
+    if not windows:
+        click.echo(
+            f"No window of {spec.name} was run yet. Run one: `batchinf run {spec.name} WINDOW`."
+        )
+        return
+    print_table(
+        f"{spec.name}: {sum(w.revision is not None for w in windows)} of {len(windows)} published",
+        ["window", "state", "rows", "revision", "model", "drift", "held back"],
+        [[w.window, w.state, w.rows, w.revision, w.model, w.drift, w.held_back] for w in windows],
+    )
+
+
+@click.command()
+@click.argument("pipeline")
+@click.argument("window")
+@click.option("--revision", help="Another revision than the published one.")
+@as_json
+def manifest(*, pipeline: str, window: str, revision: str | None, json_: bool) -> None:  # noqa: ARG001 - it always is JSON
+    """Print the manifest of the published revision of WINDOW as JSON."""
+    from batchinf_assets.errors import WindowMissing
+    from batchinf_assets.scoring.predictions import manifests, published_revision
+
+    spec, project = load_pipeline(pipeline).spec, here()
+    found = spec.window.window(window)
+    if revision is not None and not REVISION.fullmatch(revision):
+        raise UsageError(
+            f"'{revision[:40]}' is no revision.",
+            next_step="Revisions have 16 hex digits; `batchinf status` shows the published ones.",
+        )
+    chosen = revision or published_revision(project, spec, found)
+    if chosen is None:
+        raise WindowMissing(
+            f"Window {window} of {pipeline} is not published.",
+            next_step=f"Run it: `batchinf run {pipeline} {window}`.",
+        )
+    click.echo(manifests(project, spec).read(found, chosen).to_json(), nl=False)
+
+
+@click.command()
+@click.argument("pipeline")
+@click.argument("window", required=False)
+@click.option("--all", "all_", is_flag=True, help="Every published window.")
+@as_json
+def verify(*, pipeline: str, window: str | None, all_: bool, json_: bool) -> None:
+    """Verify what is published: exit 0 only if every digest, count and key holds."""
+    from batchinf_assets.publishing.verify import undeclared, verify_window
+    from batchinf_assets.scoring.predictions import predictions_table
+
+    if (window is None) != all_:
+        raise UsageError("verify needs one window or --all.", next_step="See `batchinf verify -h`.")
+    spec, project = load_pipeline(pipeline).spec, here()
+    keys = sorted(predictions_table(project, spec).files()) if window is None else [window]
+    if not keys:
+        raise UsageError(
+            f"Nothing of {pipeline} is published, so there is nothing to verify.",
+            next_step=f"Run a window: `batchinf run {pipeline} WINDOW`.",
+        )
+    registry = open_registry(project)
+    verified = [
+        verify_window(project, registry, spec, spec.window.window(key))
+        if window is not None or spec.window.has(key)
+        else undeclared(key)
+        for key in bar(keys, "Verifying", shown=not json_)
+    ]
+    failed = [found for found in verified if not found.holds]
+    if json_:
+        print_json([{**asdict(found), "holds": found.holds} for found in verified])
+    for found in failed if not json_ else ():
+        for problem in found.problems:
+            complain(f"{found.window}: {problem}")
+    if not json_:
+        click.echo(f"{len(verified) - len(failed)} of {len(verified)} windows verify.")
+    sys.exit(1 if failed else 0)
+
+
+def _run(pipeline: Pipeline, windows: Sequence[Window], *, json_: bool) -> None:
+    from batchinf_assets.orchestration.execute import run_job
+
+    project, job = here(), job_of(pipeline)
+    with Console(shown=not json_).run_progress(len(windows)) as on_event:
+        report = run_job(job, open_instance(project), windows, on_event)
+    if json_:
+        print_json(asdict(report))
+    else:
+        _tell(report, windows)
+    sys.exit(0 if report.succeeded else 1)
+
+
+def _tell(report: RunReport, windows: Sequence[Window]) -> None:
+    for reason in dict.fromkeys(report.refused.values()):
+        complain(reason)
+    if report.crashed or not (report.succeeded or report.refused):
+        complain(report.failure or "The run failed.")
+    # A refused window may well be published: by an earlier run, or with its outcomes refused.
+    what = "published" if report.succeeded else "came through"
+    click.echo(f"{len(report.done)} of {len(windows)} windows {what}. Run {report.run_id}.")

@@ -1,0 +1,83 @@
+"""What every command needs: the folders, the registry, Dagster's storage, and how to complain."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+import yaml
+
+from batchinf_assets.console import one_line
+from batchinf_assets.errors import UsageError
+from batchinf_assets.project import Project
+from batchinf_assets.spec import Pipeline
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from batchinf_assets.registry.keys import SigningKey
+    from batchinf_assets.registry.registry import Registry
+
+as_json = click.option("--json", "json_", is_flag=True, help="Print JSON.")
+
+
+def complain(sentence: str) -> None:
+    """Say on standard error what is wrong."""
+    click.echo(f"batchinf: {one_line(sentence)}", err=True)
+
+
+def here() -> Project:
+    """Return the folders that the environment names."""
+    found = Project.here(os.environ)
+    if found.lake.exists() and not found.lake.is_dir():
+        raise UsageError(
+            f"The lake {found.shown(found.lake)} is no folder.",
+            next_step="Set BATCHINF_LAKE to a folder.",
+        )
+    return found
+
+
+def open_registry(project: Project) -> Registry:
+    """Return the model registry that the environment names."""
+    from batchinf_assets.registry.registry import Registry
+
+    return Registry.at(project, os.environ)
+
+
+def open_instance(project: Project) -> dg.DagsterInstance:
+    """Return Dagster's own storage."""
+    import dagster as dg
+
+    project.dagster_home.mkdir(parents=True, exist_ok=True)
+    os.environ["DAGSTER_HOME"] = str(project.dagster_home)
+    try:
+        return dg.DagsterInstance.get()
+    except (dg.DagsterError, yaml.YAMLError) as error:
+        raise UsageError(
+            f"{project.shown(project.dagster_home / 'dagster.yaml')} is no Dagster configuration: "
+            f"{one_line(str(error))[:300]}.",
+            next_step="Correct it, or copy the one at the root of the checkout.",
+        ) from error
+
+
+def signing_key(project: Project) -> SigningKey:
+    """Return the private key from the file, variable or secret that the environment names."""
+    from batchinf_assets.orchestration.secrets import fetch_secret
+    from batchinf_assets.registry.keyring import load_trusted_key
+
+    return load_trusted_key(project.keys, os.environ, fetch_secret, datetime.now(UTC))
+
+
+def job_of(pipeline: Pipeline) -> dg.JobDefinition:
+    """Return the pipeline's job out of its own definitions: a broken neighbour stops it not."""
+    import dagster as dg
+    from dagster_shared.utils.warnings import disable_dagster_warnings
+
+    from batchinf_assets.orchestration.component import pipeline_definitions
+    from batchinf_assets.orchestration.resources import shared
+
+    with disable_dagster_warnings():  # as Dagster itself does where it loads a defs.yaml
+        own = dg.Definitions.merge(pipeline_definitions(pipeline), shared())
+        return own.resolve_job_def(pipeline.name)

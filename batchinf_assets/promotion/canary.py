@@ -1,0 +1,300 @@
+"""The canary: a share of a recent window, scored by candidate and champion, and how they differ.
+
+Nothing is judged here; that is `promotion.clauses`. Scoring itself is `scoring`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchinf_assets.errors import ModelRefused, Refusal
+from batchinf_assets.evaluation.drift import POPULATION_STABILITY_SQL, PROPORTION_FLOOR
+from batchinf_assets.lake.digest import sort_by
+from batchinf_assets.lake.query import query
+from batchinf_assets.registry.profile import build_profile
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+
+MIN_SEGMENT_ROWS = 30
+MAX_SEGMENT_VALUES = 50
+
+DIFFERENCE_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+SCORE = "score"
+POSITION = "row position"  # no column's name has a space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flips:
+    """Rows whose label, score >= decision, is another under the candidate.
+
+    Attributes:
+        count: up + down.
+        share: Of all rows; None without rows.
+        up: From false to true.
+        down: From true to false.
+    """
+
+    count: int
+    share: float | None
+    up: int
+    down: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """The rows that share a value, or a range of values, of one feature.
+
+    Attributes:
+        column: The feature.
+        value: The value or range in words.
+        rows: How many rows.
+        state: `too few rows` below 30 of them: then there are no figures.
+        mean_shift: Mean of the candidate's scores minus mean of the champion's.
+        flips_share: Share of rows whose label changes.
+    """
+
+    column: str
+    value: str
+    rows: int
+    state: Literal["measured", "too few rows"]
+    mean_shift: float | None
+    flips_share: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanaryReport:
+    """How the candidate's scores differ from the champion's on the same rows.
+
+    Without rows every figure but the counts is None.
+
+    Attributes:
+        rows: Scored by both.
+        decision: The score that counts as positive.
+        champion_mean: Mean of the champion's scores.
+        candidate_mean: Mean of the candidate's.
+        mean_shift: candidate_mean - champion_mean.
+        largest_difference: Largest |candidate - champion| of a row.
+        difference_quantiles: Of |candidate - champion|, by `p50`, `p95` and `p99`; each occurred.
+        psi: Population stability index of the score, between the champion's deciles.
+        flips: Rows whose label changes.
+        segments: By the declared columns in their order.
+    """
+
+    rows: int
+    decision: float
+    champion_mean: float | None
+    candidate_mean: float | None
+    mean_shift: float | None
+    largest_difference: float | None
+    difference_quantiles: Mapping[str, float | None]
+    psi: float | None
+    flips: Flips
+    segments: tuple[Segment, ...]
+
+    def as_record(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return {**asdict(self), "segments": [asdict(segment) for segment in self.segments]}
+
+
+def canary_sample(
+    features: pa.Table, *, key: Sequence[str], share: float, seed_text: str
+) -> pa.Table:
+    """Choose about a share of the rows, each by the SHA-256 of its own key.
+
+    Whether a row is chosen depends on nothing but its key, the share and the text: not on the
+    machine, the other rows or their order. A larger share holds every row of a smaller one.
+
+    Args:
+        features: Rows with the key's columns.
+        key: Columns that identify a row.
+        share: Of the rows, above 0 and up to 1.
+        seed_text: Another text chooses other rows.
+
+    Returns:
+        The chosen rows, sorted by their key.
+
+    Raises:
+        KeyError: A key column is missing.
+    """
+    limit = int(share * 2**64)
+    keys = pa.table({name: _plain(features.column(name)) for name in key})
+    texts = [map(str, column.to_pylist()) for column in keys.columns]
+    chosen = [_draw(seed_text, values) < limit for values in zip(*texts, strict=True)]
+    rows = keys.append_column(POSITION, pa.array(range(keys.num_rows), pa.int64()))
+    sample = sort_by(rows.filter(pa.array(chosen, pa.bool_())), key)
+    return features.take(sample.column(POSITION))
+
+
+def compare_scores(
+    rows: pa.Table,
+    champion: Floats,
+    candidate: Floats,
+    *,
+    decision: float,
+    segments: Sequence[str],
+) -> CanaryReport:
+    """Compare two models' scores of the same rows; the rows' order does not matter.
+
+    Numbers are cut into segments at their quartiles. Strings and bools make one segment per value,
+    all values beyond the 50 most frequent together.
+
+    Args:
+        rows: n, with the columns to report by.
+        champion: Its scores, (n,).
+        candidate: Its scores, (n,).
+        decision: The score that counts as positive, itself included.
+        segments: Columns to report by.
+
+    Raises:
+        ModelRefused: A score is not finite; says whose.
+        ValueError: There is not one score of each model per row.
+        KeyError: A column to report by is missing.
+    """
+    _require_finite_scores(rows.num_rows, {"champion": champion, "candidate": candidate})
+    apart = np.abs(candidate - champion)
+    return CanaryReport(
+        rows=rows.num_rows,
+        decision=decision,
+        champion_mean=_mean(champion),
+        candidate_mean=_mean(candidate),
+        mean_shift=_shift(champion, candidate),
+        largest_difference=float(apart.max()) if len(apart) else None,
+        difference_quantiles={
+            name: float(np.quantile(apart, at, method="inverted_cdf")) if len(apart) else None
+            for name, at in DIFFERENCE_QUANTILES.items()
+        },
+        psi=_stability(champion, candidate),
+        flips=_flips(champion, candidate, decision),
+        segments=tuple(
+            _segment(name, value, champion[mask], candidate[mask], decision)
+            for name in segments
+            for value, mask in _groups(rows.column(name))
+        ),
+    )
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_timestamp(column.type):
+        return column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64())
+    return column
+
+
+def _draw(seed_text: str, values: tuple[str, ...]) -> int:
+    text = "\x1f".join(("batchinf-canary-1", seed_text, *values))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def _require_finite_scores(rows: int, scores: Mapping[str, Floats]) -> None:
+    for name, values in scores.items():
+        if values.shape != (rows,):
+            raise ValueError(f"{rows} rows need scores of shape ({rows},), not {values.shape}")
+        broken = np.flatnonzero(~np.isfinite(values))
+        if len(broken):
+            raise ModelRefused(
+                f"The {name} gives {values[broken[0]]} as the score of canary row {broken[0]}; "
+                f"{len(broken)} of {rows} scores are not finite.",
+                reason=Refusal.ROWS,
+                next_step="Look at that row's features, then train a model that can score it.",
+            )
+
+
+def _mean(scores: Floats) -> float | None:
+    # Exact sums: a verdict must not hang on the order in which the rows were read.
+    return math.fsum(scores.tolist()) / len(scores) if len(scores) else None
+
+
+def _shift(champion: Floats, candidate: Floats) -> float | None:
+    before, after = _mean(champion), _mean(candidate)
+    return None if before is None or after is None else after - before
+
+
+def _flips(champion: Floats, candidate: Floats, decision: float) -> Flips:
+    before, after = champion >= decision, candidate >= decision
+    up, down = int(np.count_nonzero(after & ~before)), int(np.count_nonzero(before & ~after))
+    share = (up + down) / len(champion) if len(champion) else None
+    return Flips(count=up + down, share=share, up=up, down=down)
+
+
+def _stability(champion: Floats, candidate: Floats) -> float | None:
+    if not len(champion):
+        return None
+    scored = pa.table({SCORE: champion})
+    profile = build_profile(scored, champion, columns={}, score_column=SCORE)
+    reference = profile.subjects[SCORE]
+    observed = reference.bins(pa.array(candidate))
+    tables = {
+        "expected": pa.table(
+            {
+                "subject": [SCORE] * len(reference.bin_counts),
+                "bin": list(range(len(reference.bin_counts))),
+                "training_rows": reference.bin_counts,
+            }
+        ),
+        "observed": pa.table({"subject": [SCORE] * len(observed), "bin": observed}),
+    }
+    found = query(POPULATION_STABILITY_SQL, tables, {"floor": PROPORTION_FLOOR})
+    return found.column("psi")[0].as_py()
+
+
+def _segment(
+    column: str, value: str, champion: Floats, candidate: Floats, decision: float
+) -> Segment:
+    enough = len(champion) >= MIN_SEGMENT_ROWS
+    return Segment(
+        column=column,
+        value=value,
+        rows=len(champion),
+        state="measured" if enough else "too few rows",
+        mean_shift=_shift(champion, candidate) if enough else None,
+        flips_share=_flips(champion, candidate, decision).share if enough else None,
+    )
+
+
+def _groups(column: pa.ChunkedArray) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    names, codes = _quartiles(column) if is_number else _values(column)
+    for code, name in enumerate(names):
+        mask = codes == code
+        if mask.any():
+            yield name, mask
+
+
+def _quartiles(column: pa.ChunkedArray) -> tuple[list[str], Codes]:
+    filled = pc.fill_null(column.cast(pa.float64(), safe=False), float("nan"))
+    numbers = np.asarray(filled.to_numpy())
+    present = numbers[~np.isnan(numbers)]
+    if not len(present):
+        return ["(missing)"], np.zeros(len(numbers), dtype=np.int64)
+    edges = np.unique(np.quantile(present, [0.25, 0.5, 0.75], method="inverted_cdf"))
+    said = [f"{edge:g}" for edge in edges]
+    between = [f"above {a} up to {b}" for a, b in pairwise(said)]
+    names = [f"up to {said[0]}", *between, f"above {said[-1]}", "(missing)"]
+    bins = np.searchsorted(edges, numbers, side="left")
+    return names, np.where(np.isnan(numbers), len(edges) + 1, bins).astype(np.int64)
+
+
+def _values(column: pa.ChunkedArray) -> tuple[list[str], Codes]:
+    texts = column.cast(pa.string())
+    counted = pc.value_counts(texts.drop_null()).to_pylist()
+    counts = {str(entry["values"]): int(entry["counts"]) for entry in counted}
+    by_frequency = sorted(counts, key=lambda name: (-counts[name], name))
+    kept = sorted(by_frequency[:MAX_SEGMENT_VALUES])
+    found = pc.index_in(texts, value_set=pa.array(kept, pa.string())).fill_null(len(kept))
+    codes = np.asarray(found.to_numpy()).astype(np.int64)
+    is_missing = np.asarray(texts.is_null().to_numpy())
+    names = [*kept, f"({len(counts) - len(kept)} other values)", "(missing)"]
+    return names, np.where(is_missing, len(kept) + 1, codes)

@@ -1,0 +1,310 @@
+"""The promotions of a model: a chain of signed records that says which version an alias may name.
+
+The registry's alias is a pointer that anybody with access to the registry can move; a record here
+is a second signature over that move. The newest record counts. `registry.seen` remembers which one
+was seen last, so cutting records off the end does not bring an older champion back (the defence
+of The Update Framework's clients, too: they keep the version that they saw).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from batchinf_assets.errors import LostRace, ModelRefused, Refusal, UsageError
+from batchinf_assets.lake.digest import canonical_json
+from batchinf_assets.lake.files import place_folder
+from batchinf_assets.registry.card import Digest, first_problem
+from batchinf_assets.registry.keyring import KeyId, Keyring
+from batchinf_assets.registry.keys import SigningKey
+from batchinf_assets.registry.plain_files import read_plain
+from batchinf_assets.registry.seen import Seen, SeenPromotions
+from batchinf_assets.registry.signing import (
+    LARGEST_DOCUMENT,
+    DocumentType,
+    read_signed,
+    sign_document,
+    signature_name,
+)
+from batchinf_assets.registry.untrusted_text import one_line
+from batchinf_assets.spec import Name
+
+PROMOTION_TYPE: DocumentType = "application/vnd.batchinf.promotion+json"
+RECORD_FILE = "promotion.json"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Clause(_Frozen):
+    """One condition of a promotion and whether it held.
+
+    Attributes:
+        name: Which condition.
+        passed: Whether it held.
+        sentence: What was found, for people.
+        measured: The figures behind it.
+    """
+
+    name: str
+    passed: bool
+    sentence: str
+    measured: dict[str, float | int | str | bool | None] = Field(default_factory=dict)
+
+
+class Promotion(_Frozen):
+    """One move of an alias.
+
+    Attributes:
+        sequence: 1 for the first record of an alias, one more for each.
+        previous_sha256: The record before; None for the first.
+        action: Whether the version was put forward or taken back to.
+        version: The version that the alias names from here on.
+        digest: Its artifact.
+        reason: Why, in the words of who did it.
+        by: Who.
+        at: When.
+        forced: Whether clauses failed and were overridden.
+        clauses: What the gate found.
+        key_id: Who signed.
+    """
+
+    format_version: Literal[1] = 1
+    name: Name
+    alias: Name
+    sequence: int = Field(ge=1)
+    previous_sha256: Digest | None
+    action: Literal["promote", "demote"]
+    version: str
+    digest: Digest
+    reason: str = Field(min_length=1)
+    by: str
+    at: AwareDatetime
+    forced: bool
+    clauses: tuple[Clause, ...]
+    key_id: KeyId
+
+    def to_json(self) -> bytes:
+        """Write canonical JSON."""
+        return canonical_json(self.model_dump(mode="json"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionLog:
+    """The records of one alias of one model.
+
+    Attributes:
+        folder: Where they lie, one folder each.
+        name: The model.
+        alias: The alias.
+        seen: What was seen last of every alias, outside the lake.
+    """
+
+    folder: Path
+    name: str
+    alias: str
+    seen: SeenPromotions
+
+    @classmethod
+    def of(cls, artifact_root: Path, keys: Path, name: str, alias: str) -> PromotionLog:
+        """Return the log of an alias.
+
+        Raises:
+            UsageError: What is asked for is no name of a model or an alias.
+        """
+        for word in (name, alias):  # they become a path
+            _require_name(word)
+        folder = artifact_root / name / "_promotions" / alias
+        return cls(
+            folder=folder, name=name, alias=alias, seen=SeenPromotions.beside(keys, artifact_root)
+        )
+
+    def current(self, keyring: Keyring, at: datetime | None) -> Promotion | None:
+        """Return the newest record, verified; None where there never was one.
+
+        It is remembered as seen, if the folder of keys can be written.
+
+        Raises:
+            ModelRefused: Its signature does not hold, it is of another alias, or it is not what
+                was seen here before and no successor of it.
+        """
+        seen = self._seen  # before the records are listed: a mark that is set meanwhile is newer
+        newest = self._newest(seen)
+        if newest == 0:
+            return None
+        promotion, digest = self._read(newest, keyring, at)
+        if seen:
+            self._require_successor(seen, promotion, digest)
+        self.seen.remember(self.name, self.alias, Seen(sequence=newest, sha256=digest))
+        return promotion
+
+    def history(self, keyring: Keyring) -> list[Promotion]:
+        """Return all records, oldest first: the newest of a trusted key, the others linked to it.
+
+        Raises:
+            ModelRefused: A record is missing or not the one that its successor names, the newest
+                is not signed, or it is not what was seen here before and no successor of it.
+        """
+        seen = self._seen
+        newest = self._newest(seen)
+        if newest == 0:
+            return []
+        record, digest = self._read(newest, keyring, None)
+        if seen:
+            self._require_successor(seen, record, digest)
+        records = [record]
+        for sequence in range(newest - 1, 0, -1):
+            body = self._bytes(sequence)
+            if _sha256(body) != records[-1].previous_sha256:
+                raise self._refused(f"record {sequence} breaks the chain", Refusal.OLDER_VERSION)
+            records.append(self._parsed(sequence, body))
+        if records[-1].previous_sha256 is not None:
+            raise self._refused("the first record names one before it", Refusal.OLDER_VERSION)
+        return records[::-1]
+
+    @property
+    def length(self) -> int:
+        """How many records there are.
+
+        Raises:
+            ModelRefused: There are fewer than were seen here.
+        """
+        return self._newest(self._seen)
+
+    def append(self, key: SigningKey, *, after: int, **fields: object) -> Promotion:
+        """Sign and add a record.
+
+        Whoever appends has verified the one before, by `current` or `history`; here it is bound.
+
+        Args:
+            key: Signs it.
+            after: The `length` when the decision was made.
+            fields: The record's, but for those that follow from its place.
+
+        Raises:
+            ModelRefused: The newest one is older than one that was seen here, or no plain file.
+            LostRace: Somebody else added one meanwhile.
+            OSError: The folder cannot be written.
+        """
+        newest = self.length
+        if newest != after:
+            raise self._lost_race()
+        promotion = Promotion.model_validate(
+            {
+                "name": self.name,
+                "alias": self.alias,
+                "sequence": newest + 1,
+                "previous_sha256": _sha256(self._bytes(newest)) if newest else None,
+                "key_id": key.id,
+                **fields,
+            }
+        )
+        body = promotion.to_json()
+        signature = sign_document(PROMOTION_TYPE, body, key)
+        contents = {RECORD_FILE: body, signature_name(Path(RECORD_FILE).stem, key): signature}
+        try:
+            place_folder(self._path(promotion.sequence).parent, contents)
+        except FileExistsError as error:
+            raise self._lost_race() from error
+        seen = Seen(sequence=promotion.sequence, sha256=_sha256(body))
+        self.seen.remember(self.name, self.alias, seen)
+        return promotion
+
+    def _lost_race(self) -> LostRace:
+        return LostRace(
+            f"Somebody else moved {self.name}@{self.alias} at the same time.",
+            next_step=f"Look at `batchinf model history {self.name}`, then decide again.",
+        )
+
+    def _newest(self, seen: Seen | None) -> int:
+        newest = max(self._sequences(), default=0)
+        if seen and newest < seen.sequence:
+            raise self._refused(
+                f"record {seen.sequence} was seen here, the newest now is {newest or 'none'}",
+                Refusal.OLDER_VERSION,
+            )
+        return newest
+
+    def _require_successor(self, seen: Seen, newest: Promotion, digest: str) -> None:
+        """Require that what was seen is the newest record or, by its links, one before it.
+
+        A record that is linked needs no key of its own: the signature of the newest covers it.
+        """
+        record = newest
+        for sequence in range(newest.sequence - 1, seen.sequence - 1, -1):
+            body, digest = self._bytes(sequence), record.previous_sha256 or ""
+            if _sha256(body) != digest:
+                raise self._refused(f"record {sequence} breaks the chain", Refusal.OLDER_VERSION)
+            record = self._parsed(sequence, body)
+        if digest != seen.sha256:
+            raise self._refused(
+                f"record {seen.sequence} is another one than was seen here", Refusal.OLDER_VERSION
+            )
+
+    def _read(self, sequence: int, keyring: Keyring, at: datetime | None) -> tuple[Promotion, str]:
+        path = self._path(sequence)
+        signed = read_signed(path, PROMOTION_TYPE, keyring, at, self._what(sequence))
+        promotion = self._parsed(sequence, signed.body)
+        found = f"{promotion.name}@{promotion.alias}, number {promotion.sequence}"
+        if found != f"{self.name}@{self.alias}, number {sequence}":
+            raise self._refused(f"record {sequence} is of {found}", Refusal.OTHER_MODEL)
+        if promotion.key_id != signed.key_id:
+            problem = f"record {sequence} names key {promotion.key_id}, {signed.key_id} signed it"
+            raise self._refused(problem, Refusal.WRONG_KEY)
+        return promotion, _sha256(signed.body)
+
+    def _parsed(self, sequence: int, body: bytes) -> Promotion:
+        try:
+            return Promotion.model_validate_json(body)
+        except ValidationError as error:
+            problem = f"record {sequence} is of no known format: {first_problem(error)}"
+            raise self._refused(problem, Refusal.UNREADABLE) from error
+
+    def _bytes(self, sequence: int) -> bytes:
+        return read_plain(self._path(sequence), self._what(sequence), limit=LARGEST_DOCUMENT)
+
+    def _what(self, sequence: int) -> str:
+        return f"Promotion {sequence} of {self.name}@{self.alias}"
+
+    def _sequences(self) -> list[int]:
+        return [int(path.name) for path in self.folder.glob("*") if _NUMBER.fullmatch(path.name)]
+
+    def _path(self, sequence: int) -> Path:
+        return self.folder / f"{sequence:06d}" / RECORD_FILE
+
+    @property
+    def _seen(self) -> Seen | None:
+        return self.seen.last(self.name, self.alias)
+
+    def _refused(self, problem: str, reason: Refusal) -> ModelRefused:
+        return ModelRefused(
+            f"The promotions of {self.name}@{self.alias} do not verify: {problem}.",
+            reason=reason,
+            next_step=f"Restore {self.folder} from a backup and find out who changed it; if the lake "
+            f"was deleted on purpose, delete {self.seen.path} with it.",
+        )
+
+
+def _require_name(word: str) -> None:
+    try:
+        _NAME.validate_python(word)
+    except ValidationError as error:
+        raise UsageError(
+            f"'{one_line(word, 64)}' is no name of a model or an alias.",
+            next_step="Write a letter, then letters, digits and _, all of them lower-case.",
+        ) from error
+
+
+def _sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
+_NUMBER = re.compile(r"[0-9]{6}")

@@ -1,0 +1,108 @@
+"""Detached signatures of small documents, verified before a parser sees a byte.
+
+A document `name.json` is signed by `name.<key id>.sig`, 64 raw bytes: nothing has to be parsed to
+verify it. Signed is DSSE's pre-authentication encoding of the document with its type (Dead Simple
+Signing Envelope 1.0.2, "PAE"), so a signature of one type never passes for another.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from batchinf_assets.errors import Refusal
+from batchinf_assets.registry.keyring import Keyring
+from batchinf_assets.registry.keys import SigningKey
+from batchinf_assets.registry.plain_files import read_plain, refused
+
+DocumentType = Literal[
+    "application/vnd.batchinf.model-statement+json",
+    "application/vnd.batchinf.promotion+json",
+]
+
+SIGNATURE_BYTES = 64
+LARGEST_DOCUMENT = 1 << 20
+SIGNATURE_NAME = re.compile(r"(?P<stem>[a-z0-9_]+)\.(?P<key>[0-9a-f]{16})\.sig")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedDocument:
+    """A document whose signature holds.
+
+    Attributes:
+        body: Its bytes; only now may they be parsed.
+        key_id: The key that signed it.
+    """
+
+    body: bytes
+    key_id: str
+
+
+def signature_name(stem: str, key: SigningKey) -> str:
+    """Return the name of the file that signs `<stem>.json`."""
+    return f"{stem}.{key.id}.sig"
+
+
+def sign_document(type_: DocumentType, body: bytes, key: SigningKey) -> bytes:
+    """Return the signature of a document, 64 bytes."""
+    return key.sign(_encoded(type_, body))
+
+
+def read_signed(
+    path: Path, type_: DocumentType, keyring: Keyring, at: datetime | None, what: str
+) -> SignedDocument:
+    """Read a document if a trusted key signed it.
+
+    Args:
+        path: The document, `<stem>.json`; its signature lies beside it.
+        type_: What it must have been signed as.
+        keyring: The trusted keys.
+        at: The time that the key's validity is held against; None to ask for trust alone.
+        what: What to call it in a message.
+
+    Raises:
+        ModelRefused: It is missing, unsigned or too large, the key is not trusted, or the
+            signature is of other bytes.
+    """
+    signature = _signature_of(path, what)
+    match = SIGNATURE_NAME.fullmatch(signature.name)
+    assert match is not None
+    key = keyring.trusted(match["key"], at, what)
+    body = _bounded(path, LARGEST_DOCUMENT, what)
+    try:
+        Ed25519PublicKey.from_public_bytes(key.raw).verify(
+            _bounded(signature, SIGNATURE_BYTES, what), _encoded(type_, body)
+        )
+    except InvalidSignature as error:
+        problem = f"the signature {signature.name} is not of {path.name} as it is now"
+        raise refused(what, problem, Refusal.BAD_SIGNATURE) from error
+    return SignedDocument(body=body, key_id=key.id)
+
+
+def _encoded(type_: DocumentType, body: bytes) -> bytes:
+    return b"DSSEv1 %d %s %d %s" % (len(type_), type_.encode(), len(body), body)
+
+
+def _signature_of(path: Path, what: str) -> Path:
+    found = sorted(
+        other
+        for other in path.parent.glob(f"{path.stem}.*.sig")
+        if SIGNATURE_NAME.fullmatch(other.name)
+    )
+    if len(found) == 1:
+        return found[0]
+    problem = f"{path.name} has {len(found)} signatures" if found else f"{path.name} is not signed"
+    raise refused(what, problem, Refusal.UNSIGNED)
+
+
+def _bounded(path: Path, limit: int, what: str) -> bytes:
+    data = read_plain(path, what, limit=limit, missing=Refusal.UNSIGNED)
+    if len(data) > limit:
+        raise refused(what, f"{path.name} has more than {limit} bytes", Refusal.BAD_SIGNATURE)
+    return data

@@ -1,0 +1,186 @@
+"""What runs inside the sandbox: load the model, find its fast form, hold the two together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchinf_assets.errors import BatchinfError, ModelRefused, Refusal
+from batchinf_assets.registry.card import ParityRecord, ScorerFile
+from batchinf_assets.registry.estimator import load_estimator
+from batchinf_assets.registry.inspection import ModelFormat, inspect_onnx, recognize
+from batchinf_assets.registry.sandbox import report_refusal
+from batchinf_assets.scoring.adversarial import (
+    adversarial_rows,
+    feature_thresholds,
+    hostile_rows,
+    threshold_coverage,
+)
+from batchinf_assets.scoring.fast import LINEAR, FastScorer, TreeScorer, fast_scorer
+from batchinf_assets.scoring.load import repeatable
+from batchinf_assets.scoring.onnx_scorer import load_onnx
+from batchinf_assets.scoring.parity import (
+    choose_scorer,
+    compare_scorers,
+    measure_speed,
+    reference_record,
+)
+from batchinf_assets.scoring.scorer import Scorer, SklearnScorer, score_rows
+from batchinf_assets.scoring.untranslatable import Untranslatable
+from batchinf_assets.spec import FeatureSpec
+from batchinf_assets.training.examine import (
+    FINDINGS,
+    GOLDEN,
+    GOLDEN_SCORES,
+    JOB,
+    MODEL,
+    ROWS,
+    SCORES,
+    Findings,
+    Job,
+)
+
+SPEED_ROWS = 32_768
+"""Rows on which speed is measured, by repeating the golden ones: enough that what a call costs once
+does not count, few enough that scikit-learn answers them in a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The scorers of one model.
+
+    Attributes:
+        chosen: The fastest that passed.
+        parity: A record for each that was tried.
+        files: What the chosen one needs beside the model.
+        thresholds: How many split thresholds the adversarial rows met.
+        speeds: Rows per second of each that passed, by name.
+    """
+
+    chosen: Scorer
+    parity: tuple[ParityRecord, ...]
+    files: Mapping[ScorerFile, bytes]
+    speeds: Mapping[str, float]
+    thresholds: str | None = None
+
+
+def main(folder: Path) -> None:
+    """Examine the model in a folder and leave the findings beside it."""
+    job = Job.model_validate_json((folder / JOB).read_bytes())
+    rows, golden = pq.read_table(folder / ROWS), pq.read_table(folder / GOLDEN)
+    data = (folder / MODEL).read_bytes()
+    format_, reference, estimator = _load(data, job.columns)
+    compared = compare(reference, estimator, golden, job)
+    findings = Findings(
+        model_format=format_,
+        scorer=compared.chosen.name,
+        parity=compared.parity,
+        files=tuple(sorted(compared.files)),
+        thresholds=compared.thresholds,
+        rows_per_second=dict(compared.speeds),
+    )
+    _keep(folder / SCORES, score_rows(compared.chosen, rows))
+    _keep(folder / GOLDEN_SCORES, score_rows(compared.chosen, golden))
+    for name, content in compared.files.items():
+        (folder / name).write_bytes(content)
+    (folder / FINDINGS).write_text(findings.model_dump_json(), encoding="utf-8")
+
+
+def compare(reference: Scorer, estimator: Any | None, golden: pa.Table, job: Job) -> Comparison:
+    """Hold the fast scorer of a model, if it has one, against the reference.
+
+    Args:
+        reference: What is right by definition.
+        estimator: The fitted estimator behind it; None for an ONNX model.
+        golden: Golden rows.
+        job: The declared features, the decision and the seed.
+    """
+    timed = _repeated(golden, SPEED_ROWS)
+    own = reference_record(reference, golden.num_rows)
+    speeds = {reference.name: measure_speed(reference, timed)}
+    if estimator is None:
+        return Comparison(chosen=reference, parity=(own,), files={}, speeds=speeds)
+    try:
+        fast = fast_scorer(estimator, job.columns)
+    except Untranslatable as error:
+        tried = (own, _no_form(str(error)))
+        return Comparison(chosen=reference, parity=tried, files={}, speeds=speeds)
+    thresholds = _thresholds(fast, job.columns)
+    hard = adversarial_rows(golden, job.columns, thresholds, seed=job.seed)
+    hostile = hostile_rows(golden, job.columns)
+    record = compare_scorers(reference, fast, [golden, hard], hostile, decision=job.decision)
+    if record.verdict == "passed":
+        speeds[fast.name] = measure_speed(fast, timed)
+    chosen = fast if choose_scorer(own, [record], speeds) == fast.name else reference
+    return Comparison(
+        chosen=chosen,
+        parity=(own, record),
+        files=fast.files() if chosen is fast else {},
+        speeds=speeds,
+        thresholds=str(threshold_coverage(hard, job.columns, thresholds)),
+    )
+
+
+def _load(
+    data: bytes, columns: Mapping[str, FeatureSpec]
+) -> tuple[ModelFormat, Scorer, Any | None]:
+    format_ = recognize(data)
+    if format_ == "onnx":
+        inspect_onnx(data)
+        return format_, load_onnx(data, columns), None
+    estimator = repeatable(load_estimator(data, "The model"))
+    return format_, SklearnScorer(estimator, columns), estimator
+
+
+def _thresholds(
+    fast: FastScorer, columns: Mapping[str, FeatureSpec]
+) -> dict[str, npt.NDArray[np.float64]]:
+    found = feature_thresholds(fast.recipe, fast.ensemble) if isinstance(fast, TreeScorer) else {}
+    return {name: found.get(name, np.empty(0)) for name in columns}
+
+
+def _no_form(reason: str) -> ParityRecord:
+    return ParityRecord(
+        scorer=f"{LINEAR} or trees",
+        rows=0,
+        largest_difference=None,
+        label_flips=None,
+        bit_equal=False,
+        verdict="refused",
+        reason=f"There is no fast form: {reason}",
+    )
+
+
+def _repeated(table: pa.Table, rows: int) -> pa.Table:
+    return table.take(pa.array(np.arange(rows) % table.num_rows))
+
+
+def _keep(path: Path, scores: npt.NDArray[np.float64]) -> None:
+    scores.tofile(path)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Examine the folder named on the command line; a refusal is a finding, not a crash."""
+    folder = Path(arguments[0])
+    try:
+        main(folder)
+    except ModelRefused as error:
+        report_refusal(folder, error)
+        return 1
+    except BatchinfError as error:  # a score that is not finite, a column that does not fit
+        rows = ModelRefused(error.message, reason=Refusal.ROWS, next_step=error.next_step)
+        report_refusal(folder, rows)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,149 @@
+"""Examine a model that nobody has vouched for yet, in a sandbox: the first time it is loaded.
+
+This side writes the job and reads the findings; `training.examination` is what runs inside.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from batchinf_assets.errors import ModelRefused, Refusal
+from batchinf_assets.registry.card import Measure, ParityRecord, ScorerFile
+from batchinf_assets.registry.inspection import ModelFormat
+from batchinf_assets.registry.sandbox import Limits, SandboxReport, read_left_behind, run_sandboxed
+from batchinf_assets.scoring.trees.compiled import kernel_folder
+from batchinf_assets.scoring.trees.predict import compile_kernels
+from batchinf_assets.spec import FeatureSpec
+
+MODULE = "batchinf_assets.training.examination"
+
+JOB, MODEL, ROWS, GOLDEN = "job.json", "model", "rows.parquet", "golden.parquet"
+FINDINGS, SCORES, GOLDEN_SCORES = "findings.json", "scores.f64", "golden-scores.f64"
+
+
+class Job(BaseModel):
+    """What to examine a model for.
+
+    Attributes:
+        columns: The declared features.
+        decision: The score that counts as positive.
+        seed: Decides the adversarial rows.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    columns: dict[str, FeatureSpec]
+    decision: float
+    seed: int = 0
+
+
+class Findings(BaseModel):
+    """What the sandbox reports; the scores lie beside it as raw float64.
+
+    Attributes:
+        model_format: How the model is stored.
+        scorer: The scorer that shall score with it.
+        parity: Every scorer that was tried.
+        files: What the chosen scorer needs beside the model.
+        thresholds: How many split thresholds the adversarial rows met.
+        rows_per_second: How fast each scorer that passed was in this run, by name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_format: ModelFormat
+    scorer: str
+    parity: tuple[ParityRecord, ...]
+    files: tuple[ScorerFile, ...]
+    thresholds: str | None
+    rows_per_second: dict[str, Measure]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """A model that loaded, scored and told how fast.
+
+    Attributes:
+        findings: What was found.
+        scores: Scores of the training rows, float64 (rows,).
+        golden_scores: Scores of the golden rows, float64 (rows,).
+        files: What the chosen scorer needs beside the model, by name.
+        confinement: What the kernel granted the sandbox beyond its limits.
+    """
+
+    findings: Findings
+    scores: npt.NDArray[np.float64]
+    golden_scores: npt.NDArray[np.float64]
+    files: Mapping[ScorerFile, bytes] = field(repr=False)
+    confinement: SandboxReport
+
+
+def examine_model(
+    data: bytes,
+    *,
+    job: Job,
+    rows: pa.Table,
+    golden: pa.Table,
+    limits: Limits,
+) -> Examination:
+    """Load a model for the first time, hold every scorer against it, and score with the fastest.
+
+    Args:
+        data: The model file; its format is recognized from its content.
+        job: What to examine it for.
+        rows: Training rows with the declared features.
+        golden: Golden rows with the declared features.
+        limits: What it may use.
+
+    Raises:
+        ModelRefused: It executes code, does not load, refuses the rows, or exceeds the limits.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / JOB).write_text(job.model_dump_json(), encoding="utf-8")
+        (folder / MODEL).write_bytes(data)
+        pq.write_table(rows.select(list(job.columns)), folder / ROWS)
+        pq.write_table(golden.select(list(job.columns)), folder / GOLDEN)
+        compile_kernels()  # once per machine; the sandbox gets a copy and gives nothing back
+        kernels = {"NUMBA_CACHE_DIR": str(kernel_folder())}
+        confinement = run_sandboxed(MODULE, folder, limits, environ=kernels)
+        return _examination(folder, rows.num_rows, golden.num_rows, limits, confinement)
+
+
+def _examination(
+    folder: Path, rows: int, golden: int, limits: Limits, confinement: SandboxReport
+) -> Examination:
+    def left(name: str) -> bytes:
+        return read_left_behind(folder, name, max_bytes=limits.file_bytes)
+
+    try:
+        findings = Findings.model_validate_json(left(FINDINGS))
+        return Examination(
+            findings=findings,
+            scores=_scores(left(SCORES), rows),
+            golden_scores=_scores(left(GOLDEN_SCORES), golden),
+            files={name: left(name) for name in findings.files},
+            confinement=confinement,
+        )
+    except ValueError as error:  # of pydantic, or of scores that are not whole
+        raise ModelRefused(
+            "The model was examined, but the findings are not whole.",
+            reason=Refusal.CRASHED,
+            next_step="Register it again; if that repeats, do not trust the model.",
+        ) from error
+
+
+def _scores(content: bytes, rows: int) -> npt.NDArray[np.float64]:
+    scores = np.frombuffer(content, dtype=np.float64)
+    if scores.shape != (rows,) or not np.isfinite(scores).all():
+        raise ValueError(f"there are not {rows} finite scores")
+    return scores

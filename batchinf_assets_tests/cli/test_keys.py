@@ -1,0 +1,94 @@
+"""Commands on keys: a key pair is made, listed and revoked, and its private half is never shown."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from batchinf_assets.project import Project
+
+Run = Callable[..., Result]
+Told = Callable[..., str]
+
+WINDOW = "2013-07-01"
+
+
+@pytest.fixture
+def folder(environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where no key was made yet."""
+    assert environ["BATCHINF_KEYS"]
+    monkeypatch.setenv("BATCHINF_KEYS", str(tmp_path / "new keys"))
+    return tmp_path / "new keys"
+
+
+def test_init_makes_a_key_that_its_owner_alone_can_read(folder: Path, fine: Told) -> None:
+    told = fine("keys", "init", "--days", "30")
+    pem = folder / "signing-key.pem"
+    assert stat.S_IMODE(pem.stat().st_mode) == 0o600
+    (key,) = json.loads(fine("keys", "list", "--json"))
+    assert f"Key {key['id']} made in {folder}, valid for 30 days." in told
+    assert key["revoked_at"] is None
+    secret = pem.read_text().splitlines()[1]
+    assert secret not in told
+    assert secret not in (folder / "keyring.json").read_text()
+
+
+def test_init_does_not_replace_a_key(folder: Path, fine: Told, refused: Told) -> None:
+    made = json.loads(fine("keys", "init", "--json"))
+    content = (folder / "signing-key.pem").read_bytes()
+    line = refused("keys", "init")
+    assert "There is a signing key at" in line
+    assert "batchinf keys revoke" in line
+    assert (folder / "signing-key.pem").read_bytes() == content
+    assert [key["id"] for key in json.loads(fine("keys", "list", "--json"))] == [made["key_id"]]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("days", ["0", "-1", "999999", "many"])
+def test_a_validity_that_makes_no_sense_is_wrong_use(batchinf: Run, days: str) -> None:
+    assert batchinf("keys", "init", "--days", days).exit_code == 2
+
+
+@pytest.mark.usefixtures("folder")
+def test_without_a_keyring_there_is_nothing_to_list(refused: Told) -> None:
+    assert "batchinf keys init" in refused("keys", "list")
+
+
+def test_revoke_says_why_in_the_list(project: Project, fine: Told) -> None:
+    (key,) = json.loads(fine("keys", "list", "--json"))
+    told = fine("keys", "revoke", key["id"], "--reason", "Laptop stolen")
+    assert told.startswith(f"Key {key['id']} is revoked")
+    table = fine("keys", "list")
+    assert key["id"] in table
+    assert "Laptop stolen" in table
+    (revoked,) = json.loads(fine("keys", "list", "--json"))
+    assert revoked["revoked_at"] is not None
+    assert (project.keys / "signing-key.pem").exists()
+
+
+@pytest.mark.usefixtures("environ")
+def test_a_key_that_is_not_in_the_keyring_cannot_be_revoked(refused: Told) -> None:
+    assert "The keyring has no key 'nobody'" in refused("keys", "revoke", "nobody", "--reason", "x")
+
+
+@pytest.mark.usefixtures("environ")
+def test_a_revocation_needs_a_reason(batchinf: Run) -> None:
+    assert batchinf("keys", "revoke", "nobody").exit_code == 2
+
+
+def test_after_a_revocation_no_window_is_scored(fine: Told, refused: Told) -> None:
+    (key,) = json.loads(fine("keys", "list", "--json"))
+    fine("keys", "revoke", key["id"], "--reason", "Laptop stolen")
+    line = refused("run", "flight_delays", WINDOW)
+    assert "Laptop stolen" in line
+    assert line.endswith("[key_revoked]")
+    (listed,) = json.loads(fine("model", "list", "--json"))
+    assert listed["state"] == "key_revoked"
+    assert "no_keyring" not in fine("model", "list")
+    (window,) = json.loads(fine("status", "flight_delays", "--json"))
+    assert (window["state"], window["revision"]) == ("features ready", None)

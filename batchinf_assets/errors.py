@@ -92,6 +92,8 @@ class Refusal(StrEnum):
     NOT_REGISTERED_HERE = "not_registered_here"
     UNDESCRIBED = "undescribed"
     GATE = "promotion_gate"
+    PARITY = "parity"
+    OPEN_SANDBOX = "open_sandbox"
 
 
 class ModelRefused(BatchinfError):

@@ -76,8 +76,10 @@ def model_register(*, pipeline: str, path: Path | None, json_: bool) -> None:
         f"{figure(card.golden.metrics.get('auroc'))}, scored by {card.scorer}."
     )
     for record in card.parity:
-        if record.reason:
-            click.echo(f"Scorer {record.scorer} was refused: {record.reason}")
+        speed = found.rows_per_second.get(record.scorer)
+        at = f" at {speed:,.0f} rows/s" if speed else ""
+        found_out = record.reason or f"largest difference {record.largest_difference:g}{at}"
+        click.echo(f"Scorer {record.scorer} {record.verdict}: {found_out}.")
     if not found.confinement.files:
         complain("This system let the model's first load read and write the files of this user.")
     click.echo(f"Next: batchinf model promote {version.name} {version.version} --reason ...")

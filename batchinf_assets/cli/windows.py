@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -19,8 +20,9 @@ from batchinf_assets.cli.workplace import (
     open_registry,
 )
 from batchinf_assets.console import Console, bar, print_json, print_table
-from batchinf_assets.errors import UsageError
-from batchinf_assets.spec import Pipeline, load_pipeline
+from batchinf_assets.errors import KeyringInvalid, ModelRefused, ModelUnavailable, UsageError
+from batchinf_assets.project import Project
+from batchinf_assets.spec import Pipeline, PipelineSpec, load_pipeline
 from batchinf_assets.windows import Window
 
 if TYPE_CHECKING:
@@ -67,7 +69,8 @@ def status(*, pipeline: str, json_: bool) -> None:
     from batchinf_assets.publishing.status import pipeline_status
 
     spec, project = load_pipeline(pipeline).spec, here()
-    windows = pipeline_status(project, spec, standing_refusals(open_instance(project), spec))
+    refused = standing_refusals(open_instance(project), spec)
+    windows = pipeline_status(project, spec, refused, _no_model(project, spec))
     if json_:
         print_json([asdict(window) for window in windows])
         return
@@ -144,6 +147,18 @@ def verify(*, pipeline: str, window: str | None, all_: bool, json_: bool) -> Non
     if not json_:
         click.echo(f"{len(verified) - len(failed)} of {len(verified)} windows verify.")
     sys.exit(1 if failed else 0)
+
+
+def _no_model(project: Project, spec: PipelineSpec) -> str | None:
+    """Say why no model may score now; None where one may."""
+    from batchinf_assets.registry.trust import promoted_model
+
+    registry, now = open_registry(project), datetime.now(UTC)
+    try:
+        promoted_model(registry, spec.model.name, spec.model.alias, now)
+    except (ModelRefused, ModelUnavailable, KeyringInvalid) as error:
+        return str(error)
+    return None
 
 
 def _run(pipeline: Pipeline, windows: Sequence[Window], *, json_: bool) -> None:

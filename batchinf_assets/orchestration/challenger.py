@@ -30,7 +30,7 @@ def challenger_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
         key=asset_key(spec.name, CHALLENGER),
         deps=[view_key(pipeline, name) for name in landed],
         description="A model of the newest windows beside the champion; promotes nothing.",
-        group_name=spec.name,
+        group_name=f"{spec.name}_training",
         owners=[spec.owner, f"team:{spec.team}"],
         kinds={"mlflow", "scikitlearn"},
         code_version=code_version(pipeline, CHALLENGER),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from batchinf_assets.checks import blocking_failures, summarize
@@ -47,7 +47,7 @@ class WindowStatus:
 
 
 def pipeline_status(
-    project: Project, spec: PipelineSpec, refused: Mapping[str, str]
+    project: Project, spec: PipelineSpec, refused: Mapping[str, str], no_model: str | None = None
 ) -> list[WindowStatus]:
     """Return every window that anything is known of, in order.
 
@@ -55,6 +55,7 @@ def pipeline_status(
         project: Where the tables are.
         spec: The pipeline.
         refused: Windows whose last attempt was refused, with the reason.
+        no_model: Why no model may score now, if none may: what windows with features wait for.
 
     A window whose manifest is missing or unreadable says so and hides no other.
 
@@ -68,11 +69,17 @@ def pipeline_status(
         key: files[0].parent.name for key, files in predictions_table(project, spec).files().items()
     }
     measured = metric_table(project, spec, "performance").files()
-    return [
+    found = [
         _status_even_if_damaged(
             project, spec, key, reached.get(key), published.get(key), refused.get(key), measured
         )
         for key in sorted({*reached, *published})
+    ]
+    return [
+        replace(status, held_back=no_model)
+        if status.state == "features ready" and status.held_back is None
+        else status
+        for status in found
     ]
 
 

@@ -287,8 +287,8 @@ class PromotionLog:
         return ModelRefused(
             f"The promotions of {self.name}@{self.alias} do not verify: {problem}.",
             reason=reason,
-            next_step=f"Restore {self.folder} from a backup and find out who changed it; if the lake "
-            f"was deleted on purpose, delete {self.seen.path} with it.",
+            next_step=f"Restore {self.folder} from a backup and find out who changed it; if the "
+            f"lake was deleted on purpose, delete {self.seen.path} with it.",
         )
 
 

@@ -65,5 +65,5 @@ def _held(value: Any, closed: Mapping[type, str]) -> Iterable[Any]:
         return [held for name, held in vars(value).items() if name not in hidden]
     items: list[Any] = []
     if isinstance(value, np.ndarray) and value.dtype.hasobject:  # the collector does not look there
-        items = value.ravel().tolist()
+        items = np.asarray(value).ravel().tolist()  # without the mask that hides some
     return [*items, *gc.get_referents(value)]

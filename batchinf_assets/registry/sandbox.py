@@ -26,8 +26,8 @@ from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.registry.untrusted_text import one_line
 
 REFUSED_FILE = "refused.json"
-# Exit codes of the worker, beyond those that Python and shells use.
-REFUSED, OUT_OF_MEMORY = 64, 65
+# Exit codes of worker and launcher, beyond those that Python and shells use.
+REFUSED, OUT_OF_MEMORY, NOT_RUN = 64, 65, 66
 
 GiB = 2**30
 STDERR_BYTES = 4096
@@ -74,7 +74,12 @@ class SandboxReport:
 
 
 def run_sandboxed(
-    module: str, folder: Path, limits: Limits, *, environ: Mapping[str, str] = os.environ
+    module: str,
+    folder: Path,
+    limits: Limits,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    must_be_closed: bool = False,
 ) -> SandboxReport:
     """Run `module folder` in a subprocess and wait for its end.
 
@@ -87,13 +92,14 @@ def run_sandboxed(
         folder: What the module works in; the only place that it should write to.
         limits: Bounds of the run.
         environ: Where `NUMBA_CACHE_DIR` is looked up.
+        must_be_closed: Whether nothing may run where the kernel cannot close off files.
 
     Returns:
         What the kernel granted beyond the limits.
 
     Raises:
         ModelRefused: The child reported a refusal, reached a limit (TIME_LIMIT, MEMORY_LIMIT) or
-            ended otherwise than by itself (CRASHED).
+            ended otherwise than by itself (CRASHED); or it was not run (OPEN_SANDBOX).
         OSError: The folder does not exist or no process can be started.
     """
     home = folder.resolve(strict=True)
@@ -102,10 +108,12 @@ def run_sandboxed(
     # Opened before the child runs: it could put another folder in its place.
     descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        code, stderr, report = _run(module, home, limits)
+        code, stderr, report = _run(module, home, limits, must_be_closed=must_be_closed)
         refusal = _read_refusal(descriptor)
     finally:
         os.close(descriptor)
+    if must_be_closed and code == NOT_RUN and not report.files:
+        raise _open_sandbox()
     if code is None:
         raise _time_limit(f"{limits.wall_seconds:g} seconds", "wall_seconds")
     if refusal is not None:
@@ -162,10 +170,13 @@ def _copy_kernels(source: str | None, target: Path) -> None:
     target.mkdir(exist_ok=True)
 
 
-def _run(module: str, home: Path, limits: Limits) -> tuple[int | None, str, SandboxReport]:
+def _run(
+    module: str, home: Path, limits: Limits, *, must_be_closed: bool
+) -> tuple[int | None, str, SandboxReport]:
     """Return the exit code, None for a run that was killed for its time; stderr; what held."""
     status, child_status = os.pipe()
-    order = {"module": module, "folder": str(home), "status": child_status, **asdict(limits)}
+    asked = {"module": module, "folder": str(home), "must_be_closed": must_be_closed}
+    order = {**asked, "status": child_status, **asdict(limits)}
     launcher = f"{__package__}.sandbox_launcher"
     try:
         process = subprocess.Popen(  # noqa: S603 - our own Python, no shell
@@ -286,6 +297,15 @@ def _time_limit(spent: str, limit: str) -> ModelRefused:
         f"Loading the model took more than {spent}.",
         reason=Refusal.TIME_LIMIT,
         next_step=f"Train a smaller model, or raise {limit} of the sandbox's limits.",
+    )
+
+
+def _open_sandbox() -> ModelRefused:
+    return ModelRefused(
+        "The model was not loaded: this kernel cannot close off files from it (no Landlock).",
+        reason=Refusal.OPEN_SANDBOX,
+        next_step="Register it on a Linux whose kernel has Landlock enabled (5.13 or newer); in an "
+        "open sandbox it could read what you can read.",
     )
 
 

@@ -25,7 +25,7 @@ from batchinf_assets.registry.confinement import (
     leave_namespaces,
     restrict_files,
 )
-from batchinf_assets.registry.sandbox import OUT_OF_MEMORY, REFUSED, report_refusal
+from batchinf_assets.registry.sandbox import NOT_RUN, OUT_OF_MEMORY, REFUSED, report_refusal
 
 _KILL_AFTER = (
     5  # seconds between the signal that the CPU limit sends and the one that cannot be caught
@@ -36,7 +36,8 @@ def launch(order: Mapping[str, Any]) -> NoReturn:
     """Limit this process, tell the parent what the kernel granted, and become the worker.
 
     Args:
-        order: `module`, `folder`, the four limits, and the file descriptor `status`.
+        order: `module`, `folder`, `must_be_closed`, the four limits, and the file descriptor
+            `status`.
     """
     namespaces = leave_namespaces()
     die_with_parent()
@@ -47,6 +48,8 @@ def launch(order: Mapping[str, Any]) -> NoReturn:
     granted = {"network": namespaces, "processes": namespaces, "files": files}
     os.write(order["status"], json.dumps(granted).encode())
     os.close(order["status"])
+    if order["must_be_closed"] and not files:
+        sys.exit(NOT_RUN)
     command = [sys.executable, "-I", "-m", __spec__.name, "work", order["module"], order["folder"]]
     os.execve(command[0], command, os.environ)  # noqa: S606 - our own Python, no shell
 

@@ -20,6 +20,7 @@ from sklearn.ensemble._gb import BaseGradientBoosting
 from sklearn.ensemble._hist_gradient_boosting.binning import _BinMapper  # pyright: ignore[reportPrivateUsage]
 from sklearn.ensemble._hist_gradient_boosting.gradient_boosting import BaseHistGradientBoosting
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 from sklearn.tree import BaseDecisionTree
 from sklearn.tree._tree import Tree  # pyright: ignore[reportMissingModuleSource]
@@ -56,6 +57,7 @@ def _found(value: Any) -> Iterator[str]:
         (BaseDecisionTree, _TREE, _single_tree),
         (BaseGradientBoosting, "estimators_", _gradient_boosting),
         (BaseHistGradientBoosting, _PREDICTORS, _hist_gradient_boosting),
+        (KNeighborsClassifier | RadiusNeighborsClassifier, "_y", _neighbors),
     ):
         if isinstance(value, kind) and mark in fitted:
             yield from (f"{name}: {problem}" for problem in problems(value))
@@ -128,13 +130,14 @@ def _columns_read(estimator: Any) -> int | None:
     encoder, columns = estimator._preprocessor, estimator.n_features_in_
     if type(columns) is not int:
         return None
-    return columns if encoder is None else _columns_encoded(encoder)
+    if encoder is None:
+        return columns
+    return _columns_encoded(encoder) if type(encoder) is ColumnTransformer else None
 
 
 def _columns_encoded(encoder: Any) -> int | None:
     """Count what the encoder of categories that fitting makes gives: it keeps every column."""
-    known: Any = type(encoder) is ColumnTransformer
-    if not known or encoder.transformer_weights is not None:
+    if encoder.transformer_weights is not None:
         return None
     indices: list[int] = []
     for name, transformer, mask in encoder.transformers_:
@@ -154,6 +157,15 @@ def _keeps_columns(transformer: Any) -> bool:
     called = transformer.func
     plain = isinstance(called, partial) and called.func is check_array and not called.args
     return plain and transformer.kw_args is None
+
+
+def _neighbors(estimator: Any) -> Iterator[str]:
+    """Yield why votes could be counted beside the classes."""
+    labels, rows = estimator._y, estimator._fit_X.shape[0]
+    if type(labels) is not np.ndarray or len(labels) != rows:
+        yield f"its {rows} rows do not have a label each"
+    elif labels.ndim == 1 and not set(labels.tolist()) <= {*range(len(estimator.classes_))}:
+        yield f"a label is none of its {len(estimator.classes_)} classes"
 
 
 def _width_problems(estimator: Any, trees: int) -> Iterator[str]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from batchinf_assets.errors import Refusal
 from batchinf_assets.registry.artifact import Artifact, require_schema
+from batchinf_assets.registry.card import SignedFile
 from batchinf_assets.registry.estimator import load_estimator
-from batchinf_assets.scoring.fast import LINEAR, TREES, LinearScorer, TreeScorer
+from batchinf_assets.registry.inspection import inspect_onnx, recognize
+from batchinf_assets.registry.plain_files import refused
+from batchinf_assets.scoring.fast import LINEAR, TREES, FastScorer, LinearScorer, TreeScorer
 from batchinf_assets.scoring.onnx_scorer import load_onnx
 from batchinf_assets.scoring.scorer import Scorer, SklearnScorer
 from batchinf_assets.spec import FeatureSpec
@@ -24,27 +28,44 @@ def load_scorer(artifact: Artifact, columns: Mapping[str, FeatureSpec]) -> Score
             is not what it must be.
     """
     require_schema(artifact, columns)
-    match artifact.card.scorer:
-        case name if name == TREES:
-            return TreeScorer.from_files(artifact.contents, columns)
-        case name if name == LINEAR:
-            return LinearScorer.from_files(artifact.contents, columns)
-        case _:
-            return load_reference(artifact, columns)
+    fast = stored_scorer(artifact.card.scorer, artifact.contents, columns)
+    return load_reference(artifact, columns) if fast is None else fast
+
+
+def stored_scorer(
+    name: str | None, files: Mapping[SignedFile, bytes], columns: Mapping[str, FeatureSpec]
+) -> FastScorer | None:
+    """Make the fast scorer of this name out of its stored files; None if there is none so named.
+
+    Raises:
+        ModelRefused: A file is missing or not what it must be.
+    """
+    if name == TREES:
+        return TreeScorer.from_files(files, columns)
+    if name == LINEAR:
+        return LinearScorer.from_files(files, columns)
+    return None
 
 
 def load_reference(artifact: Artifact, columns: Mapping[str, FeatureSpec]) -> Scorer:
     """Make the scorer that the others are held against: scikit-learn itself, or ONNX Runtime.
+
+    The file is inspected again, signed or not: a signature says who vouches for it, not what is in
+    it.
 
     Raises:
         ModelRefused: The model file is not what it must be.
     """
     card = artifact.card
     data = artifact.contents[card.model_file]
-    if card.model_format == "onnx":
-        return load_onnx(data, columns)
-    estimator = load_estimator(data, f"Model {card.name} v{artifact.statement.version}")
-    return SklearnScorer(repeatable(estimator), columns)
+    what = f"Model {card.name} v{artifact.statement.version}"
+    if card.model_format == "skops":
+        return SklearnScorer(repeatable(load_estimator(data, what)), columns)
+    found = recognize(data)
+    if found != "onnx":
+        raise refused(what, f"model.onnx is a file of format {found}", Refusal.UNREADABLE)
+    inspect_onnx(data)
+    return load_onnx(data, columns)
 
 
 def repeatable(estimator: Any) -> Any:

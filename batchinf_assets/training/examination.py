@@ -1,9 +1,12 @@
-"""What runs inside the sandbox: load the model, find its fast form, hold the two together."""
+"""What runs inside the sandbox: load the model, find its fast form, hold the two together.
+
+Registering makes the fast form; verifying takes the one that is stored, which is what scores.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchinf_assets.errors import BatchinfError, ModelRefused, Refusal
-from batchinf_assets.registry.card import ParityRecord, ScorerFile
+from batchinf_assets.registry.card import ParityRecord, ScorerFile, SignedFile
 from batchinf_assets.registry.estimator import load_estimator
 from batchinf_assets.registry.inspection import ModelFormat, inspect_onnx, recognize
 from batchinf_assets.registry.sandbox import report_refusal
@@ -25,7 +28,7 @@ from batchinf_assets.scoring.adversarial import (
     threshold_coverage,
 )
 from batchinf_assets.scoring.fast import LINEAR, FastScorer, TreeScorer, fast_scorer
-from batchinf_assets.scoring.load import repeatable
+from batchinf_assets.scoring.load import repeatable, stored_scorer
 from batchinf_assets.scoring.onnx_scorer import load_onnx
 from batchinf_assets.scoring.parity import (
     choose_scorer,
@@ -43,7 +46,9 @@ from batchinf_assets.training.examine import (
     JOB,
     MODEL,
     ROWS,
+    SCORER_FILES,
     SCORES,
+    STORED,
     Findings,
     Job,
 )
@@ -58,7 +63,7 @@ class Comparison:
     """The scorers of one model.
 
     Attributes:
-        chosen: The fastest that passed.
+        chosen: The fastest that passed; of a model with a stored scorer, that one if it passed.
         parity: A record for each that was tried.
         files: What the chosen one needs beside the model.
         thresholds: How many split thresholds the adversarial rows met.
@@ -78,7 +83,8 @@ def main(folder: Path) -> None:
     rows, golden = pq.read_table(folder / ROWS), pq.read_table(folder / GOLDEN)
     data = (folder / MODEL).read_bytes()
     format_, reference, estimator = _load(data, job.columns)
-    compared = compare(reference, estimator, golden, job)
+    stored = stored_scorer(job.scorer, _stored(folder / STORED), job.columns)
+    compared = compare(reference, estimator, golden, job, stored)
     findings = Findings(
         model_format=format_,
         scorer=compared.chosen.name,
@@ -94,7 +100,13 @@ def main(folder: Path) -> None:
     (folder / FINDINGS).write_text(findings.model_dump_json(), encoding="utf-8")
 
 
-def compare(reference: Scorer, estimator: Any | None, golden: pa.Table, job: Job) -> Comparison:
+def compare(
+    reference: Scorer,
+    estimator: Any | None,
+    golden: pa.Table,
+    job: Job,
+    stored: FastScorer | None = None,
+) -> Comparison:
     """Hold the fast scorer of a model, if it has one, against the reference.
 
     Args:
@@ -102,24 +114,27 @@ def compare(reference: Scorer, estimator: Any | None, golden: pa.Table, job: Job
         estimator: The fitted estimator behind it; None for an ONNX model.
         golden: Golden rows.
         job: The declared features, the decision and the seed.
+        stored: The stored scorer that the job names; None if it names none, or one that this
+            machine does not have: the reference scores then.
     """
     timed = _repeated(golden, SPEED_ROWS)
     own = reference_record(reference, golden.num_rows)
     speeds = {reference.name: measure_speed(reference, timed)}
-    if estimator is None:
-        return Comparison(chosen=reference, parity=(own,), files={}, speeds=speeds)
-    try:
-        fast = fast_scorer(estimator, job.columns)
-    except Untranslatable as error:
-        tried = (own, _no_form(str(error)))
+    made, problem = _made(estimator, job.columns)
+    fast = made if job.scorer is None else stored
+    if fast is None:
+        tried = (own, *_no_form(problem)) if job.scorer is None else (own,)
         return Comparison(chosen=reference, parity=tried, files={}, speeds=speeds)
-    thresholds = _thresholds(fast, job.columns)
+    # Also those of the model itself: a stored scorer could have lost some.
+    thresholds = _thresholds([fast, made], job.columns)
     hard = adversarial_rows(golden, job.columns, thresholds, seed=job.seed)
     hostile = hostile_rows(golden, job.columns)
     record = compare_scorers(reference, fast, [golden, hard], hostile, decision=job.decision)
     if record.verdict == "passed":
         speeds[fast.name] = measure_speed(fast, timed)
-    chosen = fast if choose_scorer(own, [record], speeds) == fast.name else reference
+    # A stored scorer scores because its card names it, fastest or not.
+    fastest = choose_scorer(own, [record], speeds) if job.scorer is None else fast.name
+    chosen = fast if fast.name in speeds and fastest == fast.name else reference
     return Comparison(
         chosen=chosen,
         parity=(own, record),
@@ -140,15 +155,41 @@ def _load(
     return format_, SklearnScorer(estimator, columns), estimator
 
 
+def _stored(folder: Path) -> dict[SignedFile, bytes]:
+    return {name: (folder / name).read_bytes() for name in SCORER_FILES if (folder / name).exists()}
+
+
+def _made(
+    estimator: Any | None, columns: Mapping[str, FeatureSpec]
+) -> tuple[FastScorer | None, str | None]:
+    """Make the fast scorer of an estimator, or say why it has none."""
+    if estimator is None:
+        return None, None
+    try:
+        return fast_scorer(estimator, columns), None
+    except Untranslatable as error:
+        return None, str(error)
+
+
 def _thresholds(
-    fast: FastScorer, columns: Mapping[str, FeatureSpec]
+    scorers: Sequence[FastScorer | None], columns: Mapping[str, FeatureSpec]
 ) -> dict[str, npt.NDArray[np.float64]]:
-    found = feature_thresholds(fast.recipe, fast.ensemble) if isinstance(fast, TreeScorer) else {}
-    return {name: found.get(name, np.empty(0)) for name in columns}
+    found = [
+        feature_thresholds(scorer.recipe, scorer.ensemble)
+        for scorer in scorers
+        if isinstance(scorer, TreeScorer)
+    ]
+    none = np.empty(0)
+    return {
+        name: np.unique(np.concatenate([none, *(each.get(name, none) for each in found)]))
+        for name in columns
+    }
 
 
-def _no_form(reason: str) -> ParityRecord:
-    return ParityRecord(
+def _no_form(reason: str | None) -> Iterator[ParityRecord]:
+    if reason is None:
+        return
+    yield ParityRecord(
         scorer=f"{LINEAR} or trees",
         rows=0,
         largest_difference=None,

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +29,11 @@ from batchinf_assets.spec import FeatureSpec
 MODULE = "batchinf_assets.training.examination"
 
 JOB, MODEL, ROWS, GOLDEN = "job.json", "model", "rows.parquet", "golden.parquet"
+STORED = "stored"
 FINDINGS, SCORES, GOLDEN_SCORES = "findings.json", "scores.f64", "golden-scores.f64"
+
+SCORER_FILES: tuple[ScorerFile, ...] = get_args(ScorerFile)
+NO_FILES: Mapping[ScorerFile, bytes] = MappingProxyType({})
 
 
 class Job(BaseModel):
@@ -36,6 +42,7 @@ class Job(BaseModel):
     Attributes:
         columns: The declared features.
         decision: The score that counts as positive.
+        scorer: The stored scorer to hold against the reference; None to make one of the model.
         seed: Decides the adversarial rows.
     """
 
@@ -43,6 +50,7 @@ class Job(BaseModel):
 
     columns: dict[str, FeatureSpec]
     decision: float
+    scorer: str | None = None
     seed: int = 0
 
 
@@ -51,7 +59,7 @@ class Findings(BaseModel):
 
     Attributes:
         model_format: How the model is stored.
-        scorer: The scorer that shall score with it.
+        scorer: The scorer that shall score with it; of a stored one, the scorer that does.
         parity: Every scorer that was tried.
         files: What the chosen scorer needs beside the model.
         thresholds: How many split thresholds the adversarial rows met.
@@ -94,8 +102,12 @@ def examine_model(
     rows: pa.Table,
     golden: pa.Table,
     limits: Limits,
+    stored: Mapping[ScorerFile, bytes] = NO_FILES,
+    must_be_closed: bool = False,
 ) -> Examination:
     """Load a model for the first time, hold every scorer against it, and score with the fastest.
+
+    Where the job names a stored scorer, that one is held against the model and no other is made.
 
     Args:
         data: The model file; its format is recognized from its content.
@@ -103,19 +115,27 @@ def examine_model(
         rows: Training rows with the declared features.
         golden: Golden rows with the declared features.
         limits: What it may use.
+        stored: The files of the stored scorer that the job names.
+        must_be_closed: Whether the model may only be loaded where files can be closed off.
 
     Raises:
-        ModelRefused: It executes code, does not load, refuses the rows, or exceeds the limits.
+        ModelRefused: It executes code, does not load, refuses the rows, or exceeds the limits; a
+            stored scorer's files are not what they must be; or the sandbox is open.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / JOB).write_text(job.model_dump_json(), encoding="utf-8")
         (folder / MODEL).write_bytes(data)
+        (folder / STORED).mkdir()
+        for name, content in stored.items():
+            (folder / STORED / name).write_bytes(content)
         pq.write_table(rows.select(list(job.columns)), folder / ROWS)
         pq.write_table(golden.select(list(job.columns)), folder / GOLDEN)
         compile_kernels()  # once per machine; the sandbox gets a copy and gives nothing back
         kernels = {"NUMBA_CACHE_DIR": str(kernel_folder())}
-        confinement = run_sandboxed(MODULE, folder, limits, environ=kernels)
+        confinement = run_sandboxed(
+            MODULE, folder, limits, environ=kernels, must_be_closed=must_be_closed
+        )
         return _examination(folder, rows.num_rows, golden.num_rows, limits, confinement)
 
 

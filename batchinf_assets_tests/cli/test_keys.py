@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import stat
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 from click.testing import Result
 
 from batchinf_assets.project import Project
+from batchinf_assets.registry.keys import create_signing_key
 
 Run = Callable[..., Result]
 Told = Callable[..., str]
@@ -92,3 +94,25 @@ def test_after_a_revocation_no_window_is_scored(fine: Told, refused: Told) -> No
     assert "no_keyring" not in fine("model", "list")
     (window,) = json.loads(fine("status", "flight_delays", "--json"))
     assert (window["state"], window["revision"]) == ("features ready", None)
+
+
+def test_a_colleagues_public_key_is_trusted_as_init_printed_it(
+    folder: Path, fine: Told, refused: Told
+) -> None:
+    fine("keys", "init")
+    colleague = create_signing_key(folder / "colleague.pem")
+    public = base64.b64encode(colleague.public).decode()
+    trusted = json.loads(fine("keys", "trust", "--public", public, "--json"))
+    assert trusted["key_id"] == colleague.id
+    assert colleague.id in fine("keys", "list")
+    assert "That is no public key" in refused("keys", "trust", "--public", public[:-4], code=2)
+    assert "already" in refused("keys", "trust", "--public", public)
+
+
+@pytest.mark.parametrize("place", ["keyring.json", "."])
+def test_a_keyring_that_others_may_write_is_refused(
+    folder: Path, fine: Told, refused: Told, place: str
+) -> None:
+    fine("keys", "init")
+    (folder / place).chmod(0o777)
+    assert "Others may write" in refused("keys", "list")

@@ -118,6 +118,17 @@ def test_without_a_scored_window_there_is_no_canary_and_no_promotion(refused: To
     assert line.endswith("[promotion_gate]")
 
 
+def test_a_refused_promotion_gives_each_clause_as_json(batchinf: Run, history: History) -> None:
+    result = batchinf(*promotion(NOISE, "--json"))
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert (told["promoted"], told["reason"]) == (False, "promotion_gate")
+    (verdict,) = told["verdicts"]
+    assert (verdict["pipeline"], verdict["canary"]) == ("flight_delays", None)
+    assert {clause["passed"] for clause in verdict["clauses"]} == {True, False}
+    assert len(history()) == 1
+
+
 def test_a_promotion_by_force_stays_on_record(fine: Told, history: History, listed: Listed) -> None:
     told = fine(*promotion(NOISE, "--force"))
     assert "FAILED" in told
@@ -142,7 +153,7 @@ def test_a_good_model_is_promoted_and_demoted_again(
     assert all(clause["passed"] for clause in told["clauses"])
     (canary,) = told["canaries"]
     assert (canary["pipeline"], canary["window"]) == ("flight_delays", WINDOW)
-    assert canary["report"] is not None
+    assert canary["canary"]["rows"] > 50
     assert listed()[GOOD]["aliases"] == ["champion"]
     back = fine("model", "demote", "flight_delays", "--reason", "It was worse after all")
     assert "flight_delays@champion is v1 now" in back

@@ -211,3 +211,14 @@ def test_a_published_window_that_is_no_longer_declared_does_not_pass_unseen() ->
     found = undeclared("2013-07-01")
     assert not found.holds
     assert "no longer declares" in found.problems[0]
+
+
+def test_status_says_why_no_model_may_score(batchinf: Run, fine: Told) -> None:
+    (key,) = json.loads(fine("keys", "list", "--json"))
+    fine("keys", "revoke", key["id"], "--reason", "Laptop stolen")
+    run = batchinf("run", "flight_delays", "2013-07-02")
+    assert run.exit_code == 1
+    assert "[key_revoked]" in run.stderr
+    (window,) = json.loads(fine("status", "flight_delays", "--json"))
+    assert (window["window"], window["state"]) == ("2013-07-02", "features ready")
+    assert "Laptop stolen" in window["held_back"]

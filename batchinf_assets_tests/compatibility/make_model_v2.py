@@ -101,10 +101,12 @@ def make() -> None:
         files={**draft.files},
     )
     place_artifact(FOLDER / "models", draft, "1", statement.signed(key))
-    write_keyring(FOLDER / "keys", Keyring().with_key(key, not_before=START, not_after=END))
+    ring = Keyring().with_key(key.public, not_before=START, not_after=END)
+    write_keyring(FOLDER / "keys", ring)
     with tempfile.TemporaryDirectory() as nothing_seen:
         PromotionLog.of(FOLDER / "models", Path(nothing_seen), "toy", "champion").append(
             key,
+            after=0,
             action="promote",
             version="1",
             digest=draft.digest,

@@ -3,6 +3,7 @@
 Each format has a folder of its own, written once by the script of its name and never again.
 """
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,23 +15,33 @@ from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.promotions import PromotionLog
 
 V2 = Path(__file__).with_name("model_v2")
-DIGEST = "774500645da3c239faf12975c3e7f82e2a627f6063a6e9fe685428d26d9bae8f"
+DIGEST = "c2c684081998ef21ddc8947532f28eba48b509ed546b3141224ab168841cb24b"
 AT = datetime(2126, 11, 21, tzinfo=UTC)
 
 
-def opened(at=AT):
+@pytest.fixture
+def ring(tmp_path):
+    """The committed keyring, closed to others as a checkout may not be."""
+    folder = tmp_path / "keys"
+    folder.mkdir(mode=0o700)
+    shutil.copyfile(V2 / "keys" / "keyring.json", folder / "keyring.json")
+    (folder / "keyring.json").chmod(0o600)
+    return read_keyring(folder)
+
+
+def opened(ring, at=AT):
     return open_artifact(
         V2 / "models",
         name="toy",
         version="1",
         digest=DIGEST,
-        keyring=read_keyring(V2 / "keys"),
+        keyring=ring,
         at=at,
     )
 
 
-def test_an_artifact_of_format_2_verifies_and_opens():
-    artifact = opened()
+def test_an_artifact_of_format_2_verifies_and_opens(ring):
+    artifact = opened(ring)
     assert artifact.card.format_version == 2
     assert artifact.statement.format_version == 1
     assert [(c.name, c.type, c.nullable) for c in artifact.card.input_schema] == [
@@ -44,15 +55,14 @@ def test_an_artifact_of_format_2_verifies_and_opens():
     assert artifact.profile.subjects["carrier"].counts == {"AA": 1, "UA": 1}
 
 
-def test_an_artifact_of_format_2_still_expires():
+def test_an_artifact_of_format_2_still_expires(ring):
     with pytest.raises(ModelRefused) as refusal:
-        opened(datetime(2126, 11, 22, tzinfo=UTC))
+        opened(ring, datetime(2126, 11, 22, tzinfo=UTC))
     assert refusal.value.reason is Refusal.SIGNATURE_EXPIRED
 
 
-def test_a_promotion_of_format_1_verifies(tmp_path):
+def test_a_promotion_of_format_1_verifies(ring, tmp_path):
     log = PromotionLog.of(V2 / "models", tmp_path, "toy", "champion")
-    ring = read_keyring(V2 / "keys")
     record = log.current(ring, AT)
     assert log.history(ring) == [record]
     assert (record.version, record.digest, record.forced) == ("1", DIGEST, True)

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import numpy as np
 import pytest
-import skops.io
 
 from batchinf_assets.definitions import defs
-from batchinf_assets.features.labels import LABEL
 from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.orchestration.resources import Workplace
-from batchinf_assets.project import CHECKOUT, Project
-from batchinf_assets.registry.estimator import load_estimator
+from batchinf_assets.project import Project
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.keys import load_signing_key
 from batchinf_assets.registry.promotions import Promotion
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import promoted_model, promotion_log
-from batchinf_assets.scoring.frame import model_frame
 from batchinf_assets.scoring.predictions import manifests, published_revision
 from batchinf_assets.spec import Pipeline
-from batchinf_assets.training.dataset import LabelledRows, labelled_rows
-from batchinf_assets.training.register import register_model
 
 if TYPE_CHECKING:
-    from batchinf_assets_tests.conftest import World
+    pass
 
 DAY = "2013-07-06"
 MODEL = dg.AssetKey(["flight_delays", "model"])
@@ -39,45 +30,10 @@ CONSOLE = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 CHAMPION, GOOD, BAD = "1", "2", "3"
 
 
-@pytest.fixture(scope="module")
-def world(world: World, tmp_path_factory: pytest.TempPathFactory, pipeline: Pipeline) -> World:
-    """The session's world with two more versions: one about as good, one that learned noise."""
-    root = tmp_path_factory.mktemp("rivals")
-    shutil.copytree(world.lake, root / "lake")
-    shutil.copytree(world.keys, root / "keys")
-    project = Project(
-        root=CHECKOUT,
-        lake=root / "lake",
-        landing=world.landing,
-        dagster_home=root / "dagster",
-        keys=root / "keys",
-    )
-    now, registry = datetime.now(UTC), Registry.at(project, {})
-    key = load_signing_key(project.keys, {})
-    windows = pipeline.spec.window.between("2013-06-25", "2013-06-26")
-    labelled = labelled_rows(project, pipeline, windows, lambda _done, _all: None)
-    contents = promoted_model(registry, "flight_delays", "champion", now).artifact.contents
-    for data in (
-        without_last_tree(contents["model.skops"]),
-        trained_on_noise(contents["model.skops"], labelled, pipeline),
-    ):
-        register_model(project, registry, pipeline, key, data, windows, labelled, now=now)
-    return replace(world, lake=project.lake, keys=project.keys)
-
-
-def without_last_tree(champion: bytes) -> bytes:
-    """Make another model that scores nearly the same."""
-    model = load_estimator(champion, "The champion")
-    boost = model.named_steps["boost"]
-    boost._predictors = boost._predictors[:-1]
-    return skops.io.dumps(model)
-
-
-def trained_on_noise(champion: bytes, labelled: LabelledRows, pipeline: Pipeline) -> bytes:
-    model = load_estimator(champion, "The champion").set_params(boost__max_iter=5)
-    labels = labelled.rows.column(LABEL).to_pandas().to_numpy()
-    frame = model_frame(labelled.rows, pipeline.spec.features.columns)
-    return skops.io.dumps(model.fit(frame, np.random.default_rng(0).permutation(labels)))
+@pytest.fixture
+def project(contested: Project) -> Project:
+    """Version 1 is the champion, 2 is about as good, 3 learned noise."""
+    return contested
 
 
 def execute(instance: dg.DagsterInstance, what: str, **config: object) -> dg.ExecuteInProcessResult:
@@ -219,11 +175,13 @@ def test_a_forced_promotion_is_on_record_with_what_it_overrode(
     assert shown_by(result)["forced"] is True
 
 
-def test_another_alias_than_the_declared_one_leaves_windows_and_champion_alone(
+def test_an_alias_that_no_pipeline_scores_by_is_not_moved(
     instance: dg.DagsterInstance, registry: Registry
 ) -> None:
-    assert execute(instance, "promote", version=GOOD, reason="Compare", alias="shadow").success
-    assert registry.resolve("flight_delays", "shadow").version == GOOD
+    sentence, _ = failure_of(
+        execute(instance, "promote", version=GOOD, reason="A slip", alias="champoin")
+    )
+    assert sentence.startswith("No pipeline scores with flight_delays@champoin.")
     assert champion(registry) == CHAMPION
     assert instance.fetch_observations(MODEL, limit=1).records == []
 

@@ -221,4 +221,5 @@ def test_every_asset_of_a_window_describes_its_table_and_has_owners(
         assert list(node.owners) == ["flights-ml@example.com", "team:punctuality"], asset
         assert node.kinds, asset
         assert node.description, asset
-        assert node.group_name == "flight_delays", asset
+        training = "_training" if asset == "challenger" else ""
+        assert node.group_name == f"flight_delays{training}", asset

@@ -119,7 +119,8 @@ def compared(
 def test_both_are_compared_only_on_windows_after_the_champions_training(
     world: World, pipeline: Pipeline, champion: ScoringModel, end: date, first: str, windows: str
 ) -> None:
-    rows = labelled(world.project, pipeline, first, HOLDOUT[1])
+    later = pipeline.spec.window.between(first, HOLDOUT[1])
+    rows = labelled_rows(world.project, pipeline, later, silent).rows.num_rows
     found = compared(world, pipeline, until(champion, end), champion)
     assert found.sentence == (
         f"With flight_delays v1 on {first} to 2013-07-07: {windows}, {rows} labelled rows."

@@ -420,7 +420,9 @@ def test_a_scorer_without_parity_record_fails(records: list[ParityRecord]) -> No
 
 
 def test_a_scorer_that_passed_once_and_was_refused_once_fails() -> None:
-    assert not judge_parity([parity("trees"), parity("trees", "refused")], "trees").passed
+    assert not judge_parity(
+        [parity("trees"), parity("trees", "refused", "It differs")], "trees"
+    ).passed
 
 
 def test_every_clause_reads_back_from_its_record() -> None:

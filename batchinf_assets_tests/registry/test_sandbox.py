@@ -19,6 +19,7 @@ from batchinf_assets.registry.sandbox import (
 )
 
 MODULES = Path(__file__).parent / "sandboxed"
+WITHOUT_LANDLOCK = Path(__file__).with_name("without_landlock.py")
 LIMITS = Limits(memory_bytes=2 * 2**30, cpu_seconds=60, wall_seconds=60, file_bytes=2**24)
 SECRET = "correct horse battery staple"
 
@@ -293,6 +294,38 @@ def test_compiled_kernels_are_handed_in_as_a_copy(folder, tmp_path):
     run_sandboxed(script("works"), folder, LIMITS, environ={"NUMBA_CACHE_DIR": str(cache)})
     assert found(folder)["kernels"] == [".numba/kernel.nbi"]
     assert not (cache / "kernel.nbi").samefile(folder / ".numba" / "kernel.nbi")
+
+
+def run_without_landlock(name, folder, required):
+    command = [sys.executable, WITHOUT_LANDLOCK, script(name), folder, required]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    if told.startswith("no filter"):
+        pytest.skip(f"this kernel lets us filter no system calls: {told}")
+    return told
+
+
+def test_where_files_cannot_be_closed_off_nothing_runs_if_they_must_be(folder):
+    assert run_without_landlock("works", folder, "open") == "open"
+    assert found(folder)["sum"] == 40_000, "nothing ran: this test would prove nothing"
+    (folder / "found.json").unlink()
+    assert run_without_landlock("works", folder, "closed") == Refusal.OPEN_SANDBOX
+    assert not (folder / "found.json").exists()
+
+
+def test_where_files_are_closed_off_a_module_that_must_be_closed_in_runs(folder, granted):
+    if not granted.files:
+        pytest.skip("this kernel has no Landlock")
+    assert run_sandboxed(script("works"), folder, LIMITS, must_be_closed=True).files
+    assert found(folder)["sum"] == 40_000
+
+
+def test_a_closed_in_module_cannot_pretend_that_it_never_ran(folder, granted):
+    if not granted.files:
+        pytest.skip("this kernel has no Landlock")
+    (folder / "code").write_text(str(sandbox.NOT_RUN))
+    with pytest.raises(ModelRefused) as caught:
+        run_sandboxed(script("ends"), folder, LIMITS, must_be_closed=True)
+    assert caught.value.reason is Refusal.CRASHED
 
 
 def test_the_default_limits_are_the_documented_ones():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
@@ -114,3 +116,50 @@ def test_a_forest_works_in_one_thread_so_that_its_sums_repeat(flights: Flights) 
 def test_what_has_no_parameters_is_left_as_it_is() -> None:
     plain = object()
     assert repeatable(plain) is plain
+
+
+def onnx_model(**changes: Any) -> bytes:
+    """A graph that gives its weights, or one that would take them or an operator from elsewhere."""
+    tensor = TensorProto(name="weights", data_type=TensorProto.DOUBLE, dims=[1])
+    tensor.raw_data = bytes(8)
+    if "location" in changes:
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=changes["location"])
+    node = helper.make_node("Add", ["a", "weights"], ["b"], domain=changes.get("domain", ""))
+    given, result = (helper.make_tensor_value_info(n, TensorProto.DOUBLE, [None]) for n in "ab")
+    graph = helper.make_graph([node], "graph", [given], [result], [tensor])
+    sets = [helper.make_opsetid("", 17)]
+    if "domain" in changes:
+        sets.append(helper.make_opsetid(changes["domain"], 1))
+    return helper.make_model(graph, opset_imports=sets, ir_version=9).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (onnx_model(location="secret.bin"), Refusal.EXTERNAL_DATA),
+        (onnx_model(domain="com.example"), Refusal.UNREVIEWED_TYPE),
+        (b"no model", Refusal.UNREADABLE),
+        (b"\x80\x04N.", Refusal.PICKLE),
+    ],
+)
+def test_a_signed_onnx_file_is_inspected_again_before_it_is_loaded(
+    workshop: Workshop, flights: Flights, data: bytes, reason: Refusal
+) -> None:
+    artifact = workshop.sign(b"not looked at", "onnxruntime")
+    card = artifact.card.model_copy(update={"model_format": "onnx"})
+    signed = replace(artifact, card=card, contents={"model.onnx": data})
+    with pytest.raises(ModelRefused) as refusal:
+        load_scorer(signed, flights.columns)
+    assert refusal.value.reason is reason
+
+
+def test_a_skops_file_is_no_onnx_model(
+    workshop: Workshop, flights: Flights, trained: Any, stored: Callable[[Any], bytes]
+) -> None:
+    artifact = workshop.sign(b"not looked at", "onnxruntime")
+    card = artifact.card.model_copy(update={"model_format": "onnx"})
+    signed = replace(artifact, card=card, contents={"model.onnx": stored(trained)})
+    with pytest.raises(ModelRefused, match=r"model\.onnx is a file of format skops") as refusal:
+        load_reference(signed, flights.columns)
+    assert refusal.value.reason is Refusal.UNREADABLE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +29,7 @@ SECRETS = {
     "MLFLOW_TRACKING_URI": "https://user:password@registry.example.com",
     "PYTHONPATH": "/somewhere/else",
 }
+WITHOUT_LANDLOCK = Path(__file__).parents[1] / "registry" / "without_landlock.py"
 LIMITS = Limits(wall_seconds=60)
 
 
@@ -126,3 +129,18 @@ def test_a_link_to_a_file_outside_is_never_taken_for_a_finding(
     with pytest.raises(ModelRefused) as refusal:
         run(school)
     assert refusal.value.reason is Refusal.CRASHED
+
+
+def test_a_file_that_must_be_examined_closed_in_is_not_even_read_in_an_open_sandbox(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "model").write_bytes(b"no model")
+
+    def examined(required: str) -> str:
+        command = [sys.executable, WITHOUT_LANDLOCK, "examine", tmp_path / "model", required]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    if (told := examined("open")).startswith("no filter"):
+        pytest.skip(f"this kernel lets us filter no system calls: {told}")
+    assert told == Refusal.UNREADABLE, "it was not read: this test would prove nothing"
+    assert examined("closed") == Refusal.OPEN_SANDBOX

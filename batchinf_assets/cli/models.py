@@ -50,8 +50,13 @@ def model() -> None:
     type=click.Path(path_type=Path),
     help="A skops or ONNX file that was trained elsewhere.",
 )
+@click.option(
+    "--open-sandbox",
+    is_flag=True,
+    help="Load the file even where this system cannot close off your own files.",
+)
 @as_json
-def model_register(*, pipeline: str, path: Path | None, json_: bool) -> None:
+def model_register(*, pipeline: str, path: Path | None, open_sandbox: bool, json_: bool) -> None:
     """Train PIPELINE's model on its declared windows, and register it as challenger.
 
     The model is loaded for the first time in a sandbox, where every scorer is held against it.
@@ -64,7 +69,16 @@ def model_register(*, pipeline: str, path: Path | None, json_: bool) -> None:
         found = (
             train_and_register(project, registry, declared, key, advance, now=now)
             if path is None
-            else register_file(project, registry, declared, key, path, advance, now=now)
+            else register_file(
+                project,
+                registry,
+                declared,
+                key,
+                path,
+                advance,
+                open_sandbox=open_sandbox,
+                now=now,
+            )
         )
     version, card = found.version, found.card
     if json_:

@@ -105,9 +105,13 @@ def register_file(
     path: Path,
     on_progress: Progress,
     *,
+    open_sandbox: bool = False,
     now: datetime,
 ) -> RegisteredModel:
     """Register a model that was trained elsewhere, a skops or ONNX file.
+
+    It is loaded only where the sandbox closes off this user's files, unless `open_sandbox` says
+    that its maker is trusted enough.
 
     The declared training windows are made all the same: they are its reference profile. What it
     learned from, and by which libraries, is not known; its card says that it came as a file.
@@ -126,7 +130,16 @@ def register_file(
     labelled = training_rows(project, pipeline, windows, on_progress)
     data = path.read_bytes()
     return register_model(
-        project, registry, pipeline, key, data, windows, labelled, origin=FROM_FILE, now=now
+        project,
+        registry,
+        pipeline,
+        key,
+        data,
+        windows,
+        labelled,
+        origin=FROM_FILE,
+        must_be_closed=not open_sandbox,
+        now=now,
     )
 
 
@@ -140,6 +153,7 @@ def register_model(
     labelled: LabelledRows,
     *,
     origin: Origin = FROM_FILE,
+    must_be_closed: bool = False,
     now: datetime,
 ) -> RegisteredModel:
     """Examine a model file, measure it and register it as the next version, `challenger`.
@@ -153,6 +167,7 @@ def register_model(
         windows: What it learned from; for a file, what its reference profile is made of.
         labelled: The labelled rows of these windows.
         origin: Whether it was trained here. A caller that does not say so vouches for nothing.
+        must_be_closed: Refuse to load it where the sandbox cannot close off this user's files.
         now: When it is signed.
 
     Raises:
@@ -164,7 +179,14 @@ def register_model(
     path = project.root / spec.golden.file
     golden = read_golden_set(path, spec)
     job = Job(columns=dict(spec.features.columns), decision=spec.golden.decision)
-    examined = examine_model(data, job=job, rows=labelled.rows, golden=golden, limits=Limits())
+    examined = examine_model(
+        data,
+        job=job,
+        rows=labelled.rows,
+        golden=golden,
+        limits=Limits(),
+        must_be_closed=must_be_closed,
+    )
     labels = golden.column(spec.golden.label)
     on_golden = _measured(labels, examined.golden_scores, pipeline)
     card = _card(pipeline, origin, windows, labelled, examined, on_golden, file_sha256(path))

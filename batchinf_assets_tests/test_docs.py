@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 import pytest
 from click.testing import CliRunner
+from pydantic import BaseModel
 
 from batchinf_assets.cli import main
+from batchinf_assets.errors import Refusal
 from batchinf_assets.project import CHECKOUT, Project
+from batchinf_assets.registry.card import ModelCard, SignedFile
+from batchinf_assets.registry.keyring import PublicKey
+from batchinf_assets.registry.promotions import Promotion
+from batchinf_assets.registry.statement import ModelStatement
 from batchinf_assets.spec import PipelineSpec
 
 if TYPE_CHECKING:
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
 
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 PIPELINES = (CHECKOUT / "docs" / "pipelines.md").read_text(encoding="utf-8")
+FILES_OF_A_MODEL = [name for kind in get_args(SignedFile) for name in get_args(kind)]
+MODEL_FORMAT = (CHECKOUT / "docs" / "formats" / "model.md").read_text(encoding="utf-8")
 MAKEFILE = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -92,3 +100,18 @@ def test_every_command_says_what_it_does(command: tuple[str, ...]) -> None:
     result = CliRunner().invoke(main, [*command, "--help"])
     assert result.exit_code == 0
     assert len(result.output.split("\n\n")) >= 3
+
+
+@pytest.mark.parametrize("code", sorted(Refusal))
+def test_every_way_to_refuse_a_model_is_documented(code: Refusal) -> None:
+    assert f"`{code}`" in MODEL_FORMAT
+
+
+@pytest.mark.parametrize("name", sorted(FILES_OF_A_MODEL))
+def test_every_file_of_a_model_is_documented(name: str) -> None:
+    assert f"`{name}`" in MODEL_FORMAT
+
+
+@pytest.mark.parametrize("document", [ModelCard, ModelStatement, Promotion, PublicKey])
+def test_every_field_of_a_signed_document_is_documented(document: type[BaseModel]) -> None:
+    assert [name for name in document.model_fields if f"`{name}`" not in MODEL_FORMAT] == []

@@ -36,7 +36,7 @@ def manifest(revision: str, window: Window = DAY) -> Manifest:
         revision=revision,
         snapshot=SnapshotRecord(digest="a", rows=0, source=landed),
         features=FeaturesRecord(digest="b", rows=0, definition="c", references=(), absent=()),
-        model=ModelRecord(name="m", version="1", alias="champion", digest="d", scorer="s"),
+        model=ModelRecord(name="m", version="1", alias="champion", digest="d" * 64, scorer="s"),
         code=CodeRecord(version="0", source="e", python="3", libraries={}),
         settings=SettingsRecord(prediction_column="p", shard_rows=1, postprocess="f"),
         counts=CountsRecord(rows_in=0, scored=0, quarantined=0),

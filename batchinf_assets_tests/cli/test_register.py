@@ -60,7 +60,7 @@ def test_a_file_from_elsewhere_is_registered_and_says_so_as_json(
 ) -> None:
     (stored,) = (project.lake / "_models").rglob("model.skops")
     shutil.copy2(stored, tmp_path / "from elsewhere")
-    given = ("--file", str(tmp_path / "from elsewhere"))
+    given = ("--file", str(tmp_path / "from elsewhere"), "--open-sandbox")
     row = json.loads(fine("model", "register", "flight_delays", *given, "--json"))
     assert (row["version"], row["state"], row["aliases"]) == ("2", "verified", ["challenger"])
     assert (row["scorer"], row["golden"]["auroc"] > 0.6) == (TREES, True)
@@ -83,7 +83,7 @@ def test_a_pickle_is_refused_in_one_line_and_never_runs(
     pickle.loads(path.read_bytes())
     assert canary.exists(), "the canary is dead: this test would prove nothing"
     canary.unlink()
-    line = refused("model", "register", "flight_delays", "--file", str(path))
+    line = refused("model", "register", "flight_delays", "--file", str(path), "--open-sandbox")
     assert line.endswith("[pickle_or_joblib]")
     assert not canary.exists()
     assert len(Registry.at(project, {}).versions("flight_delays")) == 1

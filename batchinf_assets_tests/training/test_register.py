@@ -142,7 +142,7 @@ def registered(school: School, tmp_path_factory: pytest.TempPathFactory) -> Clas
         school=school,
         boosted=boosted,
         **{kind: school.register(learned(school, kind)) for kind in ESTIMATORS},
-        onnx=register_file(*place, path, quietly, now=school.now),
+        onnx=register_file(*place, path, quietly, open_sandbox=True, now=school.now),
     )
 
 

@@ -66,7 +66,7 @@ REVIEWED_TYPES: Mapping[str, str] = MappingProxyType(
         "sklearn.tree._tree.Tree": "Forests, GradientBoosting and single trees. Loading checks "
         "types and shapes of the arrays but no index, and predicting follows them unchecked: a "
         "crafted file can loop, or read and (GradientBoosting) write outside its arrays. So it is "
-        "predicted with in the sandbox first, and outside only after its indices were checked.",
+        "predicted with in the sandbox first, and nowhere before `soundness` checked its indices.",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor": "HistGradientBoosting. "
         "Loading sets three arrays; predicting follows their indices unchecked, and a crafted "
         "file can loop or read outside its arrays. The same conditions as for Tree.",

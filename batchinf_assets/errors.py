@@ -131,6 +131,18 @@ class LostRace(BatchinfError):
     """Another run committed the same window first."""
 
 
+class Fenced(LostRace):
+    """A newer attempt at the window has begun; what this one prepared must not be committed."""
+
+
+class StorageRefused(BatchinfError):
+    """The store answered that we may not; asking again would not help."""
+
+
+class StorageUnavailable(BatchinfError):
+    """The store does not answer, or not in time, whatever was tried again."""
+
+
 class WindowRefused(BatchinfError):
     """A blocking check failed, so the window was not written.
 
@@ -141,3 +153,16 @@ class WindowRefused(BatchinfError):
     def __init__(self, message: str, *, next_step: str, checks: Sequence[CheckResult]) -> None:
         super().__init__(message, next_step=next_step)
         self.checks = tuple(checks)
+
+
+class Preempted(BatchinfError):
+    """The process was asked to leave; what was finished stays, and another try goes on from there.
+
+    The exit code is that of sysexits(3) for a failure that another try may mend.
+    """
+
+    exit_code = 75
+
+
+class ShardFailed(BatchinfError):
+    """A shard could not be read, held or written; the window was not changed."""

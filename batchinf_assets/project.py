@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchinf_assets.errors import UsageError
+from batchinf_assets.lake.place import Place, parse_place
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -17,14 +17,14 @@ class Project:
 
     Attributes:
         root: The checkout; committed data such as golden sets lies below it.
-        lake: Root of every table, manifest and model.
+        lake: Root of every table, manifest and model; a folder or a place on S3.
         landing: Where upstream systems drop files.
         dagster_home: Dagster's event log and run storage.
         keys: The keyring, and where no secret store has it the signing key; never in the lake.
     """
 
     root: Path
-    lake: Path
+    lake: Place
     landing: Path
     dagster_home: Path
     keys: Path
@@ -37,22 +37,18 @@ class Project:
         is started.
 
         Raises:
-            UsageError: The lake is a URL of a store that this version cannot write.
+            UsageError: The lake is a URL of a store that this version cannot write, or what reaches
+                S3 is set wrongly.
         """
         lake = environ.get("BATCHINF_LAKE") or "data/lake"
-        if "://" in lake:
-            raise UsageError(
-                f"BATCHINF_LAKE is '{lake}', but this version keeps its lake on a local disk only.",
-                next_step="Set BATCHINF_LAKE to a folder.",
-            )
         return cls(
             root=root,
-            lake=root / lake,
+            lake=parse_place(lake, root, environ, variable="BATCHINF_LAKE"),
             landing=root / (environ.get("BATCHINF_LANDING") or "data/landing"),
             dagster_home=root / (environ.get("DAGSTER_HOME") or "data/dagster"),
             keys=root / (environ.get("BATCHINF_KEYS") or "data/keys"),
         )
 
-    def shown(self, path: Path) -> str:
-        """Write a path for a message or a manifest: from the checkout where it lies inside."""
+    def shown(self, path: Place) -> str:
+        """Write a place for a message or a manifest: from the checkout where it lies inside."""
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from batchinf_assets.errors import UsageError
+from batchinf_assets.lake.s3 import S3Place
+from batchinf_assets.lake.s3_access import S3Access
 from batchinf_assets.project import CHECKOUT, Project
 
 ROOT = Path("/checkout")
@@ -59,12 +61,22 @@ def test_keys_lie_outside_the_lake_so_that_who_writes_models_cannot_change_them(
     assert Project.here({"BATCHINF_KEYS": "/vault"}, ROOT).keys == Path("/vault")
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/lake", "file:///lake"])
+@pytest.mark.parametrize("url", ["gs://bucket/lake", "file:///lake", "s3://"])
 def test_a_lake_that_this_version_cannot_write_is_refused(url: str) -> None:
     with pytest.raises(UsageError) as refusal:
         Project.here({"BATCHINF_LAKE": url}, ROOT)
     assert url in refusal.value.message
     assert "BATCHINF_LAKE" in refusal.value.next_step
+
+
+def test_a_lake_may_be_on_s3() -> None:
+    environ = {"BATCHINF_LAKE": "s3://lakes/one", "AWS_ENDPOINT_URL": "http://127.0.0.1:5000"}
+    project = Project.here(environ, ROOT)
+    access = S3Access(endpoint="http://127.0.0.1:5000")
+    assert project.lake == S3Place(bucket="lakes", key="one", access=access)
+    assert project.shown(project.lake / "flights") == "s3://lakes/one/flights"
+    assert project.landing == ROOT / "data/landing"
+    assert not project.keys.is_relative_to(str(project.lake))
 
 
 def test_paths_inside_the_checkout_are_shown_from_there() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -31,7 +32,9 @@ def complain(sentence: str) -> None:
 def here() -> Project:
     """Return the folders that the environment names."""
     found = Project.here(os.environ)
-    if found.lake.exists() and not found.lake.is_dir():
+    if not isinstance(found.lake, Path):
+        found.lake.is_dir()  # refused here if there is no such bucket: no object would say so
+    elif found.lake.exists() and not found.lake.is_dir():
         raise UsageError(
             f"The lake {found.shown(found.lake)} is no folder.",
             next_step="Set BATCHINF_LAKE to a folder.",

@@ -21,6 +21,7 @@ from pandera.errors import SchemaError, SchemaErrorReason, SchemaErrors
 
 from batchinf_assets.checks import SAMPLE_KEYS, CheckResult, Violation
 from batchinf_assets.contracts.schema import NOT_NULL, pandera_schema
+from batchinf_assets.contracts.screen import holds
 from batchinf_assets.lake.schema import ARROW_TYPES, arrow_schema
 from batchinf_assets.spec import ColumnSpec, ColumnType
 
@@ -90,9 +91,16 @@ def check_values(
     Raises:
         pandera.errors.SchemaError: The table is not conformed, so that a rule cannot be applied.
     """
+    broken = () if holds(table, columns) else broken_rules(table, columns, key)
+    return _result("contract", asset, broken, {"rows": table.num_rows})
+
+
+def broken_rules(
+    table: pa.Table, columns: Mapping[str, ColumnSpec], key: Sequence[str]
+) -> list[Violation]:
+    """Return what pandera finds in a conformed table; `check_values` asks only where it must."""
     errors = _pandera_errors(table, _cached_schema(tuple(columns.items())))
-    violations = [v for error in errors for v in _value_violations(error, table, key)]
-    return _result("contract", asset, violations, {"rows": table.num_rows})
+    return [v for error in errors for v in _value_violations(error, table, key)]
 
 
 def check_unique_key(table: pa.Table, *, key: Sequence[str], asset: str) -> CheckResult:

@@ -1,11 +1,17 @@
-"""Parquet files that are whole or absent: written aside, fsynced, renamed; read with checksums."""
+"""Parquet files that are whole or absent, on a local disk or on S3; read with checksums.
+
+Locally a file is written aside, fsynced and renamed; on S3 it is written aside locally and uploaded
+as one object. Documents that several processes replace are `lake.conditional`'s.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,10 +22,11 @@ from pydantic import BaseModel, ValidationError
 
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.digest import canonical_json, file_sha256
+from batchinf_assets.lake.layout import ROW_GROUP_ROWS, parquet_options
+from batchinf_assets.lake.place import Place
 
 Document = TypeVar("Document", bound=BaseModel)
 
-ROW_GROUP_ROWS = 131_072
 FOOTER_KEY = b"batchinf"
 
 
@@ -34,53 +41,54 @@ class DataFile:
         sha256: Digest of its bytes.
     """
 
-    path: Path
+    path: Place
     rows: int
     bytes: int
     sha256: str
 
 
-def write_parquet(path: Path, table: pa.Table, footer: Mapping[str, Any]) -> DataFile:
+def write_parquet(
+    path: Place,
+    table: pa.Table,
+    footer: Mapping[str, Any],
+    *,
+    row_group_rows: int = ROW_GROUP_ROWS,
+    scan: bool = False,
+) -> DataFile:
     """Write a table so that the path holds all of it or nothing, even if the machine dies.
 
-    The same table and footer give the same bytes. Floats are written byte-split and never
-    dictionary-encoded, pages carry checksums.
+    The same table and footer give the same bytes; pages carry checksums.
 
     Args:
         path: Final place; its folder is made.
         table: Rows, already in the order to keep.
         footer: JSON value kept in the file's metadata; read back by `read_footer`.
+        row_group_rows: Rows per row group.
+        scan: Whether reading speed comes before size.
 
     Raises:
         OSError: The disk is full or the folder cannot be written.
     """
-    floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
-    others = [name for name in table.column_names if name not in floats]
     described = table.replace_schema_metadata({FOOTER_KEY: canonical_json(footer)})
     with aside(path) as temporary:
         pq.write_table(
             described,
             temporary,
-            row_group_size=ROW_GROUP_ROWS,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=others,
-            use_byte_stream_split=floats,
-            write_page_checksum=True,
+            row_group_size=row_group_rows,
+            **parquet_options(table.schema, scan=scan),
         )
-    return DataFile(
-        path=path, rows=table.num_rows, bytes=path.stat().st_size, sha256=file_sha256(path)
-    )
+        size, sha256 = temporary.stat().st_size, file_sha256(temporary)
+    return DataFile(path=path, rows=table.num_rows, bytes=size, sha256=sha256)
 
 
-def read_parquet(path: Path) -> pa.Table:
+def read_parquet(path: Place) -> pa.Table:
     """Read one of our files, every page against its checksum.
 
     Raises:
         ManifestInvalid: The file is gone or its bytes changed since it was written.
     """
     try:
-        rows = pq.ParquetFile(path, page_checksum_verification=True).read()
+        rows = pq.ParquetFile(open_input(path), page_checksum_verification=True).read()
         return rows.replace_schema_metadata(None)
     except (OSError, pa.ArrowException) as error:
         raise ManifestInvalid(
@@ -89,7 +97,7 @@ def read_parquet(path: Path) -> pa.Table:
         ) from error
 
 
-def is_whole(path: Path) -> bool:
+def is_whole(path: Place) -> bool:
     """Say whether `read_parquet` can read a file."""
     try:
         read_parquet(path)
@@ -98,14 +106,14 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def read_footer(path: Path) -> dict[str, Any]:
+def read_footer(path: Place) -> dict[str, Any]:
     """Read the JSON value that `write_parquet` kept with the rows.
 
     Raises:
         ManifestInvalid: The file is gone, damaged, or not one of ours.
     """
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        metadata = pq.read_metadata(open_input(path)).metadata or {}
         return json.loads(metadata[FOOTER_KEY])
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise ManifestInvalid(
@@ -114,7 +122,7 @@ def read_footer(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def read_described(path: Path, document: type[Document]) -> Document:
+def read_described(path: Place, document: type[Document]) -> Document:
     """Read what a file says of itself.
 
     Raises:
@@ -129,8 +137,22 @@ def read_described(path: Path, document: type[Document]) -> Document:
         ) from error
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def open_input(place: Place) -> pa.NativeFile:
+    """Open a file for Arrow to read at any position; each read of an object is a request.
+
+    Raises:
+        OSError: It is not there or cannot be opened.
+    """
+    if isinstance(place, Path):
+        return pa.OSFile(str(place), "rb")
+    return pa.PythonFile(place.open("rb", buffering=0), mode="r")
+
+
+def write_bytes(path: Place, content: bytes) -> None:
     """Write a small file so that the path holds all of it or what was there before."""
+    if not isinstance(path, Path):
+        path.write_bytes(content)
+        return
     with aside(path) as temporary:
         temporary.write_bytes(content)
 
@@ -161,24 +183,48 @@ def place_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     fsync(home.parent)
 
 
-class aside:  # noqa: N801 - reads as a word in `with aside(path)`
-    """Give a temporary neighbour of `path`; on success fsync it and rename it to `path`."""
+@contextmanager
+def aside(path: Place) -> Generator[Path]:
+    """Give a local temporary file; on success its bytes become those of `path`, whole.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    Beside a local path it is fsynced and renamed; for S3 it lies in the temporary folder and is
+    uploaded.
 
-    def __enter__(self) -> Path:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        return self._temporary
+    Raises:
+        OSError: The disk is full or the folder cannot be written; it names the path.
+    """
+    with _naming(path):
+        if isinstance(path, Path):
+            yield from _renamed(path)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                temporary = Path(folder) / path.name
+                yield temporary
+                path.upload(temporary)
 
-    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
-        if failure is not None:
-            self._temporary.unlink(missing_ok=True)
-            return
-        fsync(self._temporary)
-        self._temporary.replace(self._path)
-        fsync(self._path.parent)
+
+def _renamed(path: Path) -> Generator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mine = f"{os.getpid()}-{threading.get_native_id()}"
+    temporary = path.with_name(f".{path.name}.{mine}.tmp")
+    try:
+        yield temporary
+        fsync(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync(path.parent)
+
+
+@contextmanager
+def _naming(path: Place) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def fsync(path: Path) -> None:

@@ -1,16 +1,48 @@
-"""Where the manifests of a pipeline lie: one document per revision, and one draft per window."""
+"""Where the manifests of a pipeline lie: one signed document per revision, one draft per window.
+
+Bytes and places alone: what a signature must be is said in `publishing.signed`.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from batchinf_assets.errors import ManifestInvalid
+from batchinf_assets.lake.conditional import (
+    create,
+    outdated,
+    read_versioned,
+    replace,
+)
 from batchinf_assets.lake.files import write_bytes
+from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import Manifest, parse_manifest
 from batchinf_assets.windows import Window
 
 DRAFT = "draft.json"
+LARGEST_MANIFEST = 1 << 26
+"""Bytes; a window of a hundred thousand shards stays below it."""
+SIGNATURE_NAME = re.compile(r"(?P<stem>[0-9a-f]{16})\.(?P<key>[0-9a-f]{16})\.sig")
+SIGNATURE_BYTES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedManifest:
+    """A finished manifest with a signature over its bytes.
+
+    Attributes:
+        revision: What it is about.
+        body: Its bytes.
+        key_id: The key that signed it.
+        signature: 64 bytes.
+    """
+
+    revision: str
+    body: bytes
+    key_id: str
+    signature: bytes
 
 
 @dataclass(frozen=True)
@@ -21,17 +53,29 @@ class ManifestStore:
         folder: `<lake>/<pipeline>/_manifests`.
     """
 
-    folder: Path
+    folder: Place
 
-    def path(self, window: Window, revision: str) -> Path:
+    def path(self, window: Window, revision: str) -> Place:
         """Return where the manifest of a revision lies."""
         return self._of(window) / f"{revision}.json"
 
+    def signature_path(self, window: Window, revision: str, key_id: str) -> Place:
+        """Return where the signature of a key over the manifest of a revision lies."""
+        return self._of(window) / f"{revision}.{key_id}.sig"
+
     def read(self, window: Window, revision: str) -> Manifest:
-        """Read the manifest of a revision.
+        """Read the manifest of a revision, whoever wrote it; `publishing.signed` asks who.
 
         Raises:
             ManifestInvalid: It is missing, unreadable or names another revision.
+        """
+        return self.parsed(window, revision, self.body(window, revision))
+
+    def body(self, window: Window, revision: str) -> bytes:
+        """Read the bytes of the manifest of a revision.
+
+        Raises:
+            ManifestInvalid: It is missing or larger than any manifest.
         """
         path = self.path(window, revision)
         if not path.is_file():
@@ -39,7 +83,21 @@ class ManifestStore:
                 f"Revision {revision} of window {window} has no manifest at {path}.",
                 next_step="Restore it from a backup.",
             )
-        manifest = parse_manifest(path.read_bytes(), str(path))
+        if path.stat().st_size > LARGEST_MANIFEST:
+            raise ManifestInvalid(
+                f"{path} has more than {LARGEST_MANIFEST} bytes.",
+                next_step="Restore it from a backup.",
+            )
+        return path.read_bytes()
+
+    def parsed(self, window: Window, revision: str, body: bytes) -> Manifest:
+        """Parse the bytes of the manifest of a revision.
+
+        Raises:
+            ManifestInvalid: They are no manifest, or are about another revision or window.
+        """
+        path = self.path(window, revision)
+        manifest = parse_manifest(body, str(path))
         if (manifest.revision, manifest.window.key) != (revision, window.key):
             raise ManifestInvalid(
                 f"{path} is about revision {manifest.revision} of {manifest.window.key}.",
@@ -47,15 +105,47 @@ class ManifestStore:
             )
         return manifest
 
+    def signatures(self, window: Window, revision: str) -> dict[str, Place]:
+        """Return the files that say to sign the manifest of a revision, by the id of their key."""
+        found: dict[str, Place] = {}
+        for place in sorted(self._of(window).glob(f"{revision}.*.sig")):
+            name = SIGNATURE_NAME.fullmatch(place.name)
+            if name and name["stem"] == revision and place.is_file():
+                found[name["key"]] = place
+        return found
+
     def revisions(self, window: Window) -> list[str]:
         """List the revisions that have a manifest."""
         found = self._of(window).glob("*.json")
         return sorted(path.stem for path in found if path.name != DRAFT)
 
-    def write(self, window: Window, manifest: Manifest) -> Path:
-        """Keep a finished manifest; readable as a whole or not at all."""
-        path = self.path(window, manifest.revision)
-        write_bytes(path, manifest.to_json())
+    def write(
+        self, window: Window, signed: SignedManifest, *, require_held: Callable[[], None]
+    ) -> Place:
+        """Keep a finished manifest, its signature first: the document is never there without.
+
+        Another process may do the same for a later attempt. So both files are replaced only as
+        they were while this attempt still held the window. Signatures by other keys are of earlier
+        bytes, which a try that died left behind; they go last.
+
+        Args:
+            window: The window.
+            signed: The manifest.
+            require_held: Raises `LostRace` where a later attempt has taken the window over.
+
+        Raises:
+            LostRace: A later attempt took the window over; nothing of its was touched.
+            OSError: The disk is full or the folder cannot be written.
+        """
+        path = self.path(window, signed.revision)
+        signature = self.signature_path(window, signed.revision, signed.key_id)
+        before = [(place, _version(place)) for place in (signature, path)]
+        require_held()
+        for (place, version), content in zip(before, (signed.signature, signed.body), strict=True):
+            _exchange(place, content, version)
+        for key_id, place in self.signatures(window, signed.revision).items():
+            if key_id != signed.key_id:
+                place.unlink(missing_ok=True)
         return path
 
     def draft(self, window: Window) -> Manifest | None:
@@ -75,5 +165,20 @@ class ManifestStore:
         """Forget the draft of a window, if there is one."""
         (self._of(window) / DRAFT).unlink(missing_ok=True)
 
-    def _of(self, window: Window) -> Path:
+    def _of(self, window: Window) -> Place:
         return self.folder / window.key.replace(":", "")
+
+
+def _version(place: Place) -> str | None:
+    found = read_versioned(place)
+    return found.version if found else None
+
+
+def _exchange(place: Place, content: bytes, version: str | None) -> None:
+    if version is not None:
+        replace(place, content, version)
+        return
+    try:
+        create(place, content)
+    except FileExistsError as error:
+        raise outdated(place) from error

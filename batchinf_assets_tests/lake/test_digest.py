@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
+import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchinf_assets.lake.digest import (
+    RowsDigest,
     canonical_json,
     content_digest,
     file_sha256,
@@ -199,13 +202,151 @@ def test_neighbouring_floats_and_integers_beyond_the_mantissa_differ() -> None:
 
 
 def test_the_digest_is_what_its_description_says() -> None:
-    # By hand: version and row count; per column its name and type, a validity bit per row from the
-    # left, then lengths and bytes of texts, or little-endian numbers. Lakes hold such digests.
-    table = pa.table({"n": pa.array([5, 4], pa.int32()), "b": pa.array(["x", None], pa.string())})
-    expected = hashlib.sha256(b"batchinf-rows-1:2")
-    expected.update(b'["b","large_string"]' + bytes([0b01000000]) + struct.pack("<qq", 0, 1) + b"x")
-    expected.update(b'["n","int32"]' + bytes([0b11000000]) + struct.pack("<ii", 4, 5))
-    assert content_digest(table, ["n"]) == expected.hexdigest()
+    # By hand: per column the positions of nulls, the lengths of texts, the values; then JSON.
+    table = pa.table(
+        {
+            "n": pa.array([5, 4], pa.int32()),
+            "b": pa.array(["x", None], pa.string()),
+            "c": pa.array([True, None], pa.bool_()),
+        }
+    )
+    parts = {
+        "b": ("large_string", [struct.pack("<q", 0), struct.pack("<qq", 0, 1), b"x"]),
+        "c": ("bool", [struct.pack("<q", 0), b"", bytes([0, 1])]),
+        "n": ("int32", [b"", b"", struct.pack("<ii", 4, 5)]),
+    }
+    columns = [
+        [name, kind, sha256(b"".join(sha256(part).digest() for part in of)).hexdigest()]
+        for name, (kind, of) in parts.items()
+    ]
+    document = json.dumps(["batchinf-rows-2", 2, columns], separators=(",", ":"))
+    assert content_digest(table, ["n"]) == sha256(document.encode()).hexdigest()
+
+
+def streamed(tables: Iterable[pa.Table], key: Sequence[str] = KEY, threads: int = 1) -> str:
+    rows = RowsDigest(ROWS.schema, key, threads=threads)
+    for table in tables:
+        rows.update(table)
+    return rows.hexdigest()
+
+
+def many_rows(chance: random.Random, count: int) -> pa.Table:
+    """Rows in key order, with nulls, NaN, empty and long texts in any place."""
+    odd = [None, float("nan"), float("inf"), -0.0, 0.5]
+    texts = [None, "", "Ñ9", "x" * 300, "N1"]
+    times = [None, 0, -1, 10**15]
+    carriers = sorted(chance.choices(["AA", "B6", "É"], k=count))
+    return pa.table(
+        {
+            "carrier": pa.array(carriers, pa.string()),
+            "flight": pa.array(range(count), pa.int32()),
+            "delay": pa.array(chance.choices(odd, k=count), pa.float64()),
+            "tail": pa.array(chance.choices(texts, k=count), pa.string()),
+            "late": pa.array(chance.choices([True, False, None], k=count), pa.bool_()),
+            "day": pa.array(chance.choices([None, 0, 9], k=count), pa.int32()).cast(pa.date32()),
+            "at": pa.array(chance.choices(times, k=count)).cast(pa.timestamp("us", tz="UTC")),
+        }
+    )
+
+
+def laid_out(chance: random.Random, table: pa.Table) -> pa.Table:
+    """The same rows with other offsets, dictionaries and column order."""
+    layouts = [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
+    for name in ("carrier", "tail"):
+        column = table[name].cast(chance.choice(layouts))
+        table = table.set_column(table.column_names.index(name), name, column)
+    return table.select(chance.sample(table.column_names, table.num_columns))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_cuts_and_layouts_of_a_stream_do_not_matter(seed: int) -> None:
+    chance = random.Random(seed)
+    table = many_rows(chance, chance.randint(0, 40))
+    ends = sorted(chance.choices(range(table.num_rows + 1), k=chance.randint(0, 9)))
+    cuts = zip([0, *ends], [*ends, table.num_rows], strict=True)
+    parts = [laid_out(chance, table.slice(start, end - start)) for start, end in cuts]
+    shuffled = table.take(pa.array(chance.sample(range(table.num_rows), table.num_rows), "int64"))
+    assert streamed(parts) == digest(table) == digest(shuffled)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_single_changed_row_of_a_stream_matters(seed: int) -> None:
+    chance = random.Random(seed)
+    table = many_rows(chance, 30)
+    row, name = chance.randrange(30), chance.choice(["delay", "tail", "late", "day", "at"])
+    values = table[name].to_pylist()
+    others = [v for v in values if repr(v) != repr(values[row])]
+    values[row] = chance.choice(others)
+    other = table.set_column(
+        table.column_names.index(name), name, pa.array(values, table[name].type)
+    )
+    assert streamed([other.slice(0, 17), other.slice(17)]) != digest(table)
+
+
+def test_threads_do_not_matter() -> None:
+    table = many_rows(random.Random(0), 40_000)
+    parts = [table.slice(0, 39_999), table.slice(39_999)]
+    assert streamed(parts, threads=3) == streamed(parts) == digest(table)
+
+
+def test_an_error_in_a_thread_is_not_lost() -> None:
+    beyond = pa.DictionaryArray.from_arrays(
+        pa.array([7] * 20_000, pa.int32()), pa.array(["a"]), safe=False
+    )
+    table = pa.table({"id": range(20_000), "text": beyond})
+    rows = RowsDigest(table.schema, ["id"], threads=2)
+    with pytest.raises(IndexError):
+        rows.update(table)
+
+
+def test_no_tables_are_a_table_without_rows() -> None:
+    assert streamed([]) == streamed([ROWS.slice(0, 0)]) == digest(ROWS.slice(0, 0))
+
+
+def test_a_stream_out_of_key_order_is_refused() -> None:
+    rows = sort_by(ROWS, KEY)
+    with pytest.raises(ValueError, match="row 2 sorts before the one before it"):
+        streamed([rows.slice(2), rows.slice(0, 2)])
+
+
+def test_nulls_and_nan_come_last_in_key_order() -> None:
+    keys = pa.table({"k": [0.5, float("nan"), None]})
+    parts = [keys.slice(row, 1) for row in range(3)]
+    rows = RowsDigest(keys.schema, ["k"])
+    for part in parts:
+        rows.update(part)
+    assert rows.hexdigest() == content_digest(keys.take([2, 0, 1]), ["k"])
+    with pytest.raises(ValueError, match="row 3 sorts before"):
+        rows.update(parts[0])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ROWS.drop_columns(["tail"]),
+        ROWS.append_column("extra", ROWS["tail"]),
+        ROWS.set_column(1, "flight", ROWS["flight"].cast(pa.int64())),
+    ],
+    ids=["column lost", "column added", "type changed"],
+)
+def test_a_table_of_another_schema_is_refused_within_a_stream(other: pa.Table) -> None:
+    with pytest.raises(TypeError, match="not those of the schema"):
+        streamed([other])
+
+
+def test_texts_under_a_null_and_around_a_slice_do_not_matter() -> None:
+    # Three texts "ab", "cd" (null), "e" in one buffer, as a reader may leave them.
+    buffers = [b"\x05", np.array([0, 2, 4, 5], np.int32).tobytes(), b"abcde"]
+    texts = pa.Array.from_buffers(pa.string(), 3, [pa.py_buffer(part) for part in buffers])
+    assert texts.to_pylist() == ["ab", None, "e"]
+    clean = pa.array(["ab", None, "e"])
+    for start, end in ((0, 3), (1, 3), (0, 2), (1, 2)):
+        rebuilt = pa.array(clean[start:end].to_pylist(), pa.string())
+        assert one_by_one(texts[start:end]) == one_by_one(rebuilt)
+
+
+def one_by_one(values: pa.Array) -> str:
+    return content_digest(pa.table({"id": range(len(values)), "value": values}), ["id"])
 
 
 @pytest.mark.parametrize(
@@ -229,11 +370,29 @@ def test_rows_sort_by_the_whole_key_in_its_order() -> None:
     assert sort_by(ROWS, ["flight", "carrier"])["carrier"].to_pylist() == ["AA", "UA", "UA", "DL"]
 
 
+def test_rows_in_order_are_not_moved() -> None:
+    rows = sort_by(ROWS.drop_columns(["delay"]), KEY)
+    assert sort_by(rows, KEY).equals(rows)
+    again = sort_by(rows, KEY)["flight"].chunk(0).buffers()[1]
+    assert again.address == rows["flight"].chunk(0).buffers()[1].address
+
+
+def test_sorted_rows_give_the_same_file_however_they_were_cut() -> None:
+    table = many_rows(random.Random(1), 5_000)
+    parts = [table.slice(start, 777) for start in range(0, 5_000, 777)]
+    files = set[bytes]()
+    for rows in (table, pa.concat_tables(parts), pa.concat_tables(parts[::-1])):
+        sink = pa.BufferOutputStream()
+        pq.write_table(sort_by(rows, KEY), sink, data_page_size=1_000)
+        files.add(sink.getvalue().to_pybytes())
+    assert len(files) == 1
+
+
 def test_equal_json_values_have_equal_digests() -> None:
     one_way, other_way = {"a": [1, None], "ü": "x"}, {"ü": "x", "a": [1, None]}
     assert json_sha256(one_way) == json_sha256(other_way)
     assert canonical_json(one_way) == '{"a":[1,null],"ü":"x"}'.encode()
-    assert json_sha256(one_way) == hashlib.sha256(canonical_json(one_way)).hexdigest()
+    assert json_sha256(one_way) == sha256(canonical_json(one_way)).hexdigest()
 
 
 @pytest.mark.parametrize(

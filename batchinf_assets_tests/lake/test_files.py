@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,17 +16,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.errors import ManifestInvalid
+from batchinf_assets.errors import ManifestInvalid, StorageUnavailable
 from batchinf_assets.lake import files
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.lake.files import (
     DataFile,
     aside,
+    open_input,
     read_footer,
     read_parquet,
     write_bytes,
     write_parquet,
 )
+from batchinf_assets.lake.s3 import S3Place
 
 RANDOM = np.random.default_rng(20130701)
 TABLE = pa.table(
@@ -184,6 +188,31 @@ def test_small_files_are_whole_or_as_before_too(path: Path, call: int) -> None:
     assert path.read_bytes() == (b"new one" if "replace" in made else b"old")
 
 
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_disk_that_fails_is_named_and_keeps_no_temporary_file(
+    path: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object, **_named: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    write_bytes(path, b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, call, fail)
+        with pytest.raises(OSError, match="Input/output") as failure:
+            write_bytes(path, b"new")
+    assert failure.value.filename == str(path)
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == b"old"
+
+
+def test_threads_that_write_the_same_path_do_not_mix(path: Path) -> None:
+    contents = [bytes([number]) * 1_000_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda content: write_bytes(path, content), contents))
+    assert path.read_bytes() in contents
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
 def test_a_flipped_bit_in_any_page_is_noticed(path: Path) -> None:
     write_parquet(path, TABLE, FOOTER)
     content = path.read_bytes()
@@ -225,11 +254,8 @@ def test_a_file_of_somebody_else_has_no_footer_of_ours(tmp_path: Path) -> None:
         read_footer(path)
 
 
-def test_pages_have_checksums_and_row_groups_the_declared_size(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "ROW_GROUP_ROWS", 400)
-    write_parquet(path, TABLE, FOOTER)
+def test_pages_have_checksums_and_row_groups_the_declared_size(path: Path) -> None:
+    write_parquet(path, TABLE, FOOTER, row_group_rows=400)
     metadata = pq.read_metadata(path)
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     assert [group.num_rows for group in groups] == [400, 400, 200]
@@ -243,3 +269,57 @@ def test_a_footer_is_canonical_json(path: Path) -> None:
     kept = pq.read_metadata(path).metadata[files.FOOTER_KEY]
     assert json.loads(kept) == FOOTER
     assert b": " not in kept
+
+
+def test_an_object_holds_the_same_bytes_as_a_file(path: Path, s3_lake: S3Place) -> None:
+    local, remote = write_parquet(path, TABLE, FOOTER), s3_lake / "window=2013-07-01" / "x.parquet"
+    written = write_parquet(remote, TABLE, FOOTER)
+    assert remote.read_bytes() == path.read_bytes()
+    assert written == DataFile(path=remote, rows=1_000, bytes=local.bytes, sha256=local.sha256)
+    assert file_sha256(remote) == local.sha256
+    assert read_parquet(remote).equals(TABLE)
+    assert read_footer(remote) == FOOTER
+
+
+def test_a_damaged_object_is_refused_like_a_file(path: Path, s3_lake: S3Place) -> None:
+    write_parquet(path, TABLE, FOOTER)
+    flipped = bytearray(path.read_bytes())
+    flipped[len(flipped) // 2] ^= 4
+    remote = s3_lake / "part.parquet"
+    for content in (bytes(flipped), path.read_bytes()[:-1], b"PAR1", b""):
+        write_bytes(remote, content)
+        with pytest.raises(ManifestInvalid, match=r"part\.parquet cannot be read back"):
+            read_parquet(remote)
+    remote.unlink()
+    with pytest.raises(ManifestInvalid, match=r"part\.parquet cannot be read back"):
+        read_parquet(remote)
+
+
+def test_a_failure_inside_uploads_nothing_and_leaves_no_local_file(
+    s3_lake: S3Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die_halfway() -> None:
+        with aside(s3_lake / "part.parquet") as temporary:
+            assert temporary.is_relative_to(tmp_path)
+            temporary.write_bytes(b"half")
+            raise Died
+
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(Died):
+        die_halfway()
+    assert not s3_lake.exists()
+    nowhere = S3Place(bucket="no-such-bucket", key="a-lake", access=s3_lake.access)
+    with pytest.raises(StorageUnavailable):
+        write_parquet(nowhere / "part.parquet", TABLE, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arrow_opens_both_kinds_of_places(path: Path, s3_lake: S3Place) -> None:
+    for place in (path, s3_lake / "x"):
+        write_bytes(place, b"0123456789")
+        with open_input(place) as file:
+            assert file.size() == 10
+            file.seek(4)
+            assert file.read(3) == b"456"
+        with pytest.raises(FileNotFoundError):
+            open_input(place.with_name("absent"))

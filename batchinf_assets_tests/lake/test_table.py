@@ -7,13 +7,15 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 
-from batchinf_assets.errors import InvalidSpec, LostRace, ManifestInvalid
-from batchinf_assets.lake import table as room
+from batchinf_assets.errors import Fenced, InvalidSpec, LostRace, ManifestInvalid
+from batchinf_assets.lake import table_log as room
 from batchinf_assets.lake.files import DataFile, fsync, write_parquet
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.windows import Window, WindowSpec
@@ -67,13 +69,13 @@ def meanwhile(
     table: WindowTable, action: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Let something happen after `table` looked at the log and before its own commit."""
-    look = table._add_new_columns
+    look = table._writer._add_new_columns
 
     def look_then_wait() -> None:
         look()
         action()
 
-    monkeypatch.setattr(table, "_add_new_columns", look_then_wait)
+    monkeypatch.setattr(table._writer, "_add_new_columns", look_then_wait)
 
 
 def test_before_any_commit_there_is_nothing(folder: Path) -> None:
@@ -335,17 +337,17 @@ def test_two_writers_that_add_the_same_column_do_not_both_change_the_table(
     put(WindowTable(folder, SCHEMA), THIRD, [0])
     late, early = WindowTable(folder, WIDER), WindowTable(folder, WIDER)
     first, second = staged(late, FIRST, [1], WIDER), staged(early, SECOND, [2], WIDER)
-    look, looks = late._current, []
+    look, looks = late._writer._refresh, []
 
-    def look_then_wait(opened: Callable[[Path], DeltaTable]) -> DeltaTable:
-        found = look(opened)
+    def look_then_wait() -> DeltaTable:
+        found = look()
         looks.append(found)
-        if len(looks) == 2:  # the look at the columns; the first is at the version
+        if len(looks) == 2:  # the look at the columns; the first is at the tokens
             early.commit(SECOND, [second], {})
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(late, "_current", look_then_wait)
+        patch.setattr(late._writer, "_refresh", look_then_wait)
         with pytest.raises(LostRace):
             late.commit(FIRST, [first], {})
     assert contents(folder) == {"2013-01-02": [2], "2013-01-03": [0]}
@@ -360,3 +362,134 @@ def test_a_changed_type_is_refused_and_changes_nothing(folder: Path) -> None:
         changed.commit(FIRST, [staged(changed, FIRST, [2])], {})
     assert "'id' of table predictions" in refusal.value.message
     assert contents(folder) == {"2013-01-01": [1]}
+
+
+def under(table: WindowTable, token: int, ids: Sequence[int], window: Window = FIRST) -> int:
+    return table.commit(window, [staged(table, window, ids)], {}, token=token)
+
+
+def test_a_commit_tells_the_version_that_gave_its_window_its_content(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    assert (table.version_of(FIRST), table.token_of(FIRST)) == (None, 0)
+    versions = [under(table, 1, [1]), under(table, 1, [2], SECOND), under(table, 1, [3])]
+    assert versions == [1, 2, 3]
+    assert (table.version_of(FIRST), table.version_of(SECOND)) == (3, 2)
+    assert table.version_of(THIRD) is None
+    for version, ids in zip(versions, [[1], [1, 2], [2, 3]], strict=True):
+        seen = DeltaTable(folder, version=version).to_pyarrow_table()
+        assert sorted(seen["id"].to_pylist()) == ids
+
+
+def test_a_fence_is_no_content(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    version = under(table, 1, [1])
+    metadata = table.commit_metadata(FIRST)
+    table.fence(FIRST, 7)
+    assert (table.version_of(FIRST), table.commit_metadata(FIRST)) == (version, metadata)
+    assert contents(folder) == {"2013-01-01": [1]}
+    assert (table.token_of(FIRST), table.token_of(SECOND)) == (7, 0)
+
+
+@pytest.mark.parametrize("raised_by", ["fence", "commit"])
+def test_a_lower_token_is_refused_and_the_same_or_a_higher_one_goes_on(
+    folder: Path, raised_by: str
+) -> None:
+    table, zombie = WindowTable(folder, SCHEMA), WindowTable(folder, SCHEMA)
+    under(zombie, 2, [1])
+    if raised_by == "fence":
+        table.fence(FIRST, 3)
+    else:
+        under(table, 3, [2])
+    for act in (lambda: under(zombie, 2, [9]), lambda: zombie.fence(FIRST, 2)):
+        with pytest.raises(Fenced) as refusal:
+            act()
+        assert "2013-01-01" in refusal.value.message
+        assert "predictions" in refusal.value.message
+    assert 9 not in contents(folder)["2013-01-01"]
+    under(zombie, 2, [8], SECOND)
+    under(table, 3, [3])
+    under(table, 5, [4])
+    assert contents(folder) == {"2013-01-01": [4], "2013-01-02": [8]}
+
+
+def test_a_window_can_be_fenced_before_anything_was_committed(folder: Path) -> None:
+    WindowTable(folder, SCHEMA).fence(FIRST, 2)
+    assert contents(folder) == {}
+    with pytest.raises(Fenced):
+        under(WindowTable(folder, SCHEMA), 1, [1])
+
+
+def test_a_fence_that_stands_is_not_committed_again(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    table.fence(FIRST, 2)
+    before = DeltaTable(folder).version()
+    table.fence(FIRST, 2)
+    assert DeltaTable(folder).version() == before
+
+
+@pytest.mark.parametrize("moment", ["before the last look", "after the last look"])
+@pytest.mark.parametrize("content", [False, True])
+def test_a_commit_that_was_prepared_before_a_fence_does_not_land_after_it(
+    folder: Path, moment: str, content: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zombie, heir = WindowTable(folder, SCHEMA), WindowTable(folder, SCHEMA)
+    if content:
+        under(zombie, 1, [1])
+    look = zombie._writer._add_new_columns
+
+    def look_while_fenced() -> None:
+        if moment == "before the last look":
+            heir.fence(FIRST, 2)
+            look()
+        else:
+            look()
+            heir.fence(FIRST, 2)
+
+    monkeypatch.setattr(zombie._writer, "_add_new_columns", look_while_fenced)
+    with pytest.raises(Fenced):
+        under(zombie, 1, [9])
+    assert contents(folder) == ({"2013-01-01": [1]} if content else {})
+    under(heir, 2, [2])
+    assert contents(folder) == {"2013-01-01": [2]}
+
+
+def test_a_fence_stands_though_a_commit_comes_first(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heir, zombie = WindowTable(folder, SCHEMA), WindowTable(folder, SCHEMA)
+    look, acts = heir._writer._add_new_columns, [lambda: under(zombie, 1, [1])]
+
+    def look_then_once() -> None:
+        look()
+        if acts:
+            acts.pop()()
+
+    monkeypatch.setattr(heir._writer, "_add_new_columns", look_then_once)
+    heir.fence(FIRST, 2)
+    assert (heir.token_of(FIRST), contents(folder)) == (2, {"2013-01-01": [1]})
+
+
+def test_a_commit_whose_answer_was_lost_knows_itself(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = WindowTable(folder, SCHEMA)
+    write = table._writer._write
+
+    def write_and_lose_the_answer(*arguments: Any) -> None:
+        write(*arguments)
+        raise CommitFailedError("the answer was lost")
+
+    monkeypatch.setattr(table._writer, "_write", write_and_lose_the_answer)
+    assert under(table, 1, [1]) == 1
+    assert under(table, 1, [2]) == 2
+    assert contents(folder) == {"2013-01-01": [2]}
+
+
+def test_the_same_commit_of_another_is_not_taken_for_ones_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, early = WindowTable(folder, SCHEMA), WindowTable(folder, SCHEMA)
+    file = staged(late, FIRST, [1])
+    meanwhile(late, lambda: early.commit(FIRST, [file], {"same": "metadata"}), monkeypatch)
+    with pytest.raises(LostRace):
+        late.commit(FIRST, [file], {"same": "metadata"})

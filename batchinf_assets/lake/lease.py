@@ -1,0 +1,421 @@
+"""The lease of a window: one writer at a time, and a token by which the table's log knows the last.
+
+The lease only keeps runs from working against each other; it compares clocks, which can be wrong.
+What makes a second publication impossible is the token: whoever takes a window over has a higher
+one, and `lake.table` refuses a commit under a lower one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from batchinf_assets.errors import BatchinfError, LostRace
+from batchinf_assets.lake.conditional import (
+    ConditionalPlace,
+    Outdated,
+    create,
+    read_versioned,
+    replace,
+)
+
+BEATS_PER_TTL = 4
+DEFAULT_TTL = timedelta(seconds=60)
+PROC = Path("/proc")
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+
+
+class LeaseInvalid(BatchinfError):
+    """A lease file is damaged, or is not about the window it is named after."""
+
+
+class Worker(BaseModel):
+    """A process, named so that another one can tell whether it still lives.
+
+    Attributes:
+        host: The machine's or container's name, for people.
+        pid: Its number within `pid_namespace`.
+        boot_id: The machine's boot, or None where it is not known.
+        pid_namespace: Containers of one machine count their processes apart.
+        started: Clock ticks from the boot to its start: a number is given again, this is not.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str
+    pid: int = Field(ge=1, le=2**22)  # Linux's PID_MAX_LIMIT
+    boot_id: str | None = None
+    pid_namespace: str | None = None
+    started: int | None = None
+
+    @classmethod
+    def here(cls, proc: Path = PROC) -> Worker:
+        """Describe this process; where there is no /proc, by host and number alone."""
+        host, pid = socket.gethostname(), os.getpid()
+        try:
+            boot_id = (proc / "sys/kernel/random/boot_id").read_text().strip()
+            namespace = str((proc / "self/ns/pid").readlink())
+            _, started = _state_and_start(proc, pid)
+        except (OSError, ValueError, IndexError):
+            return cls(host=host, pid=pid)
+        return cls(host=host, pid=pid, boot_id=boot_id, pid_namespace=namespace, started=started)
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid}"
+
+    def has_died(self, here: Worker, proc: Path = PROC) -> bool:
+        """Say whether the process is known to have ended, as seen from process `here`.
+
+        False also where that cannot be known: another machine, another container, no /proc.
+        """
+        ours = (here.boot_id, here.pid_namespace)
+        if self.started is None or (self.boot_id, self.pid_namespace) != ours:
+            return False
+        try:
+            os.kill(self.pid, 0)
+            state, started = _state_and_start(proc, self.pid)
+        except ProcessLookupError:
+            return True
+        except (OSError, ValueError, IndexError):  # another user's, where /proc hides those
+            return False
+        return started != self.started or state in "ZX"
+
+
+class Lease(BaseModel):
+    """What the lease file of a window says.
+
+    Attributes:
+        window: The window's key.
+        state: `free` after a release; the file stays, so that tokens only rise.
+        token: Counts the attempts at the window.
+        holder: The run that holds it, or held it last.
+        worker: The process of that run.
+        stage: What it does.
+        hold: Different for every time that the lease was acquired.
+        since: When it was acquired.
+        beat_at: When the holder last showed that it lives.
+        ttl_seconds: How long after that it counts as dead.
+        unreported: Dead attempts whose end nobody has recorded yet, in their order.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[1] = 1
+    window: str
+    state: Literal["held", "free"] = "held"
+    token: int = Field(ge=1)
+    holder: str
+    worker: Worker
+    stage: str
+    hold: str
+    since: AwareDatetime
+    beat_at: AwareDatetime
+    ttl_seconds: float = Field(gt=0, le=86_400)
+    unreported: tuple[Lease, ...] = ()
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the holder counts as dead unless it beats before."""
+        return self.beat_at + timedelta(seconds=self.ttl_seconds)
+
+    def is_live(self, now: datetime, here: Worker) -> bool:
+        """Say whether somebody has to be taken to work under this lease."""
+        return self.state == "held" and now <= self.expires_at and not self.worker.has_died(here)
+
+    def to_json(self) -> bytes:
+        """Write the document."""
+        return self.model_dump_json(indent=2).encode() + b"\n"
+
+
+class HeldLease:
+    """A lease of ours; made by `hold`.
+
+    Attributes:
+        lease: The document as this process wrote it last.
+    """
+
+    def __init__(self, place: ConditionalPlace, lease: Lease, version: str, now: Clock) -> None:
+        self.lease = lease
+        self._place, self._version, self._now = place, version, now
+        self._lost: LostRace | None = None
+        self._writing = threading.Lock()
+
+    def require_held(self) -> None:
+        """Make sure that nobody took the lease over.
+
+        Raises:
+            LostRace: Another run did, or this one could not show for too long that it lives.
+            LeaseInvalid: The file was damaged meanwhile.
+            OSError: It cannot be read.
+        """
+        if self._lost is not None:
+            raise self._lost
+        self._current_version()
+
+    def renew(self) -> None:
+        """Show that the holder lives. Raises what `require_held` raises."""
+        self._write(beat_at=self._now())
+
+    def release(self) -> None:
+        """Let the next one in. Raises what `require_held` raises."""
+        self._write(beat_at=self._now(), state="free")
+
+    def lose(self, reason: LostRace) -> None:
+        """Count the lease as lost from now on."""
+        self._lost = reason
+
+    def forget_the_dead(self) -> None:
+        """Drop the attempts whose end was reported; the next beat writes it."""
+        with self._writing:
+            self.lease = self.lease.model_copy(update={"unreported": ()})
+
+    def _write(self, **changes: object) -> None:
+        with self._writing:
+            changed = self.lease.model_copy(update=changes)
+            written = False
+            while not written:
+                try:
+                    self._version = replace(self._place, changed.to_json(), self._version)
+                    written = True
+                except Outdated:  # somebody else's, or our own write whose answer was lost
+                    self._version = self._current_version()
+            self.lease = changed
+
+    def _current_version(self) -> str:
+        found = _read(self._place, self.lease.window)
+        if found is None or (found[0].hold, found[0].state) != (self.lease.hold, "held"):
+            raise _superseded(self.lease, found[0] if found else None)
+        return found[1]
+
+
+@contextmanager
+def hold(
+    place: ConditionalPlace,
+    *,
+    window: str,
+    holder: str,
+    stage: str,
+    on_takeover: Callable[[Lease, int], None],
+    at_least: int = 1,
+    worker: Worker | None = None,
+    ttl: timedelta = DEFAULT_TTL,
+    now: Clock = lambda: datetime.now(UTC),
+) -> Generator[HeldLease]:
+    """Hold the lease of a window while the body runs; a thread keeps it alive.
+
+    The same holder going on after itself keeps its token. Whoever comes after another holder, or
+    after one that died, has a higher token than any before.
+
+    Args:
+        place: The lease file, `_leases/<window>.json`.
+        window: The window's key.
+        holder: The run.
+        stage: What it is about to do, for whoever is refused meanwhile.
+        on_takeover: Called before the body, with each dead lease whose end nobody recorded yet
+            and with our token.
+        at_least: The lowest token allowed: the last one in the table's log, plus one where this is
+            another attempt. Matters where the lease file was removed.
+        worker: The process; this one where none is given.
+        ttl: How long after its last beat the holder counts as dead.
+        now: The wall clock.
+
+    Raises:
+        LostRace: Another process holds the lease and lives.
+        LeaseInvalid: The file is damaged.
+        OSError: It cannot be read or written.
+    """
+    started = now()
+    wanted = Lease(
+        window=window,
+        token=at_least,
+        holder=holder,
+        worker=worker or Worker.here(),
+        stage=stage,
+        hold=secrets.token_hex(8),
+        since=started,
+        beat_at=started,
+        ttl_seconds=ttl.total_seconds(),
+    )
+    held = _acquire(place, wanted, now)
+    with _beating(held, ttl.total_seconds()):
+        for dead in held.lease.unreported:
+            on_takeover(dead, held.lease.token)
+        held.forget_the_dead()
+        yield held
+
+
+def read_lease(place: ConditionalPlace, window: str) -> Lease | None:
+    """Read the lease of a window, or None where it was never held.
+
+    Raises:
+        LeaseInvalid: The file is damaged.
+        OSError: It cannot be read.
+    """
+    found = _read(place, window)
+    return found[0] if found else None
+
+
+def _acquire(place: ConditionalPlace, wanted: Lease, now: Clock) -> HeldLease:
+    while True:
+        found = _read(place, wanted.window)
+        if found and found[0].hold == wanted.hold:  # our own write whose answer was lost
+            return HeldLease(place, *found, now)
+        try:
+            if found is None:
+                return HeldLease(place, wanted, create(place, wanted.to_json()), now)
+            if found[0].is_live(now(), wanted.worker) and not _is_silent(place, *found, now()):
+                raise _refusal(found[0])
+            lease = _after(found[0], wanted)
+            return HeldLease(place, lease, replace(place, lease.to_json(), found[1]), now)
+        except (FileExistsError, Outdated):
+            continue  # somebody was faster: look again who
+
+
+def _after(last: Lease, wanted: Lease) -> Lease:
+    goes_on = last.state == "free" and last.holder == wanted.holder
+    dead = () if last.state == "free" else (last.model_copy(update={"unreported": ()}),)
+    return wanted.model_copy(
+        update={
+            "token": max(wanted.token, last.token if goes_on else last.token + 1),
+            "unreported": (*last.unreported, *dead),
+        }
+    )
+
+
+def _is_silent(place: ConditionalPlace, lease: Lease, version: str, now: datetime) -> bool:
+    """Say whether a holder whose beats lie in the future gives none while we wait for one.
+
+    Its clock is ahead: by that clock a dead one would keep the window for as long as it is ahead.
+    """
+    if lease.beat_at <= now + timedelta(seconds=lease.ttl_seconds):
+        return False
+    time.sleep(lease.ttl_seconds)
+    found = _read(place, lease.window)
+    return found is not None and found[1] == version
+
+
+def _read(place: ConditionalPlace, window: str) -> tuple[Lease, str] | None:
+    found = read_versioned(place)
+    if found is None:
+        return None
+    try:
+        lease = Lease.model_validate_json(found.content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise _invalid(f"{place} is no lease: {problem['msg']}") from error
+    if lease.window != window:
+        raise _invalid(f"{place} is about window {lease.window[:40]!r} and not {window}")
+    return lease, found.version
+
+
+@contextmanager
+def _beating(held: HeldLease, ttl: float) -> Generator[None]:
+    """Renew a lease from now on; release it at the end, whatever the end is."""
+    stop = threading.Event()
+    # Daemon: a run that dies without unwinding must not be kept alive by its own heartbeat.
+    thread = threading.Thread(target=_beat, args=(held, stop, ttl), name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        _release(held)
+
+
+def _beat(held: HeldLease, stop: threading.Event, ttl: float) -> None:
+    shown = time.monotonic()
+    pause = 0.0  # at once: acquiring may have taken a good part of the ttl
+    while not stop.wait(pause):
+        started = time.monotonic()
+        try:
+            held.renew()
+        except LostRace as race:
+            return held.lose(race)
+        except (OSError, BatchinfError) as error:
+            if started - shown > ttl:
+                return held.lose(_unrenewed(held.lease, error))
+            pause = ttl / BEATS_PER_TTL**2
+        else:
+            shown, pause = started, ttl / BEATS_PER_TTL
+    return None
+
+
+def _release(held: HeldLease) -> None:
+    try:
+        held.release()
+    except LostRace:
+        return  # nothing of ours is left to release
+    except (OSError, BatchinfError) as error:
+        logger.warning(
+            "The lease of window %s could not be released and expires at %s: %s",
+            held.lease.window,
+            held.lease.expires_at.isoformat(timespec="seconds"),
+            _named(error),
+        )
+
+
+def _refusal(lease: Lease) -> LostRace:
+    return LostRace(
+        f"Window {lease.window} is being worked on ({lease.stage}) by run {lease.holder} on "
+        f"{lease.worker} since {_clock_time(lease.since)}; its lease expires at "
+        f"{_clock_time(lease.expires_at)} unless renewed.",
+        next_step="Wait for that run to end, or end it; then run this again.",
+    )
+
+
+def _superseded(lease: Lease, found: Lease | None) -> LostRace:
+    if found is None:
+        other = "its lease file was removed"
+    elif found.hold == lease.hold:
+        other = "this process has released its lease"
+    else:
+        other = f"run {found.holder} on {found.worker} took it over with token {found.token}"
+    return LostRace(
+        f"Run {lease.holder} no longer holds window {lease.window} (token {lease.token}): {other}.",
+        next_step="Nothing was published by this run; look at what the other one does.",
+    )
+
+
+def _unrenewed(lease: Lease, error: OSError | BatchinfError) -> LostRace:
+    return LostRace(
+        f"Run {lease.holder} could not renew its lease of window {lease.window} for "
+        f"{lease.ttl_seconds:g} s: {_named(error)}.",
+        next_step="Make the lake writable again, then run the window again.",
+    )
+
+
+def _invalid(problem: str) -> LeaseInvalid:
+    return LeaseInvalid(
+        f"{problem}.",
+        next_step="Make sure that no run works on the window and remove the file; the next run "
+        "makes a new one, with a token above those in the table's log.",
+    )
+
+
+def _named(error: OSError | BatchinfError) -> str:
+    return error.message.rstrip(".") if isinstance(error, BatchinfError) else str(error)
+
+
+def _clock_time(instant: datetime) -> str:
+    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _state_and_start(proc: Path, pid: int) -> tuple[str, int]:
+    """Read two fields of `/proc/<pid>/stat` (proc_pid_stat(5): fields 3 and 22)."""
+    after_the_name = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return after_the_name[0], int(after_the_name[19])

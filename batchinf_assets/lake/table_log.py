@@ -1,0 +1,218 @@
+"""The log of a Delta table, on a local disk or on S3: made once, opened, and read commit by commit.
+
+Which files a window has is `lake.table`'s business. Commits are read as the documents they are
+(https://github.com/delta-io/delta/blob/master/PROTOCOL.md): delta-rs would hold the interpreter
+while it waits for S3, and with it the heartbeat of a lease.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake import Schema as DeltaSchema
+from deltalake.exceptions import DeltaError
+
+from batchinf_assets.errors import ManifestInvalid
+from batchinf_assets.lake.files import fsync
+from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.s3 import S3Place
+from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
+from batchinf_assets.windows import Window
+
+LOG = "_delta_log"
+COMMIT = "{:020d}.json"
+KEEP_THE_LOG = {"delta.enableExpiredLogCleanup": "false"}
+"""Which manifest a window was published with is asked of the log, also years later."""
+
+READERS = 8
+"""Commits read at once, because each takes S3 a moment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """One commit of a table.
+
+    Attributes:
+        version: The version that it made.
+        metadata: What its writer said of it, and what delta-rs did.
+    """
+
+    version: int
+    metadata: Mapping[str, str]
+
+
+def has_log(folder: Place) -> bool:
+    """Say whether the table was ever made."""
+    return (folder / LOG).is_dir()
+
+
+def open_table(folder: Place) -> DeltaTable:
+    """Open a table that was made.
+
+    Raises:
+        DeltaError: The log is damaged.
+        OSError: It cannot be read, or the store does not answer.
+    """
+    if isinstance(folder, Path):
+        return DeltaTable(folder)
+    return DeltaTable(folder.url, storage_options=folder.storage_options())
+
+
+def up_to_date(folder: Place, opened: Callable[[Place], DeltaTable]) -> DeltaTable:
+    """Return a table as of now.
+
+    Args:
+        folder: The table's root.
+        opened: Gives the table that is brought up to date.
+
+    Raises:
+        ManifestInvalid: The log is damaged.
+        OSError: It cannot be read.
+        StorageRefused: The store does not let us read it.
+        StorageUnavailable: The store does not answer.
+    """
+    with _named(folder):
+        table = opened(folder)
+        table.update_incremental()
+    return table
+
+
+def newest_token(folder: Place, table: DeltaTable, window: Window) -> int:
+    """Return the highest token that the log knows for a window, 0 without one.
+
+    Args:
+        folder: The table's root.
+        table: The table as of the version that is asked.
+        window: The window.
+
+    Raises:
+        BatchinfError: As `up_to_date` does.
+        OSError: The log cannot be read.
+    """
+    with _named(folder):
+        return table.transaction_version(window.key) or 0
+
+
+@contextmanager
+def _named(folder: Place) -> Generator[None]:
+    try:
+        yield
+    except (DeltaError, OSError) as error:
+        if isinstance(folder, S3Place) and failed_on_the_way(error):
+            raise storage_failure(folder / LOG, error) from error
+        if isinstance(error, OSError):
+            raise
+        raise ManifestInvalid(
+            f"The log {folder / LOG} of table {folder.name} cannot be read: "
+            f"{str(error).splitlines()[0].rstrip('.')}.",
+            next_step="Restore the folder from a backup; no file beside it was touched.",
+        ) from error
+
+
+def make_table(folder: Place, columns: pa.Schema, partition: str) -> None:
+    """Make a table unless somebody else did meanwhile.
+
+    Its first commit is made aside and then put into its place as a whole: Delta lets two runs
+    create a table twice over, and a run that dies inside leaves a log without a table.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder if isinstance(folder, Path) else None
+    with TemporaryDirectory(dir=aside, prefix=".") as staging:
+        schema = DeltaSchema.from_arrow(columns)
+        DeltaTable.create(
+            staging, schema=schema, partition_by=[partition], configuration=KEEP_THE_LOG
+        )
+        made = Path(staging) / LOG
+        if isinstance(folder, Path):
+            fsync(made / COMMIT.format(0))
+            if _renamed(made, folder / LOG):  # else another run was first
+                fsync(folder)
+        else:
+            with suppress(FileExistsError):
+                (folder / LOG / COMMIT.format(0)).create((made / COMMIT.format(0)).read_bytes())
+
+
+def sync_commits(folder: Place, versions: Iterable[int]) -> None:
+    """Wait until commits are on the disk; those on S3 are as soon as they are there."""
+    if isinstance(folder, Path):
+        for version in versions:
+            fsync(folder / LOG / COMMIT.format(version))
+        fsync(folder / LOG)
+
+
+def read_commits(folder: Place, versions: Sequence[int]) -> list[Commit]:
+    """Read what commits say of themselves, in the order of `versions`.
+
+    What was read before is not read again, because commits never change.
+
+    Raises:
+        ManifestInvalid: One is missing or damaged.
+    """
+    read = _READ.setdefault(folder, {})
+    missing = [version for version in versions if version not in read]
+    if len(missing) > 1:
+        with ThreadPoolExecutor(READERS) as readers:
+            found = list(readers.map(partial(_read_commit, folder), missing))
+    else:
+        found = [_read_commit(folder, version) for version in missing]
+    read.update({commit.version: commit for commit in found})
+    return [read[version] for version in versions]
+
+
+def latest_commit(folder: Place, key: str, value: str, newest: int) -> Commit | None:
+    """Return the newest commit with this value in its metadata, or None.
+
+    It is looked for from the end, where most that are asked for lie.
+
+    Args:
+        folder: The table's root.
+        key: The metadata's key.
+        value: Its value.
+        newest: The version to begin with.
+
+    Raises:
+        ManifestInvalid: A commit is missing or damaged.
+    """
+    for last in range(newest, -1, -READERS):
+        for commit in read_commits(folder, range(last, max(last - READERS, -1), -1)):
+            if commit.metadata.get(key) == value:
+                return commit
+    return None
+
+
+_READ: dict[Place, dict[int, Commit]] = {}
+
+
+def _read_commit(folder: Place, version: int) -> Commit:
+    place = folder / LOG / COMMIT.format(version)
+    try:
+        lines: list[dict[str, Any]] = [json.loads(line) for line in place.read_bytes().splitlines()]
+        info = next((line["commitInfo"] for line in lines if "commitInfo" in line), {})
+        metadata = {str(name): str(value) for name, value in info.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ManifestInvalid(
+            f"Commit {place} cannot be read.",
+            next_step="Restore the folder from a backup; no file beside it was touched.",
+        ) from error
+    return Commit(version=version, metadata=metadata)
+
+
+def _renamed(folder: Path, target: Path) -> bool:
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        return False
+    return True

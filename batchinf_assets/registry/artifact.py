@@ -6,13 +6,14 @@ alias names in `registry.registry`; turning rows into scores is in `scoring`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from batchinf_assets.errors import ModelRefused, Refusal
+from batchinf_assets.errors import LostRace, ModelRefused, Refusal
 from batchinf_assets.lake.files import place_folder
 from batchinf_assets.registry.card import (
     FileDigest,
@@ -23,13 +24,23 @@ from batchinf_assets.registry.card import (
     read_card,
 )
 from batchinf_assets.registry.keyring import Keyring
+from batchinf_assets.registry.mirror import Limits, Mirror, Models
 from batchinf_assets.registry.plain_files import refused
 from batchinf_assets.registry.profile import Profile
-from batchinf_assets.registry.statement import ModelStatement, digest_of, verify_folder
+from batchinf_assets.registry.signing import LARGEST_DOCUMENT, SIGNATURE_BYTES, SIGNATURE_NAME
+from batchinf_assets.registry.statement import (
+    STATEMENT_FILE,
+    ModelStatement,
+    digest_of,
+    verify_folder,
+)
+from batchinf_assets.registry.untrusted_text import one_line
 from batchinf_assets.spec import ColumnType, FeatureSpec
 
 CARD_FILE: Literal["model.json"] = "model.json"
 PROFILE_FILE: Literal["profile.json"] = "profile.json"
+LARGEST_FILE = 1 << 31
+"""Bytes of a file that are copied from S3 at most, so that no disk is filled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +48,7 @@ class Artifact:
     """A verified artifact.
 
     Attributes:
-        folder: `<root>/<name>/v<version>-<first 16 digits of digest>`.
+        folder: `<root>/<name>/v<version>-<first 16 digits of digest>`, or the copy of it.
         digest: SHA-256 of `model.json`, which binds the other files.
         card: What `model.json` says.
         profile: How features and score were spread in training.
@@ -73,7 +84,7 @@ class ArtifactDraft:
         return {name: digest_of(data) for name, data in self.contents.items()}
 
 
-def artifact_folder(root: Path, name: str, version: str, digest: str) -> Path:
+def artifact_folder(root: Models, name: str, version: str, digest: str) -> Models:
     """Return where a version lies below `root`."""
     return root / name / f"v{version}-{digest[:16]}"
 
@@ -91,9 +102,9 @@ def draft_artifact(card: ModelCard, contents: Mapping[FileName, bytes]) -> Artif
 
 
 def place_artifact(
-    root: Path, draft: ArtifactDraft, version: str, signed: Mapping[str, bytes]
-) -> Path:
-    """Write a signed artifact whole or not at all.
+    root: Models, draft: ArtifactDraft, version: str, signed: Mapping[str, bytes]
+) -> Models:
+    """Write a signed artifact whole or not at all; on S3, one that is not whole never verifies.
 
     Args:
         root: Folder of all artifacts.
@@ -102,16 +113,36 @@ def place_artifact(
         signed: Statement and signature by file name.
 
     Raises:
-        FileExistsError: It is there already.
+        FileExistsError: It is there already, in a folder.
+        LostRace: It is there already, on S3.
+        StorageUnavailable: S3 does not answer.
+        StorageRefused: It answers that this is forbidden.
         OSError: The disk is full or the folder cannot be written.
     """
     folder = artifact_folder(root, draft.card.name, version, draft.digest)
-    place_folder(folder, {**draft.contents, **signed})
+    contents = {**draft.contents, **signed}
+    if isinstance(folder, Mirror):
+        _upload(folder, contents)
+    else:
+        place_folder(folder, contents)
     return folder
 
 
+def _upload(folder: Mirror, contents: Mapping[str, bytes]) -> None:
+    """Write the card first, which only one can do, and last the statement, which makes it whole."""
+    order = sorted(contents, key=lambda name: (name != CARD_FILE, name == STATEMENT_FILE))
+    try:
+        folder.add((name, contents[name]) for name in order)
+    except FileExistsError as error:
+        raise LostRace(
+            f"{folder} is there already: another registry gave the same version to this model.",
+            next_step="Register it again; registries that share BATCHINF_MODELS should be one: set "
+            "MLFLOW_TRACKING_URI.",
+        ) from error
+
+
 def open_artifact(
-    root: Path, *, name: str, version: str, digest: str, keyring: Keyring, at: datetime | None
+    root: Models, *, name: str, version: str, digest: str, keyring: Keyring, at: datetime | None
 ) -> Artifact:
     """Verify an artifact from the signature down, and only then parse its card and profile.
 
@@ -126,10 +157,14 @@ def open_artifact(
 
     Raises:
         ModelRefused: With the reason code of the first thing that is wrong.
+        StorageUnavailable: It lies on S3, which does not answer.
+        StorageRefused: S3 answers that this is forbidden.
     """
     folder = artifact_folder(root, name, version, digest)
-    statement, contents = verify_folder(folder, name=name, version=version, keyring=keyring, at=at)
     what = f"Model {name} v{version} ({folder.name})"
+    if isinstance(folder, Mirror):
+        folder = folder.copied(what, partial(_limits, folder, what))
+    statement, contents = verify_folder(folder, name=name, version=version, keyring=keyring, at=at)
     if CARD_FILE not in contents:
         raise refused(what, f"the statement lists no {CARD_FILE}", Refusal.MISSING_FILE)
     if statement.files[CARD_FILE].sha256 != digest:
@@ -145,6 +180,26 @@ def open_artifact(
         statement=statement,
         contents=contents,
     )
+
+
+def _limits(folder: Mirror, what: str, names: Sequence[str]) -> Limits:
+    """Bound every object that belongs to an artifact; one that does not is never copied."""
+    if not names:
+        raise refused(what, f"{folder} holds nothing", Refusal.MISSING_FILE)
+    limits = {name: _limit(name) for name in names}
+    for name, limit in limits.items():
+        if limit is None:
+            raise refused(what, f"{one_line(name)} does not belong to it", Refusal.ADDED_FILE)
+    return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def _limit(name: str) -> int | None:
+    if name in _SIGNED_FILES:
+        return LARGEST_FILE
+    if name == STATEMENT_FILE:
+        return LARGEST_DOCUMENT
+    match = SIGNATURE_NAME.fullmatch(name)
+    return SIGNATURE_BYTES if match and match["stem"] == "statement" else None
 
 
 def _require_agreement(card: ModelCard, statement: ModelStatement, what: str) -> None:
@@ -202,6 +257,9 @@ def schema_differences(
     if {*known} == {*given} and [*known] != [*given]:
         moved = [a for a, b in zip(known, given, strict=True) if a != b]
         yield f"{', '.join(repr(name) for name in moved)} are reordered"
+
+
+_SIGNED_FILES = frozenset(name for part in get_args(SignedFile) for name in get_args(part))
 
 
 def _kind(type_: ColumnType, *, nullable: bool) -> str:

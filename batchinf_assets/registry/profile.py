@@ -58,9 +58,12 @@ class NumericBins(_Frozen):
         """Training rows by bin number; the last bin is missing."""
         return (*self.counts, self.missing)
 
-    def bins(self, values: Values) -> np.ndarray:
-        """Return the bin number of each value, int32, as long as `values`."""
-        return _numeric_bins(_floats(values), np.asarray(self.edges, dtype=np.float64))
+    def observe(self, values: Values) -> np.ndarray:
+        """Count values by bin number: int64, as long as `bin_counts`."""
+        numbers = _numbers(values)
+        present = len(numbers) - int(np.count_nonzero(np.isnan(numbers)))
+        at_most = [int(np.count_nonzero(numbers <= edge)) for edge in _comparable(self, numbers)]
+        return np.diff([0, *at_most, present, len(numbers)])
 
 
 class CategoryCounts(_Frozen):
@@ -82,13 +85,14 @@ class CategoryCounts(_Frozen):
         """Training rows by bin number: categories by name, then other, then missing."""
         return (*(self.counts[name] for name in sorted(self.counts)), self.other, self.missing)
 
-    def bins(self, values: Values) -> np.ndarray:
-        """Return the bin number of each value, int32, as long as `values`; unseen is other."""
+    def observe(self, values: Values) -> np.ndarray:
+        """Count values by bin number: int64, as long as `bin_counts`; unseen is other."""
         texts = values.cast(pa.string())
         found = pc.index_in(texts, value_set=pa.array(sorted(self.counts), pa.string()))
-        other = len(self.counts)
-        bins = np.asarray(found.fill_null(other).to_numpy(zero_copy_only=False), dtype=np.int32)
-        return np.where(_is_null(texts), np.int32(other + 1), bins)
+        known = np.asarray(found.drop_null().to_numpy(zero_copy_only=False), dtype=np.int64)
+        counts = np.bincount(known, minlength=len(self.counts))
+        other = len(texts) - len(known) - texts.null_count
+        return np.concatenate([counts, [other, texts.null_count]])
 
 
 Reference = Annotated[NumericBins | CategoryCounts, Field(discriminator="kind")]
@@ -112,6 +116,14 @@ class Profile(_Frozen):
             if sum(reference.bin_counts) != self.rows:
                 raise ValueError(f"the counts of '{name}' do not add up to {self.rows} rows")
         return self
+
+    def observe(self, columns: Mapping[str, Values]) -> dict[str, list[int]]:
+        """Count rows by bin number, for every subject that has a column."""
+        return {
+            name: reference.observe(columns[name]).tolist()
+            for name, reference in self.subjects.items()
+            if name in columns
+        }
 
     def to_json(self) -> str:
         """Write canonical JSON: equal profiles give equal text, floats read back exactly."""
@@ -192,8 +204,11 @@ def _check_profilable(
 def _numeric(values: Values) -> NumericBins:
     numbers = _floats(values)
     edges = _edges(numbers)
-    counts = np.bincount(_numeric_bins(numbers, edges), minlength=len(edges) + 2).tolist()
-    return NumericBins(edges=tuple(edges.tolist()), counts=tuple(counts[:-1]), missing=counts[-1])
+    empty = NumericBins(
+        edges=tuple(edges.tolist()), counts=(0,) * (len(edges) + 1), missing=0
+    )
+    *counts, missing = empty.observe(pa.array(numbers)).tolist()
+    return empty.model_copy(update={"counts": tuple(counts), "missing": missing})
 
 
 def _edges(numbers: np.ndarray) -> np.ndarray:
@@ -221,15 +236,25 @@ def _categorical(values: Values) -> CategoryCounts:
     )
 
 
-def _numeric_bins(numbers: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    bins = np.searchsorted(edges, numbers, side="left")
-    return np.where(np.isnan(numbers), len(edges) + 1, bins).astype(np.int32)
+def _comparable(bins: NumericBins, numbers: np.ndarray) -> np.ndarray:
+    """Return edges of the numbers' own type, so that comparing does not widen every number.
+
+    x <= edge for a float32 x exactly where x <= the largest float32 that is not above the edge.
+    """
+    edges = np.asarray(bins.edges, dtype=np.float64)
+    if numbers.dtype != np.float32:
+        return edges
+    with np.errstate(over="ignore"):
+        narrow = edges.astype(np.float32)
+    return np.where(narrow > edges, np.nextafter(narrow, np.float32(-np.inf)), narrow)
+
+
+def _numbers(values: Values) -> np.ndarray:
+    if values.type == pa.float32() and not values.null_count:
+        return np.asarray(values.to_numpy(zero_copy_only=False))
+    return _floats(values)
 
 
 def _floats(values: Values) -> np.ndarray:
     numbers = pc.fill_null(values.cast(pa.float64(), safe=False), float("nan"))
     return np.asarray(numbers.to_numpy(zero_copy_only=False))
-
-
-def _is_null(values: Values) -> np.ndarray:
-    return np.asarray(values.is_null().to_numpy(zero_copy_only=False))

@@ -4,12 +4,16 @@ The registry's alias is a pointer that anybody with access to the registry can m
 is a second signature over that move. The newest record counts. `registry.seen` remembers which one
 was seen last, so cutting records off the end does not bring an older champion back (the defence
 of The Update Framework's clients, too: they keep the version that they saw).
+
+On S3 a record appears with its document, written last. Beside it a signature is named by the
+document that it signs, so one that was left behind by a record that lost or died belongs to none.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,15 +22,17 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from batchinf_assets.errors import LostRace, ModelRefused, Refusal, UsageError
-from batchinf_assets.lake.digest import canonical_json
+from batchinf_assets.lake.digest import canonical_json, file_sha256
 from batchinf_assets.lake.files import place_folder
 from batchinf_assets.registry.card import Digest, first_problem
 from batchinf_assets.registry.keyring import KeyId, Keyring
 from batchinf_assets.registry.keys import SigningKey
+from batchinf_assets.registry.mirror import Limits, Mirror, Models
 from batchinf_assets.registry.plain_files import read_plain
 from batchinf_assets.registry.seen import Seen, SeenPromotions
 from batchinf_assets.registry.signing import (
     LARGEST_DOCUMENT,
+    SIGNATURE_BYTES,
     DocumentType,
     read_signed,
     sign_document,
@@ -107,13 +113,13 @@ class PromotionLog:
         seen: What was seen last of every alias, outside the lake.
     """
 
-    folder: Path
+    folder: Models
     name: str
     alias: str
     seen: SeenPromotions
 
     @classmethod
-    def of(cls, artifact_root: Path, keys: Path, name: str, alias: str) -> PromotionLog:
+    def of(cls, artifact_root: Models, keys: Path, name: str, alias: str) -> PromotionLog:
         """Return the log of an alias.
 
         Raises:
@@ -122,9 +128,8 @@ class PromotionLog:
         for word in (name, alias):  # they become a path
             _require_name(word)
         folder = artifact_root / name / "_promotions" / alias
-        return cls(
-            folder=folder, name=name, alias=alias, seen=SeenPromotions.beside(keys, artifact_root)
-        )
+        models = artifact_root.mark if isinstance(artifact_root, Mirror) else artifact_root
+        return cls(folder=folder, name=name, alias=alias, seen=SeenPromotions.beside(keys, models))
 
     def current(self, keyring: Keyring, at: datetime | None) -> Promotion | None:
         """Return the newest record, verified; None where there never was one.
@@ -136,12 +141,13 @@ class PromotionLog:
                 was seen here before and no successor of it.
         """
         seen = self._seen  # before the records are listed: a mark that is set meanwhile is newer
-        newest = self._newest(seen)
+        records = self._records()
+        newest = self._newest(records, seen)
         if newest == 0:
             return None
-        promotion, digest = self._read(newest, keyring, at)
+        promotion, digest = self._read(records, newest, keyring, at)
         if seen:
-            self._require_successor(seen, promotion, digest)
+            self._require_successor(records, seen, promotion, digest)
         self.seen.remember(self.name, self.alias, Seen(sequence=newest, sha256=digest))
         return promotion
 
@@ -153,21 +159,22 @@ class PromotionLog:
                 is not signed, or it is not what was seen here before and no successor of it.
         """
         seen = self._seen
-        newest = self._newest(seen)
+        records = self._records()
+        newest = self._newest(records, seen)
         if newest == 0:
             return []
-        record, digest = self._read(newest, keyring, None)
+        record, digest = self._read(records, newest, keyring, None)
         if seen:
-            self._require_successor(seen, record, digest)
-        records = [record]
+            self._require_successor(records, seen, record, digest)
+        found = [record]
         for sequence in range(newest - 1, 0, -1):
-            body = self._bytes(sequence)
-            if _sha256(body) != records[-1].previous_sha256:
+            body = self._bytes(records, sequence)
+            if _sha256(body) != found[-1].previous_sha256:
                 raise self._refused(f"record {sequence} breaks the chain", Refusal.OLDER_VERSION)
-            records.append(self._parsed(sequence, body))
-        if records[-1].previous_sha256 is not None:
+            found.append(self._parsed(sequence, body))
+        if found[-1].previous_sha256 is not None:
             raise self._refused("the first record names one before it", Refusal.OLDER_VERSION)
-        return records[::-1]
+        return found[::-1]
 
     @property
     def length(self) -> int:
@@ -176,7 +183,8 @@ class PromotionLog:
         Raises:
             ModelRefused: There are fewer than were seen here.
         """
-        return self._newest(self._seen)
+        seen = self._seen
+        return self._newest(self._records(), seen)
 
     def append(self, key: SigningKey, *, after: int, **fields: object) -> Promotion:
         """Sign and add a record.
@@ -193,7 +201,8 @@ class PromotionLog:
             LostRace: Somebody else added one meanwhile.
             OSError: The folder cannot be written.
         """
-        newest = self.length
+        seen, records = self._seen, self._records()
+        newest = self._newest(records, seen)
         if newest != after:
             raise self._lost_race()
         promotion = Promotion.model_validate(
@@ -201,21 +210,33 @@ class PromotionLog:
                 "name": self.name,
                 "alias": self.alias,
                 "sequence": newest + 1,
-                "previous_sha256": _sha256(self._bytes(newest)) if newest else None,
+                "previous_sha256": _sha256(self._bytes(records, newest)) if newest else None,
                 "key_id": key.id,
                 **fields,
             }
         )
         body = promotion.to_json()
-        signature = sign_document(PROMOTION_TYPE, body, key)
-        contents = {RECORD_FILE: body, signature_name(Path(RECORD_FILE).stem, key): signature}
         try:
-            place_folder(self._path(promotion.sequence).parent, contents)
+            self._place(promotion.sequence, body, key)
         except FileExistsError as error:
             raise self._lost_race() from error
-        seen = Seen(sequence=promotion.sequence, sha256=_sha256(body))
-        self.seen.remember(self.name, self.alias, seen)
+        added = Seen(sequence=promotion.sequence, sha256=_sha256(body))
+        self.seen.remember(self.name, self.alias, added)
         return promotion
+
+    def _place(self, sequence: int, body: bytes, key: SigningKey) -> None:
+        folder = self.folder / f"{sequence:06d}"
+        signature = sign_document(PROMOTION_TYPE, body, key)
+        if isinstance(folder, Mirror):
+            folder.add([(signature_name(_sha256(body), key), signature), (RECORD_FILE, body)])
+        else:
+            place_folder(folder, {RECORD_FILE: body, signature_name(_STEM, key): signature})
+
+    def _records(self) -> Path:
+        """Return the folder of records, or a copy of it as it is now."""
+        if isinstance(self.folder, Path):
+            return self.folder
+        return self.folder.copied(f"{self.name}@{self.alias}", _limits, _name_signatures)
 
     def _lost_race(self) -> LostRace:
         return LostRace(
@@ -223,8 +244,9 @@ class PromotionLog:
             next_step=f"Look at `batchinf model history {self.name}`, then decide again.",
         )
 
-    def _newest(self, seen: Seen | None) -> int:
-        newest = max(self._sequences(), default=0)
+    def _newest(self, records: Path, seen: Seen | None) -> int:
+        numbers = (path.name for path in records.glob("*") if _NUMBER.fullmatch(path.name))
+        newest = max(map(int, numbers), default=0)
         if seen and newest < seen.sequence:
             raise self._refused(
                 f"record {seen.sequence} was seen here, the newest now is {newest or 'none'}",
@@ -232,14 +254,14 @@ class PromotionLog:
             )
         return newest
 
-    def _require_successor(self, seen: Seen, newest: Promotion, digest: str) -> None:
+    def _require_successor(self, records: Path, seen: Seen, newest: Promotion, digest: str) -> None:
         """Require that what was seen is the newest record or, by its links, one before it.
 
         A record that is linked needs no key of its own: the signature of the newest covers it.
         """
         record = newest
         for sequence in range(newest.sequence - 1, seen.sequence - 1, -1):
-            body, digest = self._bytes(sequence), record.previous_sha256 or ""
+            body, digest = self._bytes(records, sequence), record.previous_sha256 or ""
             if _sha256(body) != digest:
                 raise self._refused(f"record {sequence} breaks the chain", Refusal.OLDER_VERSION)
             record = self._parsed(sequence, body)
@@ -248,8 +270,10 @@ class PromotionLog:
                 f"record {seen.sequence} is another one than was seen here", Refusal.OLDER_VERSION
             )
 
-    def _read(self, sequence: int, keyring: Keyring, at: datetime | None) -> tuple[Promotion, str]:
-        path = self._path(sequence)
+    def _read(
+        self, records: Path, sequence: int, keyring: Keyring, at: datetime | None
+    ) -> tuple[Promotion, str]:
+        path = _record(records, sequence)
         signed = read_signed(path, PROMOTION_TYPE, keyring, at, self._what(sequence))
         promotion = self._parsed(sequence, signed.body)
         found = f"{promotion.name}@{promotion.alias}, number {promotion.sequence}"
@@ -267,17 +291,11 @@ class PromotionLog:
             problem = f"record {sequence} is of no known format: {first_problem(error)}"
             raise self._refused(problem, Refusal.UNREADABLE) from error
 
-    def _bytes(self, sequence: int) -> bytes:
-        return read_plain(self._path(sequence), self._what(sequence), limit=LARGEST_DOCUMENT)
+    def _bytes(self, records: Path, sequence: int) -> bytes:
+        return read_plain(_record(records, sequence), self._what(sequence), limit=LARGEST_DOCUMENT)
 
     def _what(self, sequence: int) -> str:
         return f"Promotion {sequence} of {self.name}@{self.alias}"
-
-    def _sequences(self) -> list[int]:
-        return [int(path.name) for path in self.folder.glob("*") if _NUMBER.fullmatch(path.name)]
-
-    def _path(self, sequence: int) -> Path:
-        return self.folder / f"{sequence:06d}" / RECORD_FILE
 
     @property
     def _seen(self) -> Seen | None:
@@ -302,9 +320,36 @@ def _require_name(word: str) -> None:
         ) from error
 
 
+def _record(records: Path, sequence: int) -> Path:
+    return records / f"{sequence:06d}" / RECORD_FILE
+
+
+def _limits(names: Sequence[str]) -> Limits:
+    """Bound the objects of whole records; whatever else is there belongs to none."""
+    found = [match for name in names if (match := _OBJECT.fullmatch(name))]
+    whole = {match["number"] for match in found if match["file"] == RECORD_FILE}
+    return {
+        match[0]: LARGEST_DOCUMENT if match["file"] == RECORD_FILE else SIGNATURE_BYTES
+        for match in found
+        if match["number"] in whole
+    }
+
+
+def _name_signatures(records: Path) -> None:
+    """Give the signatures of each record's document the names that they have in a folder."""
+    for document in records.glob(f"*/{RECORD_FILE}"):
+        digest = file_sha256(document)
+        for signature in document.parent.glob(f"{digest}.*.sig"):
+            signature.rename(signature.with_name(signature.name.replace(digest, _STEM)))
+
+
 def _sha256(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _NUMBER = re.compile(r"[0-9]{6}")
+_STEM = Path(RECORD_FILE).stem
+_OBJECT = re.compile(
+    r"(?P<number>[0-9]{6})/(?P<file>promotion\.json|(?:promotion|[0-9a-f]{64})\.[0-9a-f]{16}\.sig)"
+)

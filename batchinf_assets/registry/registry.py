@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from batchinf_assets.errors import ModelRefused, ModelUnavailable, Refusal, UsageError
+from batchinf_assets.lake.place import Place, parse_place
 from batchinf_assets.project import Project
 from batchinf_assets.registry.artifact import ArtifactDraft, place_artifact
 from batchinf_assets.registry.keyring import require_trusted
 from batchinf_assets.registry.keys import SigningKey
+from batchinf_assets.registry.mirror import Mirror, Models
 from batchinf_assets.registry.statement import ModelStatement
 from batchinf_assets.registry.untrusted_text import one_line
 
@@ -61,38 +63,29 @@ class Registry:
 
     Attributes:
         tracking_uri: Where MLflow keeps the registry.
-        artifact_root: Folder of all artifacts.
+        artifact_root: Folder of all artifacts and promotions.
         keys: Folder of the keyring.
     """
 
     tracking_uri: str
-    artifact_root: Path
+    artifact_root: Models
     keys: Path
 
     @classmethod
     def at(cls, project: Project, environ: Mapping[str, str]) -> Registry:
         """Use `MLFLOW_TRACKING_URI`, or else an SQLite file inside the lake.
 
+        Models lie at `BATCHINF_MODELS`, a folder or an `s3://` URL, or else inside the lake.
+
         Raises:
-            UsageError: The lake's path cannot be written as an SQLite URI, or the keys lie inside
-                the lake.
+            UsageError: The lake's path cannot be written as an SQLite URI, or is no path at all;
+                or the keys lie where models are written.
         """
-        lake = project.lake.absolute()
-        if project.keys.resolve().is_relative_to(lake.resolve()):
-            raise UsageError(
-                f"The folder of keys {project.keys} lies inside the lake {lake}: who may write "
-                "models could say whose signatures count.",
-                next_step="Set BATCHINF_KEYS to a folder elsewhere.",
-            )
-        embedded = f"{SQLITE}{(lake / '_registry' / 'registry.db').as_posix()}"
-        uri = environ.get("MLFLOW_TRACKING_URI") or embedded
-        odd = next((mark for mark in "?%" if mark in embedded), None)
-        if uri == embedded and odd:
-            raise UsageError(
-                f"The lake's path {lake} contains '{odd}', which an SQLite URI cannot.",
-                next_step="Move the lake or set BATCHINF_LAKE to another folder.",
-            )
-        return cls(tracking_uri=uri, artifact_root=lake / "_models", keys=project.keys)
+        root = _artifact_root(project, environ)
+        _require_apart(project.keys, project.lake, "the lake")
+        _require_apart(project.keys, root, "the folder of models")
+        uri = environ.get("MLFLOW_TRACKING_URI") or _embedded(project.lake)
+        return cls(tracking_uri=uri, artifact_root=root, keys=project.keys)
 
     def register(
         self, draft: ArtifactDraft, key: SigningKey, *, now: datetime, expires_at: datetime
@@ -108,6 +101,7 @@ class Registry:
             KeyringInvalid: There is no keyring.
             ModelRefused: The keyring does not trust the key now.
             ModelUnavailable: The registry does not answer.
+            LostRace: Another registry placed this version on S3.
             OSError: The artifact cannot be written.
         """
         name, card = draft.card.name, draft.card
@@ -244,6 +238,45 @@ class Registry:
                 f"The model registry {shown} failed: {reason}.",
                 next_step="Repair it, or set MLFLOW_TRACKING_URI to a registry that answers.",
             ) from error
+
+
+def _artifact_root(project: Project, environ: Mapping[str, str]) -> Models:
+    named = environ.get("BATCHINF_MODELS")
+    place = project.lake / "_models"
+    if named:
+        place = parse_place(named, project.root, environ, variable="BATCHINF_MODELS")
+    return place.absolute() if isinstance(place, Path) else Mirror.of(place, environ)
+
+
+def _require_apart(keys: Path, folder: object, what: str) -> None:
+    if isinstance(folder, Path) and keys.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(
+            f"The folder of keys {keys} lies inside {what} {folder.absolute()}: who may write "
+            "models could say whose signatures count.",
+            next_step="Set BATCHINF_KEYS to a folder elsewhere.",
+        )
+
+
+def _embedded(lake: Place) -> str:
+    """Return the URI of the registry inside a lake.
+
+    Every machine that uses a lake on S3 must see the same registry. A file on each machine's disk
+    would number versions twice and know other aliases, so none is made unless it is named.
+    """
+    if not isinstance(lake, Path):
+        raise UsageError(
+            f"The lake {lake} is on S3, where the model registry inside it, an SQLite file, cannot "
+            "be.",
+            next_step="Set MLFLOW_TRACKING_URI to an MLflow server, or where only one machine "
+            "works, to a file of its own: sqlite:////folder/registry.db.",
+        )
+    path = (lake.absolute() / "_registry" / "registry.db").as_posix()
+    if odd := next((mark for mark in "?%" if mark in path), None):
+        raise UsageError(
+            f"The lake's path {lake.absolute()} contains '{odd}', which an SQLite URI cannot.",
+            next_step="Move the lake or set BATCHINF_LAKE to another folder.",
+        )
+    return f"{SQLITE}{path}"
 
 
 @cache

@@ -24,6 +24,7 @@ from batchinf_assets.registry.plain_files import read_plain, refused
 DocumentType = Literal[
     "application/vnd.batchinf.model-statement+json",
     "application/vnd.batchinf.promotion+json",
+    "application/vnd.batchinf.manifest+json",
 ]
 
 SIGNATURE_BYTES = 64
@@ -73,14 +74,45 @@ def read_signed(
     signature = _signature_of(path, what)
     match = SIGNATURE_NAME.fullmatch(signature.name)
     assert match is not None
-    key = keyring.trusted(match["key"], at, what)
     body = _bounded(path, LARGEST_DOCUMENT, what)
+    content = _bounded(signature, SIGNATURE_BYTES, what)
+    return verify_document(
+        type_, body, content, match["key"], keyring, at, what, stem=match["stem"]
+    )
+
+
+def verify_document(
+    type_: DocumentType,
+    body: bytes,
+    signature: bytes,
+    key_id: str,
+    keyring: Keyring,
+    at: datetime | None,
+    what: str,
+    *,
+    stem: str,
+) -> SignedDocument:
+    """Return a document if a trusted key signed it, wherever both were read from.
+
+    Args:
+        type_: What it must have been signed as.
+        body: The document.
+        signature: What is said to be its signature.
+        key_id: The key that is said to have signed it.
+        keyring: The trusted keys.
+        at: The time that the key's validity is held against; None to ask for trust alone.
+        what: What to call it in a message.
+        stem: The document's name without `.json`, for a message too.
+
+    Raises:
+        ModelRefused: The key is not trusted, or the signature is of other bytes.
+    """
+    key = keyring.trusted(key_id, at, what)
     try:
-        Ed25519PublicKey.from_public_bytes(key.raw).verify(
-            _bounded(signature, SIGNATURE_BYTES, what), _encoded(type_, body)
-        )
+        public = Ed25519PublicKey.from_public_bytes(key.raw)
+        public.verify(signature, _encoded(type_, body))
     except InvalidSignature as error:
-        problem = f"the signature {signature.name} is not of {path.name} as it is now"
+        problem = f"the signature {stem}.{key.id}.sig is not of {stem}.json as it is now"
         raise refused(what, problem, Refusal.BAD_SIGNATURE) from error
     return SignedDocument(body=body, key_id=key.id)
 

@@ -7,11 +7,12 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -25,12 +26,14 @@ from batchinf_assets.registry.artifact import (
 from batchinf_assets.registry.card import GoldenRecord, OutputColumn, Training, describe
 from batchinf_assets.registry.keyring import Keyring, read_keyring, write_keyring
 from batchinf_assets.registry.keys import SigningKey, create_signing_key, load_signing_key
+from batchinf_assets.registry.mirror import Mirror
 from batchinf_assets.registry.profile import build_profile
 from batchinf_assets.registry.promotions import Promotion
 from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.statement import ModelStatement
 from batchinf_assets.registry.trust import promotion_log
 from batchinf_assets.spec import FeatureSpec
+from batchinf_assets_tests.s3_server import ENVIRON, moto_server, new_bucket, place_at
 
 NOW = datetime(2013, 7, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -180,6 +183,31 @@ def toys(template: Path, arena: Path) -> Toys:
     marks = arena / "keys" / "promotions-seen.json"  # they are of one place, the template's
     marks.write_text(marks.read_text().replace(str(template.resolve()), str(arena.resolve())))
     return _toys(arena)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The URL of a server of the S3 API on loopback."""
+    with moto_server() as url:
+        yield url
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A bucket of the test's own, as boto3 shows it to whoever may write there."""
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    s3 = boto3.resource("s3", region_name="us-east-1", endpoint_url=s3_server)
+    yield s3.Bucket(new_bucket(s3_server))
+    s3.meta.client.close()
+
+
+@pytest.fixture
+def cloud(toys: Toys, s3_server: str, bucket: Any, tmp_path: Path) -> Toys:
+    """The toys with their models on S3, where nothing was registered yet."""
+    origin = place_at(s3_server, bucket.name, "models")
+    mirror = Mirror.of(origin, {"BATCHINF_CACHE": str(tmp_path / "cache")})
+    return replace(toys, registry=replace(toys.registry, artifact_root=mirror))
 
 
 @pytest.fixture

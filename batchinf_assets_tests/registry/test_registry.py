@@ -13,6 +13,7 @@ from threading import Thread
 import pytest
 
 from batchinf_assets.errors import ModelRefused, ModelUnavailable, Refusal, UsageError
+from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.project import Project
 from batchinf_assets.registry.keyring import init_keys
 from batchinf_assets.registry.registry import DIGEST_TAG, Registry
@@ -329,6 +330,50 @@ def test_keys_inside_the_lake_are_wrong_use(tmp_path, keys):
     (tmp_path / "link").symlink_to(tmp_path / "lake")
     with pytest.raises(UsageError, match=r"lies inside the lake.*BATCHINF_KEYS"):
         Registry.at(project_at(tmp_path / "lake", tmp_path / keys), {})
+
+
+def test_keys_beside_models_of_their_own_place_are_wrong_use(tmp_path):
+    project = project_at(tmp_path / "lake", tmp_path / "models" / "keys")
+    with pytest.raises(UsageError, match=r"lies inside the folder of models.*BATCHINF_KEYS"):
+        Registry.at(project, {"BATCHINF_MODELS": str(tmp_path / "models")})
+
+
+@pytest.mark.parametrize("named", ["{root}/models", "models"])
+def test_models_can_lie_in_a_folder_beside_the_lake(toys, tmp_path, named):
+    lake = toys.registry.artifact_root.parent
+    project = replace(project_at(lake, toys.registry.keys), root=tmp_path)
+    registry = Registry.at(project, {"BATCHINF_MODELS": named.format(root=tmp_path)})
+    assert registry.artifact_root == tmp_path / "models"
+    version = replace(toys, registry=registry).register(toys.draft("beside"))
+    assert open_version(registry, version, toys.at).folder.parent == tmp_path / "models" / "beside"
+
+
+def test_models_can_lie_on_s3_beside_a_local_lake(tmp_path):
+    environ = {"BATCHINF_MODELS": "s3://bucket/our/models", "BATCHINF_CACHE": str(tmp_path)}
+    registry = registry_at(tmp_path / "lake", environ)
+    assert registry.artifact_root.as_uri() == "s3://bucket/our/models"
+    assert registry.artifact_root.cache.is_relative_to(tmp_path)
+    assert registry.tracking_uri == f"sqlite:///{tmp_path}/lake/_registry/registry.db"
+
+
+def test_models_of_a_lake_on_s3_lie_inside_it_unless_said_otherwise(tmp_path):
+    server = {"MLFLOW_TRACKING_URI": "http://localhost:5000"}
+    project = replace(project_at(tmp_path), lake=S3Place(bucket="bucket", key="lake"))
+    assert Registry.at(project, server).artifact_root.as_uri() == "s3://bucket/lake/_models"
+    beside = Registry.at(project, {**server, "BATCHINF_MODELS": "models"})
+    assert beside.artifact_root == tmp_path / "models"
+
+
+def test_a_lake_on_s3_without_a_registry_of_its_own_is_wrong_use(tmp_path):
+    project = replace(project_at(tmp_path), lake=S3Place(bucket="bucket", key="lake"))
+    with pytest.raises(UsageError, match=r"s3://bucket/lake is on S3.*MLFLOW_TRACKING_URI"):
+        Registry.at(project, {})
+
+
+@pytest.mark.parametrize("named", ["gs://bucket/models", "s3://bucket/../up", "s3://"])
+def test_what_is_no_place_for_models_is_wrong_use(tmp_path, named):
+    with pytest.raises(UsageError, match="BATCHINF_MODELS"):
+        registry_at(tmp_path, {"BATCHINF_MODELS": named})
 
 
 def test_the_environment_names_the_folder_of_keys(tmp_path):

@@ -14,9 +14,10 @@ from batchinf_assets.registry.signing import (
     read_signed,
     sign_document,
     signature_name,
+    verify_document,
 )
 
-MODEL, PROMOTION = get_args(DocumentType)
+MODEL, PROMOTION, MANIFEST = get_args(DocumentType)
 NOW = datetime(2013, 7, 1, tzinfo=UTC)
 BODY = b'{"a": 1}'
 
@@ -153,3 +154,27 @@ def test_the_key_is_judged_at_the_time_of_asking(document, ring):
         read_signed(document, MODEL, ring, late, "Model toy")
     assert refusal.value.reason is Refusal.KEY_EXPIRED
     assert read_signed(document, MODEL, ring, None, "Model toy").body == BODY
+
+
+def verify(document, key, ring, body=BODY, type_=MODEL):
+    signature = signature_of(document, key).read_bytes()
+    return verify_document(type_, body, signature, key.id, ring, NOW, "Model toy", stem="statement")
+
+
+def test_bytes_from_anywhere_verify_as_files_do(document, ring, key):
+    assert verify(document, key, ring) == read_signed(document, MODEL, ring, NOW, "Model toy")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"body": BODY + b" "}, {"type_": MANIFEST}, {"type_": PROMOTION}]
+)
+def test_other_bytes_or_another_type_do_not_verify(document, ring, key, changed):
+    with pytest.raises(ModelRefused, match=r"statement\.[0-9a-f]{16}\.sig is not of") as refusal:
+        verify(document, key, ring, **changed)
+    assert refusal.value.reason is Refusal.BAD_SIGNATURE
+
+
+def test_a_key_that_nobody_trusts_verifies_nothing(document, key):
+    with pytest.raises(ModelRefused, match="not in the keyring") as refusal:
+        verify(document, key, Keyring())
+    assert refusal.value.reason is Refusal.WRONG_KEY

@@ -1,0 +1,261 @@
+"""One attempt at a window: it holds the window's lease, and the ledger hears how it ended.
+
+An attempt is one run's work at one window. It goes through stages, one per asset; each stage takes
+the lease anew and leaves a record, and the ledger puts the records of an attempt together.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from batchinf_assets.errors import LostRace, ModelRefused, Preempted, WindowRefused
+from batchinf_assets.lake.lease import HeldLease, Lease, Worker, hold
+from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.schema import arrow_schema
+from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.manifest import Manifest
+from batchinf_assets.project import Project
+from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.telemetry.attempt import AttemptRecord, State, reason_code, reason_text
+from batchinf_assets.telemetry.ledger import Ledger
+from batchinf_assets.telemetry.recorder import Recorder
+from batchinf_assets.telemetry.resources import ResourceUse, Span, measure
+from batchinf_assets.windows import Window
+
+LEDGER_PATIENCE_SECONDS = 5.0
+"""How long the last stage of an attempt waits for the ledger; what is not written by then waits
+on the local disk."""
+
+
+@dataclass(kw_only=True)
+class Attempt:
+    """An attempt at a window, while one of its stages runs.
+
+    Attributes:
+        run_id: The run.
+        trace_id: Of the attempt, 32 hex digits; the same in all its stages.
+        held: The lease.
+        state: How the stage ends, if nothing goes wrong.
+        manifest: The revision that was worked on, once there is one.
+        manifest_sha256: Digest of its published manifest.
+    """
+
+    run_id: str
+    trace_id: str
+    held: HeldLease
+    state: State = "scored"
+    manifest: Manifest | None = field(default=None, init=False)
+    manifest_sha256: str | None = field(default=None, init=False)
+
+    @property
+    def token(self) -> int:
+        """Number of the attempt; higher than that of any earlier one at the window."""
+        return self.held.lease.token
+
+    def require_held(self) -> None:
+        """Make sure that nobody took the window over.
+
+        Raises:
+            LostRace: Somebody did.
+        """
+        self.held.require_held()
+
+    def scored(self, manifest: Manifest) -> None:
+        """Remember which revision this attempt works on."""
+        self.manifest = manifest
+
+    def published(self, manifest: Manifest, sha256: str, *, changed: bool) -> None:
+        """Remember that the revision is visible now."""
+        self.manifest, self.manifest_sha256 = manifest, sha256
+        self.state = "published" if changed else "unchanged"
+
+
+@contextmanager
+def attempting(
+    project: Project, spec: PipelineSpec, window: Window, *, run_id: str, stage: str
+) -> Generator[Attempt]:
+    """Hold the window's lease while the body works at one stage, and record how that ended.
+
+    A dead attempt whose lease is found expired is recorded as killed, and shut out of the
+    predictions table's log: should it wake up, it cannot publish.
+
+    Args:
+        project: Where lake and ledger are.
+        spec: The pipeline.
+        window: The window.
+        run_id: The run.
+        stage: The asset that is worked on.
+
+    Raises:
+        LostRace: Another run works on the window.
+        LeaseInvalid: The lease file is damaged.
+        OSError: The lease cannot be read or written.
+    """
+    stage_of = _Stage(project=project, spec=spec, window=window, run_id=run_id, name=stage)
+    with measure() as span:
+        try:
+            with stage_of.lease() as held:
+                attempt = Attempt(run_id=run_id, trace_id=stage_of.trace_id, held=held)
+                with stage_of.recorded(attempt, span):
+                    yield attempt
+        except LostRace as race:
+            if stage_of.began is None:  # before the lease was ours
+                stage_of.record(stage_of.failed(race, span.use))
+            raise
+
+
+def predictions(project: Project, spec: PipelineSpec) -> WindowTable:
+    """Return the pipeline's predictions table: published rows only."""
+    return WindowTable(
+        project.lake / spec.name / "predictions", arrow_schema(spec.prediction_table)
+    )
+
+
+def lease_place(project: Project, spec: PipelineSpec, window: Window) -> Place:
+    """Return where the lease of a window lies."""
+    return project.lake / spec.name / "_leases" / f"{window.key.replace(':', '')}.json"
+
+
+def recorder_of(project: Project) -> Recorder:
+    """Return what this process writes the project's ledger with."""
+    return _recorder(project.lake, project.dagster_home / "unwritten_attempts")
+
+
+@lru_cache(maxsize=8)
+def _recorder(lake: Place, spool: Path) -> Recorder:
+    recorder = Recorder(Ledger(lake), spool=spool)
+    atexit.register(recorder.close)
+    return recorder
+
+
+@dataclass(kw_only=True)
+class _Stage:
+    """One stage of an attempt, and what the ledger is told of it."""
+
+    project: Project
+    spec: PipelineSpec
+    window: Window
+    run_id: str
+    name: str
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    began: Attempt | None = None
+
+    @property
+    def trace_id(self) -> str:
+        """The same for every stage of a run's work at a window, and for nothing else."""
+        return hashlib.sha256(f"{self.run_id}/{self.window.key}".encode()).hexdigest()[:32]
+
+    def lease(self) -> AbstractContextManager[HeldLease]:
+        table = predictions(self.project, self.spec)
+        place = lease_place(self.project, self.spec, self.window)
+
+        def bury(dead: Lease, token: int) -> None:
+            table.fence(self.window, token)
+            self.record(self.killed(dead))
+
+        return hold(
+            place,
+            window=self.window.key,
+            holder=self.run_id,
+            stage=self.name,
+            on_takeover=bury,
+            at_least=1 if place.exists() else table.token_of(self.window) + 1,
+        )
+
+    @contextmanager
+    def recorded(self, attempt: Attempt, span: Span) -> Generator[None]:
+        """Record how the body ends, while the lease is still held."""
+        self.began = attempt
+        try:
+            yield
+        except BaseException as error:
+            self.record(self.failed(error, span.use))
+            raise
+        self.record(self.ended(span.use))
+
+    def record(self, record: AttemptRecord) -> None:
+        recorder = recorder_of(self.project)
+        recorder.record(record)
+        if record.state != "scored":
+            recorder.flush(LEDGER_PATIENCE_SECONDS)
+
+    def ended(self, use: ResourceUse) -> AttemptRecord:
+        state = self.began.state if self.began else "scored"
+        return replace(self._record(state), **_used(self.name, use))
+
+    def failed(self, error: BaseException, use: ResourceUse) -> AttemptRecord:
+        return replace(
+            self._record(_state(error)),
+            reason_code=reason_code(error),
+            reason=reason_text(error),
+            **_used(self.name, use),
+        )
+
+    def killed(self, dead: Lease) -> AttemptRecord:
+        return replace(
+            self._record("killed"),
+            attempt=dead.token,
+            run_id=dead.holder,
+            stage=dead.stage,
+            worker=str(dead.worker),
+            started_at=dead.since,
+            ended_at=dead.beat_at,
+            trace_id=replace(self, run_id=dead.holder).trace_id,
+            reason_code="killed",
+            reason="Its lease expired without a release.",
+            **_KNOWN_OF_NOBODY_ELSE,
+        )
+
+    def _record(self, state: State) -> AttemptRecord:
+        manifest = self.began.manifest if self.began else None
+        shards = manifest.shards if manifest and self.name == "predictions" else None
+        return AttemptRecord(
+            pipeline=self.spec.name,
+            window=self.window.key,
+            attempt=self.began.token if self.began else 0,
+            run_id=self.run_id,
+            state=state,
+            stage=self.name,
+            started_at=self.at,
+            ended_at=datetime.now(UTC),
+            worker=str(Worker.here()),
+            trace_id=self.trace_id,
+            revision=manifest.revision if manifest else None,
+            manifest_sha256=self.began.manifest_sha256 if self.began else None,
+            rows=manifest.counts.scored if manifest else None,
+            shards_total=shards.planned if shards else None,
+            shards_computed=shards.computed if shards else None,
+            shards_reused=shards.reused if shards else None,
+        )
+
+
+_KNOWN_OF_NOBODY_ELSE: dict[str, None] = dict.fromkeys(
+    ("revision", "manifest_sha256", "rows", "shards_total", "shards_computed", "shards_reused")
+)
+
+
+def _used(stage: str, use: ResourceUse) -> dict[str, Any]:
+    return {
+        "stage_seconds": {stage: use.wall_seconds},
+        "cpu_seconds": use.cpu_seconds,
+        "io_read_bytes": use.io_read_bytes,
+        "io_write_bytes": use.io_write_bytes,
+        "io_seconds": use.io_seconds,
+        "peak_memory_bytes": use.peak_memory_bytes,
+    }
+
+
+def _state(error: BaseException) -> State:
+    if isinstance(error, LostRace):
+        return "lost_race"
+    if isinstance(error, Preempted):
+        return "preempted"
+    return "refused" if isinstance(error, WindowRefused | ModelRefused) else "failed"

@@ -1,0 +1,265 @@
+"""The ledger: an append-only Delta table with what every attempt at a window came to.
+
+`attempt` says what a record holds, `recorder` writes without making scoring wait. Format:
+`docs/formats/ledger.md`.
+
+Commits are written as the documents they are
+(https://github.com/delta-io/delta/blob/master/PROTOCOL.md): delta-rs would hold the interpreter
+while it waits for S3, and with it the threads that score. An append that reads nothing conflicts
+with nothing, so the next free version will do.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake import Schema as DeltaSchema
+from deltalake.exceptions import DeltaError
+
+from batchinf_assets.errors import LostRace, ManifestInvalid
+from batchinf_assets.lake.files import aside, fsync
+from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
+from batchinf_assets.lake.table_log import COMMIT, LOG, open_table
+from batchinf_assets.telemetry.attempt import FIELDS, AttemptRecord, merged
+
+FOLDER = "_ledger"
+FORMAT_VERSION = 1
+PARTITION = "month"
+CONFIGURATION = {"delta.appendOnly": "true", "delta.enableExpiredLogCleanup": "false"}
+COMMITS_TRIED = 100
+
+_TIME = pa.timestamp("us", tz="UTC")
+LEDGER_SCHEMA = pa.schema(
+    [
+        pa.field("format_version", pa.int32()),
+        pa.field(PARTITION, pa.string()),
+        pa.field("attempt_id", pa.string()),
+        pa.field("pipeline", pa.string()),
+        pa.field("window", pa.string()),
+        pa.field("revision", pa.string()),
+        pa.field("attempt", pa.int64()),
+        pa.field("run_id", pa.string()),
+        pa.field("trace_id", pa.string()),
+        pa.field("state", pa.string()),
+        pa.field("reason_code", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("stage", pa.string()),
+        pa.field("stage_seconds", pa.map_(pa.string(), pa.float64())),
+        pa.field("rows", pa.int64()),
+        pa.field("bytes_written", pa.int64()),
+        pa.field("shards_total", pa.int64()),
+        pa.field("shards_computed", pa.int64()),
+        pa.field("shards_reused", pa.int64()),
+        pa.field("cpu_seconds", pa.float64()),
+        pa.field("io_read_bytes", pa.int64()),
+        pa.field("io_write_bytes", pa.int64()),
+        pa.field("io_seconds", pa.float64()),
+        pa.field("peak_memory_bytes", pa.int64()),
+        pa.field("retries", pa.int64()),
+        pa.field("worker", pa.string()),
+        pa.field("manifest_sha256", pa.string()),
+        pa.field("started_at", _TIME),
+        pa.field("ended_at", _TIME),
+    ]
+)
+"""Every column; all are nullable to Delta, `docs/formats/ledger.md` says which ever are null."""
+
+
+class Ledger:
+    """The ledger of a lake.
+
+    Args:
+        lake: The lake's root; the table is `<lake>/_ledger`.
+    """
+
+    def __init__(self, lake: Place) -> None:
+        self.place = lake / FOLDER
+
+    def append(self, records: Sequence[AttemptRecord]) -> None:
+        """Add records; on a local disk they have reached it when this returns.
+
+        One commit for all of them. The same records again do no harm: readers see them once.
+
+        Raises:
+            LostRace: Others kept changing the table at the same time.
+            StorageRefused: The store lets us not write.
+            StorageUnavailable: The store does not answer.
+            OSError: The disk is full or the folder cannot be written.
+            DeltaError: The folder for temporary files cannot be written.
+        """
+        if not records:
+            return
+        newest = max(self._versions() or [self._create()])
+        added = [self._written(month, rows) for month, rows in _by_month(records).items()]
+        self._commit(added, newest + 1)
+
+    def read(self, pipeline: str | None = None, window: str | None = None) -> pa.Table:
+        """Return one row per attempt, ordered by pipeline, window, attempt and end.
+
+        Args:
+            pipeline: Only this pipeline's attempts.
+            window: Only attempts at windows with this key.
+
+        Returns:
+            The columns of `LEDGER_SCHEMA`; no rows where nothing was ever recorded.
+
+        Raises:
+            ManifestInvalid: The table, or a file of it, is damaged.
+            StorageRefused: The store lets us not read.
+            StorageUnavailable: The store does not answer.
+        """
+        rows = self._rows({"pipeline": pipeline, "window": window})
+        order = ("pipeline", "window", "attempt", "ended_at")
+        return _one_per_attempt(rows).sort_by([(name, "ascending") for name in order])
+
+    def latest(self, pipeline: str) -> dict[str, AttemptRecord]:
+        """Return the last attempt at each window of a pipeline, by window key.
+
+        Raises:
+            ManifestInvalid: The table, or a file of it, is damaged.
+        """
+        records = map(_record, self.read(pipeline).to_pylist())
+        return {record.window: record for record in records}
+
+    def _rows(self, equal: Mapping[str, str | None]) -> pa.Table:
+        if not self._versions() and not self.place.is_file():
+            return LEDGER_SCHEMA.empty_table()
+        wanted = [(name, "=", value) for name, value in equal.items() if value is not None]
+        try:
+            table = open_table(self.place).to_pyarrow_table(filters=wanted or None)
+            return table.select(LEDGER_SCHEMA.names).cast(LEDGER_SCHEMA)
+        except (DeltaError, OSError, KeyError, pa.ArrowException) as error:
+            if not isinstance(self.place, Path) and failed_on_the_way(error):
+                raise storage_failure(self.place, error) from error
+            raise ManifestInvalid(
+                f"The ledger {self.place} cannot be read ({type(error).__name__}).",
+                next_step="Restore the folder from a backup, or move it away to begin a new one.",
+            ) from error
+
+    def _versions(self) -> list[int]:
+        """The log's folder alone is no table: who makes it may die before the first commit."""
+        commits = (self.place / LOG).glob("*.json")
+        return [int(commit.stem) for commit in commits if commit.stem.isdigit()]
+
+    def _create(self) -> int:
+        with tempfile.TemporaryDirectory() as made:
+            schema = DeltaSchema.from_arrow(LEDGER_SCHEMA)
+            DeltaTable.create(
+                made, schema=schema, partition_by=[PARTITION], configuration=CONFIGURATION
+            )
+            content = (Path(made) / LOG / COMMIT.format(0)).read_bytes()
+        with suppress(FileExistsError):  # another writer was faster
+            _put_new(self.place / LOG / COMMIT.format(0), content)
+        if isinstance(self.place, Path):
+            fsync(self.place.parent)
+        return 0
+
+    def _written(self, month: str, records: Iterable[AttemptRecord]) -> dict[str, Any]:
+        """Write a file and return the action that adds it.
+
+        The file stays if its commit fails: that may have come through unheard. Vacuum takes it.
+        """
+        rows = _table(records).drop_columns([PARTITION])
+        path = f"{PARTITION}={month}/{uuid4().hex}.parquet"
+        with aside(self.place / path) as temporary:
+            pq.write_table(rows, temporary, compression="zstd", write_page_checksum=True)
+            size = temporary.stat().st_size
+        return {
+            "path": path,
+            "partitionValues": {PARTITION: month},
+            "size": size,
+            "modificationTime": _now_milliseconds(),
+            "dataChange": True,
+            "stats": json.dumps({"numRecords": rows.num_rows}),
+        }
+
+    def _commit(self, added: Iterable[Mapping[str, Any]], first: int) -> None:
+        info = {"timestamp": _now_milliseconds(), "operation": "WRITE", "isBlindAppend": True}
+        actions = [{"commitInfo": info}, *({"add": each} for each in added)]
+        content = "\n".join(map(json.dumps, actions)).encode()
+        for version in range(first, first + COMMITS_TRIED):
+            try:
+                return _put_new(self.place / LOG / COMMIT.format(version), content)
+            except FileExistsError:
+                continue  # another writer's commit
+        raise LostRace(
+            f"Other writers took {COMMITS_TRIED} versions of the ledger {self.place} in a row.",
+            next_step="Nothing was added; write the records again.",
+        )
+
+
+def _put_new(place: Place, content: bytes) -> None:
+    """Put a commit where there is none, also where delta-rs commits at the same time.
+
+    A link fails where a rename would replace; delta-rs does the same.
+
+    Raises:
+        FileExistsError: There is one.
+    """
+    if not isinstance(place, Path):
+        place.create(content)
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=place.parent.parent, prefix=".") as file:
+        file.write(content)
+        file.flush()
+        fsync(Path(file.name))
+        place.hardlink_to(file.name)
+    fsync(place.parent)
+    fsync(place.parent.parent)  # a month's folder may be new
+
+
+def _now_milliseconds() -> int:
+    return int(datetime.now(UTC).timestamp() * 1000)
+
+
+def _by_month(records: Iterable[AttemptRecord]) -> dict[str, list[AttemptRecord]]:
+    months: dict[str, list[AttemptRecord]] = {}
+    for record in records:
+        months.setdefault(record.month, []).append(record)
+    return months
+
+
+def _table(records: Iterable[AttemptRecord]) -> pa.Table:
+    return pa.Table.from_pylist([_row(record) for record in records], schema=LEDGER_SCHEMA)
+
+
+def _row(record: AttemptRecord) -> dict[str, Any]:
+    values = {name: _storable(getattr(record, name)) for name in FIELDS}
+    values["stage_seconds"] = list(record.stage_seconds.items())
+    identity = {"attempt_id": record.attempt_id, PARTITION: record.month}
+    return {"format_version": FORMAT_VERSION, **identity, **values}
+
+
+def _storable(value: object) -> object:
+    """A lone surrogate, as undecodable file names have, would keep the whole batch out."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def _record(row: Mapping[str, Any]) -> AttemptRecord:
+    values: dict[str, Any] = {name: row[name] for name in FIELDS}
+    values["stage_seconds"] = dict(row["stage_seconds"])
+    return AttemptRecord(**values)
+
+
+def _one_per_attempt(rows: pa.Table) -> pa.Table:
+    counts = rows.group_by("attempt_id").aggregate([([], "count_all")])
+    repeated = counts.filter(pc.greater(counts["count_all"], 1))["attempt_id"]
+    several = pc.is_in(rows["attempt_id"], value_set=repeated.combine_chunks())
+    records: dict[str, list[AttemptRecord]] = {}
+    for record in map(_record, rows.filter(several).to_pylist()):
+        records.setdefault(record.attempt_id, []).append(record)
+    once = _table(merged(each) for each in records.values())
+    return pa.concat_tables([rows.filter(pc.invert(several)), once])

@@ -285,6 +285,20 @@ class DriftSpec(_Model):
         return self
 
 
+class RetentionSpec(_Model):
+    """How long maintenance keeps what no reader sees; what is published stays whatever its age."""
+
+    superseded_days: int = Field(
+        default=90, ge=0, le=36_500, description="How long a revision stays that was replaced."
+    )
+    staging_days: int = Field(
+        default=2, ge=1, le=365, description="How long files stay that no manifest names."
+    )
+    compact_below_mb: int = Field(
+        default=16, ge=1, le=1024, description="Smaller files of the ledger are put together."
+    )
+
+
 class PipelineSpec(_Model):
     """One model's batch scoring, declared once."""
 
@@ -303,7 +317,8 @@ class PipelineSpec(_Model):
     postprocess: PostprocessSpec | None = None
     golden: GoldenSpec
     drift: DriftSpec = DriftSpec()
-    shard_rows: int = Field(default=131_072, ge=1, description="Rows per shard and output file.")
+    shard_rows: int = Field(default=524_288, ge=1, description="Rows per shard and output file.")
+    retention: RetentionSpec = RetentionSpec()
 
     @model_validator(mode="after")
     def _names_do_not_collide(self) -> PipelineSpec:

@@ -6,11 +6,10 @@ The reference is `registry.profile`; what a label says about the scores is in `g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
 
 from batchinf_assets.checks import CheckResult, Violation
@@ -23,6 +22,15 @@ POPULATION_STABILITY_SQL = sql_beside(__file__, "population_stability.sql")
 
 PROPORTION_FLOOR = 1e-4
 """Smallest proportion in the index: an empty bin would make it infinite."""
+
+BINS = pa.schema(
+    [
+        ("subject", pa.string()),
+        ("bin", pa.int64()),
+        ("training_rows", pa.int64()),
+        ("window_rows", pa.int64()),
+    ]
+)
 
 Verdict = Literal["stable", "moderate", "major", "insufficient data", "not judged"]
 
@@ -53,11 +61,7 @@ class Drift:
 
 
 def measure_drift(
-    rows: pa.Table,
-    scores: pa.Array | pa.ChunkedArray,
-    profile: Profile,
-    *,
-    spec: PipelineSpec,
+    observed: Mapping[str, Sequence[int]], rows: int, profile: Profile, *, spec: PipelineSpec
 ) -> tuple[Drift, ...]:
     """Measure every feature, then the score, against training.
 
@@ -66,25 +70,27 @@ def measure_drift(
     is a bin, and so are all categories that the profile does not name.
 
     Args:
-        rows: Features of one window: n rows, with at least the declared columns.
-        scores: Their scores, n, in any order.
+        observed: The window's rows by bin number of each feature and of the score, as
+            `Profile.observe` counts them.
+        rows: The window's rows; each subject's counts add up to it.
         profile: The model's training reference.
         spec: Declares the features and the bounds.
 
     Raises:
         ModelRefused: The profile lacks a feature or the score, or knows it as another kind.
-        ValueError: Rows and scores differ in length.
+        ValueError: The counts of a subject do not add up to the rows.
     """
-    if len(scores) != rows.num_rows:
-        raise ValueError(f"{rows.num_rows} rows need as many scores, not {len(scores)}")
-    values = {name: rows.column(name) for name in spec.features.columns}
-    psi = _stability({**values, spec.prediction.column: scores}, _references(profile, spec))
+    references = _references(profile, spec)
+    for subject in references:
+        if sum(observed[subject]) != rows:
+            raise ValueError(f"{sum(observed[subject])} values of '{subject}' for {rows} rows")
+    psi = population_stability(observed, references)
     return tuple(
         Drift(
             subject=subject,
             psi=psi[subject],
-            rows=rows.num_rows,
-            verdict=_verdict(subject, psi[subject], rows.num_rows, spec),
+            rows=rows,
+            verdict=_verdict(subject, psi[subject], rows, spec),
         )
         for subject in psi
     )
@@ -120,6 +126,32 @@ def overall_verdict(drifts: Iterable[Drift]) -> str:
     return min((drift.verdict for drift in drifts), key=WORST_FIRST.index, default="not judged")
 
 
+def population_stability(
+    observed: Mapping[str, Sequence[int]],
+    references: Mapping[str, NumericBins | CategoryCounts],
+) -> dict[str, float | None]:
+    """Return the index of each subject from counts by bin number; None where nothing was observed.
+
+    The formula is in `measure_drift`.
+    """
+    bins = [
+        {
+            "subject": subject,
+            "bin": bin_,
+            "training_rows": training_rows,
+            "window_rows": window_rows,
+        }
+        for subject, reference in references.items()
+        for bin_, (training_rows, window_rows) in enumerate(
+            zip(reference.bin_counts, observed[subject], strict=True)
+        )
+    ]
+    tables = {"bins": pa.Table.from_pylist(bins, schema=BINS)}
+    found = query(POPULATION_STABILITY_SQL, tables, {"floor": PROPORTION_FLOOR}).to_pylist()
+    psi = {row["subject"]: row["psi"] for row in found}
+    return {name: psi[name] for name in references}
+
+
 def _worst(drifts: Iterable[Drift]) -> dict[str, int | float | str]:
     judged = {d.subject: d.psi for d in drifts if d.verdict != "not judged" and d.psi is not None}
     if not judged:
@@ -153,34 +185,3 @@ def _references(profile: Profile, spec: PipelineSpec) -> dict[str, NumericBins |
             f"batchinf model register {spec.name}.",
         )
     return {name: profile.subjects[name] for name in numeric}
-
-
-def _stability(
-    values: Mapping[str, pa.Array | pa.ChunkedArray],
-    references: Mapping[str, NumericBins | CategoryCounts],
-) -> dict[str, float | None]:
-    expected = {name: np.asarray(reference.bin_counts) for name, reference in references.items()}
-    observed = {name: reference.bins(values[name]) for name, reference in references.items()}
-    tables = {
-        "expected": pa.table(
-            {
-                "subject": _repeated({name: len(counts) for name, counts in expected.items()}),
-                "bin": np.concatenate([np.arange(len(counts)) for counts in expected.values()]),
-                "training_rows": np.concatenate(list(expected.values())),
-            }
-        ),
-        "observed": pa.table(
-            {
-                "subject": _repeated({name: len(bins) for name, bins in observed.items()}),
-                "bin": np.concatenate(list(observed.values())),
-            }
-        ),
-    }
-    found = query(POPULATION_STABILITY_SQL, tables, {"floor": PROPORTION_FLOOR}).to_pylist()
-    psi = {row["subject"]: row["psi"] for row in found}
-    return {name: psi[name] for name in references}
-
-
-def _repeated(times: Mapping[str, int]) -> pa.DictionaryArray:
-    positions = np.repeat(np.arange(len(times), dtype=np.int32), list(times.values()))
-    return pa.DictionaryArray.from_arrays(pa.array(positions), pa.array(list(times), pa.string()))

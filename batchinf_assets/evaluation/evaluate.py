@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,7 +21,6 @@ from batchinf_assets.evaluation.golden import (
 )
 from batchinf_assets.evaluation.performance import Performance, realised_performance
 from batchinf_assets.evaluation.records import METRIC_SCHEMA, metric_rows
-from batchinf_assets.features.build import load_features
 from batchinf_assets.features.labels import landed_outcomes
 from batchinf_assets.lake.digest import content_digest, file_sha256, json_sha256
 from batchinf_assets.lake.files import read_footer
@@ -31,6 +31,7 @@ from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.predictions import (
     candidate,
     manifests,
+    observed_bins,
     prediction_rows,
     published_revision,
 )
@@ -38,6 +39,7 @@ from batchinf_assets.scoring.scorer import Scorer, score_rows
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
+ASSET = "evaluation"
 OUTCOMES_SOURCE = "outcomes_sha256"
 METRIC_KEY = ("revision", "subject_kind", "subject")
 
@@ -73,22 +75,24 @@ def evaluate_window(
         WindowMissing: The window was not scored, or by another model than the current one.
         GoldenSetInvalid: The golden set is missing or does not fit the features.
     """
+    started = time.monotonic()
     manifest = candidate(project, spec, window)
     if manifest.published_at is not None and manifest.evaluation is not None:
         return _evaluation(manifest, manifest.evaluation)
     _require_same_model(manifest, model, spec)
     golden = measure_golden(project, spec, model)
-    rows = load_features(project, spec, window).rows
-    scores = prediction_rows(project, spec, manifest).column(spec.prediction.column)
-    drifts = measure_drift(rows, scores, model.artifact.profile, spec=spec)
+    profile = model.artifact.profile
+    observed = observed_bins(project, spec, window, manifest, profile)
+    drifts = measure_drift(observed, manifest.counts.scored, profile, spec=spec)
     figures = metric_rows(manifest.revision, golden=golden, drifts=drifts)
-    _keep(metric_table(project, spec, "evaluation"), window, figures, {})
+    _keep(metric_table(project, spec, ASSET), window, figures, {})
     record = _record(golden, drifts)
     finished = manifest.model_copy(
         update={
             "evaluation": record,
+            "timings": {**manifest.timings, ASSET: round(time.monotonic() - started, 6)},
             "checks": (
-                *(check for check in manifest.checks if check.asset != "evaluation"),
+                *(check for check in manifest.checks if check.asset != ASSET),
                 judge_golden(golden, spec.golden),
                 judge_drift(drifts, spec),
             ),
@@ -191,7 +195,7 @@ def _record(golden: BinaryMetrics, drifts: tuple[Drift, ...]) -> EvaluationRecor
 
 
 def _evaluation(manifest: Manifest, record: EvaluationRecord) -> Evaluation:
-    checks = tuple(check for check in manifest.checks if check.asset == "evaluation")
+    checks = tuple(check for check in manifest.checks if check.asset == ASSET)
     return Evaluation(manifest=manifest, checks=checks, record=record)
 
 

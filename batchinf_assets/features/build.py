@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -19,9 +18,17 @@ from batchinf_assets.contracts.validate import (
 )
 from batchinf_assets.errors import FeatureSqlFailed, WindowMissing
 from batchinf_assets.features.views import Views, build_views
-from batchinf_assets.lake.digest import content_digest, json_sha256, sort_by
-from batchinf_assets.lake.files import read_described, read_parquet
+from batchinf_assets.lake.digest import (
+    canonical_json,
+    content_digest,
+    json_sha256,
+    sort_by,
+)
+from batchinf_assets.lake.files import read_described, read_parquet, write_bytes
+from batchinf_assets.lake.layout import row_group_rows
+from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.query import query
+from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import FeaturesRecord
@@ -51,15 +58,23 @@ class Features:
         record: Digest, row count, definition and reference files.
         snapshot: Content digest of the snapshot that they were made from.
         checks: What was checked before they were committed.
-        rows: Key and features, sorted by key.
-        path: The file that holds them.
+        path: The file that holds them, sorted by key.
     """
 
     record: FeaturesRecord
     snapshot: str
     checks: tuple[CheckResult, ...]
-    rows: pa.Table
-    path: Path
+    path: Place
+
+    @property
+    def rows(self) -> pa.Table:
+        """Key and features; the whole window is read."""
+        return read_parquet(self.path)
+
+    @property
+    def groups(self) -> RowGroups:
+        """Key and features, row group by row group."""
+        return RowGroups(self.path)
 
 
 def features_table(project: Project, spec: PipelineSpec) -> WindowTable:
@@ -69,12 +84,27 @@ def features_table(project: Project, spec: PipelineSpec) -> WindowTable:
 
 def feature_definition(pipeline: Pipeline) -> str:
     """Digest everything declared that decides the features: SQL, columns, views."""
+    return json_sha256(_definition(pipeline))
+
+
+def definition_place(project: Project, spec: PipelineSpec, digest: str) -> Place:
+    """Return where the definition of this digest is kept, for whoever asks what made a feature."""
+    return project.lake / spec.name / "_definitions" / f"{digest}.json"
+
+
+def _keep_definition(project: Project, pipeline: Pipeline, digest: str) -> None:
+    place = definition_place(project, pipeline.spec, digest)
+    if not place.is_file():
+        write_bytes(place, canonical_json(_definition(pipeline)))
+
+
+def _definition(pipeline: Pipeline) -> dict[str, object]:
     declared = pipeline.spec.model_dump(
         mode="json",
         include={"source": {"key", "time", "columns"}, "outcomes": True, "references": True},
     )
     columns = {name: column.type for name, column in pipeline.spec.features.columns.items()}
-    return json_sha256({"sql": pipeline.features_sql, "columns": columns, **declared})
+    return {"sql": pipeline.features_sql, "columns": columns, **declared}
 
 
 def build_features(project: Project, pipeline: Pipeline, window: Window) -> Features:
@@ -94,14 +124,21 @@ def build_features(project: Project, pipeline: Pipeline, window: Window) -> Feat
         digest=content_digest(rows, spec.source.key),
         rows=rows.num_rows,
         definition=feature_definition(pipeline),
+        row_group_rows=row_group_rows(spec.shard_rows),
         references=views.files,
         absent=views.absent,
     )
+    _keep_definition(project, pipeline, record.definition)
     footer = FeaturesFooter(record=record, snapshot=snapshot.record.digest, checks=checks)
-    name = _file_name(record, footer.snapshot)
-    document = footer.model_dump(mode="json")
-    path = features_table(project, spec).keep(window, name, rows, document)
-    return _described(footer, rows, path)
+    path = features_table(project, spec).keep(
+        window,
+        _file_name(record, footer.snapshot),
+        rows,
+        footer.model_dump(mode="json"),
+        row_group_rows=row_group_rows(spec.shard_rows),
+        scan=True,
+    )
+    return _described(footer, path)
 
 
 def compute_features(
@@ -166,13 +203,13 @@ def load_features(project: Project, spec: PipelineSpec, window: Window) -> Featu
             next_step=f"Materialize {spec.name}/features for {window} first.",
         )
     footer = read_described(files[0], FeaturesFooter)
-    return _described(footer, read_parquet(files[0]), files[0])
+    return _described(footer, files[0])
 
 
 def made_rows(
     project: Project, spec: PipelineSpec, window: Window, record: FeaturesRecord, snapshot: str
-) -> pa.Table:
-    """Read the feature rows that a manifest names, also after newer ones took their place.
+) -> RowGroups:
+    """Return the feature rows that a manifest names, also after newer ones took their place.
 
     Args:
         project: Where the table is.
@@ -180,22 +217,15 @@ def made_rows(
         window: The window.
         record: The features.
         snapshot: Digest of the snapshot that they were made from.
-
-    Raises:
-        ManifestInvalid: The file is gone or damaged.
     """
-    return read_parquet(features_table(project, spec).path(window, _file_name(record, snapshot)))
+    return RowGroups(features_table(project, spec).path(window, _file_name(record, snapshot)))
 
 
 def _file_name(record: FeaturesRecord, snapshot: str) -> str:
     return json_sha256([record.model_dump(mode="json"), snapshot])[:16]
 
 
-def _described(footer: FeaturesFooter, rows: pa.Table, path: Path) -> Features:
+def _described(footer: FeaturesFooter, path: Place) -> Features:
     return Features(
-        record=footer.record,
-        snapshot=footer.snapshot,
-        checks=footer.checks,
-        rows=rows,
-        path=path,
+        record=footer.record, snapshot=footer.snapshot, checks=footer.checks, path=path
     )

@@ -18,9 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchinf_assets.errors import ModelRefused, Refusal
-from batchinf_assets.evaluation.drift import POPULATION_STABILITY_SQL, PROPORTION_FLOOR
+from batchinf_assets.evaluation.drift import population_stability
 from batchinf_assets.lake.digest import sort_by
-from batchinf_assets.lake.query import query
 from batchinf_assets.registry.profile import build_profile
 
 Floats = npt.NDArray[np.float64]
@@ -235,19 +234,8 @@ def _stability(champion: Floats, candidate: Floats) -> float | None:
     scored = pa.table({SCORE: champion})
     profile = build_profile(scored, champion, columns={}, score_column=SCORE)
     reference = profile.subjects[SCORE]
-    observed = reference.bins(pa.array(candidate))
-    tables = {
-        "expected": pa.table(
-            {
-                "subject": [SCORE] * len(reference.bin_counts),
-                "bin": list(range(len(reference.bin_counts))),
-                "training_rows": reference.bin_counts,
-            }
-        ),
-        "observed": pa.table({"subject": [SCORE] * len(observed), "bin": observed}),
-    }
-    found = query(POPULATION_STABILITY_SQL, tables, {"floor": PROPORTION_FLOOR})
-    return found.column("psi")[0].as_py()
+    observed = {SCORE: reference.observe(pa.array(candidate)).tolist()}
+    return population_stability(observed, {SCORE: reference})[SCORE]
 
 
 def _segment(

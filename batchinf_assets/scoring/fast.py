@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ from batchinf_assets.scoring.encoding.recipe import Recipe
 from batchinf_assets.scoring.encoding.translate import unwrap
 from batchinf_assets.scoring.linear import LinearModel, translate_linear
 from batchinf_assets.scoring.linear_encoded import predict_encoded
-from batchinf_assets.scoring.scorer import Outputs
+from batchinf_assets.scoring.scorer import Outputs, Scorer
 from batchinf_assets.scoring.trees.ensemble import TreeEnsemble
 from batchinf_assets.scoring.trees.predict import KERNEL_VERSION, predict
 from batchinf_assets.scoring.trees.translate import translate
@@ -46,17 +46,19 @@ def usable_cores() -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class TreeScorer:
-    """Evaluates trees over encoded features, on all cores.
+    """Evaluates trees over encoded features.
 
     Attributes:
         recipe: How a row of the matrix comes from the features.
         ensemble: The trees.
         columns: The declared features.
+        threads: How many cores one call may use.
     """
 
     recipe: Recipe
     ensemble: TreeEnsemble
     columns: Mapping[str, FeatureSpec]
+    threads: int = field(default_factory=usable_cores)
     name: str = field(default=TREES, init=False)
 
     def outputs(self, features: pa.Table) -> Outputs:
@@ -67,7 +69,11 @@ class TreeScorer:
             BatchinfError: A feature column does not fit its declaration.
         """
         matrix = encode(self.recipe, features, self.columns)
-        return predict(self.ensemble, matrix, threads=usable_cores())
+        return predict(self.ensemble, matrix, threads=self.threads)
+
+    def for_workers(self) -> Scorer | None:
+        """Return this scorer on one core; kernels hold no lock."""
+        return replace(self, threads=1)
 
     def files(self) -> dict[ScorerFile, bytes]:
         """Return what an artifact keeps of this scorer."""
@@ -117,6 +123,10 @@ class LinearScorer:
             BatchinfError: A feature column does not fit its declaration.
         """
         return predict_encoded(self.model, self.recipe, features, self.columns)
+
+    def for_workers(self) -> Scorer | None:
+        """Return this scorer: it uses one core, and keeps nothing between calls."""
+        return self
 
     def files(self) -> dict[ScorerFile, bytes]:
         """Return what an artifact keeps of this scorer."""

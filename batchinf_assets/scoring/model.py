@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
-from batchinf_assets.manifest import ModelRecord
+from batchinf_assets.manifest import ModelRecord, ParityOutcome
 from batchinf_assets.registry.artifact import Artifact
 from batchinf_assets.registry.promotions import Promotion
 from batchinf_assets.registry.registry import ModelVersion, Registry
@@ -44,7 +44,20 @@ class ScoringModel:
             scorer=self.scorer.name,
             key_id=self.artifact.statement.key_id,
             promotion=self.promotion.sequence if self.promotion else None,
+            parity=self._parity,
         )
+
+    @property
+    def _parity(self) -> ParityOutcome | None:
+        """What comparing the scorer with the reference found when the model was registered."""
+        for found in self.artifact.card.parity:
+            if found.scorer == self.scorer.name:
+                return ParityOutcome(
+                    rows=found.rows,
+                    largest_difference=found.largest_difference,
+                    label_flips=found.label_flips,
+                )
+        return None
 
 
 def scoring_model(registry: Registry, pipeline: Pipeline, now: datetime) -> ScoringModel:

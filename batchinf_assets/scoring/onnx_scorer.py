@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from batchinf_assets.errors import ModelRefused, Refusal, UsageError
 from batchinf_assets.scoring.frame import feature_column
+from batchinf_assets.scoring.scorer import Scorer
 from batchinf_assets.spec import NUMERIC, ColumnType, FeatureSpec
 
 BLOCK_ROWS = 1_024
@@ -113,6 +114,10 @@ class OnnxScorer:
             with ThreadPoolExecutor(self.threads) as pool:
                 blocks = list(pool.map(partial(self._block, feed), starts))
         return np.concatenate(blocks)[: features.num_rows]
+
+    def for_workers(self) -> Scorer | None:
+        """Return None: ONNX Runtime has threads of its own."""
+        return None
 
     def _block(self, feed: Mapping[str, npt.NDArray[Any]], start: int) -> npt.NDArray[np.float64]:
         block = {name: _cut(values, start, self.block_rows) for name, values in feed.items()}

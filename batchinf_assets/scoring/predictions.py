@@ -7,8 +7,8 @@ A candidate is a scored revision whose files lie in the table's folder but are n
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from batchinf_assets.checks import Violation
@@ -16,10 +16,13 @@ from batchinf_assets.errors import WindowMissing
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.lake.files import read_parquet
 from batchinf_assets.lake.manifests import ManifestStore
+from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import Manifest, OutputRecord
 from batchinf_assets.project import Project
+from batchinf_assets.registry.profile import Profile
+from batchinf_assets.scoring.checkpoints import Checkpoints
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
@@ -36,9 +39,18 @@ def manifests(project: Project, spec: PipelineSpec) -> ManifestStore:
     return ManifestStore(project.lake / spec.name / "_manifests")
 
 
-def revision_folder(project: Project, spec: PipelineSpec, window: Window, revision: str) -> Path:
+def revision_folder(project: Project, spec: PipelineSpec, window: Window, revision: str) -> Place:
     """Return where the files of a revision lie."""
     return predictions_table(project, spec).folder_of(window) / revision
+
+
+def checkpoints_of(
+    project: Project, spec: PipelineSpec, window: Window, revision: str
+) -> Checkpoints:
+    """Return what finished shards of a revision left behind."""
+    table = predictions_table(project, spec)
+    folder = project.lake / spec.name / "_checkpoints" / window.key.replace(":", "") / revision
+    return Checkpoints(folder=folder, table=table.folder, revision=revision)
 
 
 def published_revision(project: Project, spec: PipelineSpec, window: Window) -> str | None:
@@ -80,7 +92,29 @@ def prediction_rows(project: Project, spec: PipelineSpec, manifest: Manifest) ->
     return pa.concat_tables([empty, *parts], promote_options="default")
 
 
-def changed_files(folder: Path, outputs: tuple[OutputRecord, ...]) -> Iterator[Violation]:
+def observed_bins(
+    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest, profile: Profile
+) -> dict[str, list[int]]:
+    """Return a revision's rows by bin of the model's profile, as its shards counted them.
+
+    Raises:
+        WindowMissing: A shard's checkpoint is gone.
+    """
+    checkpoints = checkpoints_of(project, spec, window, manifest.revision)
+    total = {name: np.zeros(len(each.bin_counts), int) for name, each in profile.subjects.items()}
+    for index in range(len(manifest.outputs)):
+        found = checkpoints.read(index)
+        if found is None:
+            raise WindowMissing(
+                f"The checkpoint of shard {index} of window {window} of {spec.name} is gone.",
+                next_step=f"Materialize {spec.name}/predictions for {window} again.",
+            )
+        for name, counts in found.observed.items():
+            total[name] += counts
+    return {name: counts.tolist() for name, counts in total.items()}
+
+
+def changed_files(folder: Place, outputs: tuple[OutputRecord, ...]) -> Iterator[Violation]:
     """Name every file that is missing or does not hold the recorded bytes."""
     for output in outputs:
         path = folder / output.path

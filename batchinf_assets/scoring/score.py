@@ -2,64 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
+from itertools import chain
 
-import pyarrow as pa
-
+from batchinf_assets.attempts import Attempt
 from batchinf_assets.checks import CheckResult, Violation, merge_checks
 from batchinf_assets.code_version import running_code
-from batchinf_assets.contracts.validate import (
-    check_columns,
-    check_same_keys,
-    check_unique_key,
-    check_values,
-    conform,
-)
+from batchinf_assets.contracts.key_order import check_key_streams
 from batchinf_assets.errors import WindowMissing
 from batchinf_assets.features.build import Features, feature_definition, load_features
-from batchinf_assets.lake.digest import sort_by
-from batchinf_assets.lake.files import DataFile, write_parquet
+from batchinf_assets.lake.layout import row_group_rows
+from batchinf_assets.lake.order import spans_ascend
+from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.manifest import (
     CountsRecord,
     Manifest,
-    OutputRecord,
+    ResourcesRecord,
+    ShardsRecord,
     WindowRecord,
+    declaration_digest,
 )
 from batchinf_assets.project import Project
+from batchinf_assets.scoring.checkpoints import Checkpoint
+from batchinf_assets.scoring.engine import FinishedShards, finish_shards
 from batchinf_assets.scoring.model import ScoringModel
-from batchinf_assets.scoring.postprocess import check_score_kept, postprocess, scored_rows
 from batchinf_assets.scoring.predictions import (
     ASSET,
     changed_files,
+    checkpoints_of,
     manifests,
     predictions_table,
     published_revision,
     revision_folder,
 )
 from batchinf_assets.scoring.revision import revision_id, scoring_settings
-from batchinf_assets.scoring.scorer import Scorer, score_rows
+from batchinf_assets.scoring.shard_scoring import ShardScoring
 from batchinf_assets.scoring.shards import plan_shards
 from batchinf_assets.snapshots.freeze import Snapshot, load_snapshot, require_passed
 from batchinf_assets.spec import Pipeline
+from batchinf_assets.telemetry.resources import ResourceUse, measure
 from batchinf_assets.windows import Window
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoredShard:
-    """One shard's output.
-
-    Attributes:
-        file: The written file.
-        keys: The key columns of its rows; kept for the checks over the whole window.
-        checks: What was checked on its columns and values.
-    """
-
-    file: DataFile
-    keys: pa.Table
-    checks: tuple[CheckResult, ...]
 
 
 def score_window(
@@ -68,27 +52,30 @@ def score_window(
     window: Window,
     model: ScoringModel,
     *,
-    run_id: str,
+    attempt: Attempt,
     now: datetime,
 ) -> Manifest:
     """Score a window and leave a draft manifest; a no-op where this revision is published whole.
 
-    A published file that was lost or damaged is written anew: the same inputs give the same bytes.
+    Shards that an earlier attempt at the same revision finished are verified and taken over. A
+    published file that was lost or damaged is written anew: the same inputs give the same bytes.
 
     Args:
         project: Where features are read and files written.
         pipeline: What to score.
         window: The window.
         model: The model to use.
-        run_id: Who scores, for the manifest.
+        attempt: Who scores; holds the window's lease.
         now: The time to put into the manifest.
 
     Raises:
         WindowMissing: The window has no snapshot or features, or they do not belong together.
         WindowRefused: The predictions break their contract; no draft was left.
+        Preempted: The process was asked to leave; finished shards stay for the next attempt.
+        ShardFailed: A shard failed for want of space, memory or access; the others stay.
     """
     snapshot, features = _inputs(project, pipeline, window)
-    draft = _describe(pipeline, window, snapshot, features, model, run_id, now)
+    draft = _describe(pipeline, window, snapshot, features, model, attempt, now)
     store = manifests(project, pipeline.spec)
     store.drop_draft(window)
     table = predictions_table(project, pipeline.spec)
@@ -96,14 +83,26 @@ def score_window(
         published = store.read(window, draft.revision)
         if not any(changed_files(table.folder, published.outputs)):
             return published
-    folder = revision_folder(project, pipeline.spec, window, draft.revision)
-    shards = list(score_shards(pipeline, window, features.rows, model.scorer, folder))
+    with measure() as span:
+        done = finish_shards(
+            ShardScoring(
+                pipeline=pipeline,
+                window=window,
+                features=features.groups,
+                scorer=model.scorer,
+                profile=model.artifact.profile,
+            ),
+            plan_shards(features.groups.rows, pipeline.spec.shard_rows),
+            revision_folder(project, pipeline.spec, window, draft.revision),
+            checkpoints_of(project, pipeline.spec, window, draft.revision),
+            attempt=attempt.token,
+        )
     checks = (
-        *_check_window(pipeline, features.rows, shards),
+        *_check_window(pipeline, features, table.folder, done.checkpoints),
         check_trained_features(features, model),
     )
     require_passed(checks, "The scored output", window)
-    finished = _finished(draft, shards, checks, table.folder)
+    finished = _finished(draft, done, checks, span.use)
     store.write_draft(window, finished)
     return finished
 
@@ -128,47 +127,21 @@ def check_trained_features(features: Features, model: ScoringModel) -> CheckResu
     )
 
 
-def score_shards(
-    pipeline: Pipeline, window: Window, features: pa.Table, scorer: Scorer, folder: Path
-) -> Iterator[ScoredShard]:
-    """Score, check and write one shard after the other, in key order.
-
-    Raises:
-        FeatureSqlFailed: The post-processing SQL is wrong.
-        WindowRefused: Its result lacks a declared column, or a value breaks the contract; that
-            shard was not written.
-    """
-    spec = pipeline.spec
-    name = f"{spec.name}/{spec.postprocess.sql if spec.postprocess else 'predictions'}"
-    inputs = list(spec.features.columns)
-    for shard in plan_shards(features.num_rows, spec.shard_rows):
-        piece = features.slice(shard.start, shard.rows)
-        scores = score_rows(scorer, piece.select(inputs))
-        found = postprocess(pipeline, scored_rows(piece, scores, spec.prediction.column))
-        schema = check_columns(found, spec.prediction_table, asset=ASSET)
-        require_passed([schema], name, window)
-        rows = sort_by(conform(found, spec.prediction_table), spec.source.key)
-        same_score = check_score_kept(rows, scores, spec)
-        contract = check_values(rows, spec.prediction_table, key=spec.source.key, asset=ASSET)
-        require_passed([schema, contract, same_score], name, window)
-        file = write_parquet(folder / shard.file_name, rows, {"shard": shard.index})
-        keys = rows.select(list(spec.source.key))
-        yield ScoredShard(file=file, keys=keys, checks=(schema, contract, same_score))
-
-
 def _inputs(project: Project, pipeline: Pipeline, window: Window) -> tuple[Snapshot, Features]:
     snapshot = load_snapshot(project, pipeline.spec, window)
     features = load_features(project, pipeline.spec, window)
-    if features.snapshot != snapshot.record.digest:
-        raise WindowMissing(
-            f"The features of window {window} of {pipeline.name} belong to an older snapshot.",
-            next_step=f"Materialize {pipeline.name}/features for {window} first.",
-        )
-    if features.record.definition != feature_definition(pipeline):
-        raise WindowMissing(
-            f"The features of window {window} of {pipeline.name} follow an older definition.",
-            next_step=f"Materialize {pipeline.name}/features for {window} first.",
-        )
+    row_groups = row_group_rows(pipeline.spec.shard_rows)
+    current = {
+        "belong to an older snapshot": features.snapshot == snapshot.record.digest,
+        "follow an older definition": features.record.definition == feature_definition(pipeline),
+        "are cut for another shard_rows": features.record.row_group_rows == row_groups,
+    }
+    for problem, holds in current.items():
+        if not holds:
+            raise WindowMissing(
+                f"The features of window {window} of {pipeline.name} {problem}.",
+                next_step=f"Materialize {pipeline.name}/features for {window} first.",
+            )
     return snapshot, features
 
 
@@ -178,7 +151,7 @@ def _describe(
     snapshot: Snapshot,
     features: Features,
     model: ScoringModel,
-    run_id: str,
+    attempt: Attempt,
     now: datetime,
 ) -> Manifest:
     settings, code = scoring_settings(pipeline), running_code()
@@ -194,6 +167,7 @@ def _describe(
     return Manifest(
         pipeline=pipeline.name,
         owner=pipeline.spec.owner,
+        declaration=declaration_digest(pipeline.spec),
         window=WindowRecord(key=window.key, start=window.start, end=window.end),
         revision=revision,
         snapshot=snapshot.record,
@@ -204,40 +178,53 @@ def _describe(
         counts=CountsRecord(rows_in=rows, scored=0, quarantined=0),
         outputs=(),
         checks=(*snapshot.checks, *features.checks),
-        run_id=run_id,
+        run_id=attempt.run_id,
+        attempt=attempt.token,
+        trace_id=attempt.trace_id,
         scored_at=now,
     )
 
 
 def _check_window(
-    pipeline: Pipeline, features: pa.Table, shards: Sequence[ScoredShard]
+    pipeline: Pipeline, features: Features, table: Place, checkpoints: Sequence[Checkpoint]
 ) -> tuple[CheckResult, ...]:
+    """Put the shards' checks together; keys of different row groups meet only where these touch."""
+    checks = merge_checks(check for checkpoint in checkpoints for check in checkpoint.checks)
+    if checkpoints and spans_ascend(
+        chain.from_iterable(checkpoint.keys for checkpoint in checkpoints)
+    ):
+        return tuple(checks)
     key = pipeline.spec.source.key
-    keys = pa.concat_tables([features.select(list(key)).slice(0, 0), *(s.keys for s in shards)])
-    return (
-        *merge_checks(check for shard in shards for check in shard.checks),
-        check_unique_key(keys, key=key, asset=ASSET),
-        check_same_keys(features, keys, key=key, asset=ASSET),
+    outputs = [RowGroups(table / checkpoint.output.path) for checkpoint in checkpoints]
+    over_shards = check_key_streams(
+        lambda: features.groups.all(key),
+        lambda: chain.from_iterable(output.all(key) for output in outputs),
+        key=key,
+        asset=ASSET,
     )
+    named = {check.name for check in over_shards}
+    return (*(check for check in checks if check.name not in named), *over_shards)
 
 
 def _finished(
-    draft: Manifest, shards: Sequence[ScoredShard], checks: tuple[CheckResult, ...], folder: Path
+    draft: Manifest, done: FinishedShards, checks: tuple[CheckResult, ...], use: ResourceUse
 ) -> Manifest:
-    outputs = tuple(
-        OutputRecord(
-            path=shard.file.path.relative_to(folder).as_posix(),
-            sha256=shard.file.sha256,
-            bytes=shard.file.bytes,
-            rows=shard.file.rows,
-        )
-        for shard in shards
-    )
+    outputs = tuple(checkpoint.output for checkpoint in done.checkpoints)
     scored = sum(output.rows for output in outputs)
+    shards = ShardsRecord(planned=len(outputs), computed=done.computed, reused=done.reused)
     return draft.model_copy(
         update={
             "outputs": outputs,
             "checks": (*draft.checks, *checks),
             "counts": draft.counts.model_copy(update={"scored": scored}),
+            "shards": shards,
+            "timings": {**done.seconds, "predictions": round(use.wall_seconds, 6)},
+            "resources": ResourcesRecord(
+                cpu_seconds=use.cpu_seconds,
+                io_read_bytes=use.io_read_bytes,
+                io_write_bytes=use.io_write_bytes,
+                peak_memory_bytes=use.peak_memory_bytes,
+                workers=done.workers,
+            ),
         }
     )

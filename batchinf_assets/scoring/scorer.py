@@ -45,6 +45,13 @@ class Scorer(Protocol):
         """
         ...
 
+    def for_workers(self) -> Scorer | None:
+        """Return the same scorer for several threads at once, each on one core.
+
+        None where it uses all cores by itself, or may not be called twice at the same time.
+        """
+        ...
+
 
 def score_rows(scorer: Scorer, features: pa.Table) -> Scores:
     """Return the probability of the label, float64, shape (rows,); row i belongs to row i.
@@ -99,6 +106,10 @@ class SklearnScorer:
                     next_step="Declare what the model can read, or train it on rows like these.",
                 ) from error
         return given.reshape(features.num_rows, -1)
+
+    def for_workers(self) -> Scorer | None:
+        """Return None: scikit-learn starts its own threads, and holds the interpreter's lock."""
+        return None
 
 
 def _finite(scores: Scores) -> Scores:

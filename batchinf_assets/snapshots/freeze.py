@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -20,6 +19,8 @@ from batchinf_assets.contracts.validate import (
 from batchinf_assets.errors import WindowMissing, WindowRefused
 from batchinf_assets.lake.digest import content_digest, sort_by
 from batchinf_assets.lake.files import read_described, read_parquet
+from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import FileRecord, SnapshotRecord
@@ -47,14 +48,17 @@ class Snapshot:
     Attributes:
         record: Digest, row count and the landed file.
         checks: What was checked before they were frozen.
-        rows: The rows, sorted by key.
-        path: The file that holds them.
+        path: The file that holds them, sorted by key.
     """
 
     record: SnapshotRecord
     checks: tuple[CheckResult, ...]
-    rows: pa.Table
-    path: Path
+    path: Place
+
+    @property
+    def rows(self) -> pa.Table:
+        """The rows; the whole window is read."""
+        return read_parquet(self.path)
 
 
 def snapshot_table(project: Project, spec: PipelineSpec) -> WindowTable:
@@ -81,7 +85,7 @@ def freeze_snapshot(project: Project, spec: PipelineSpec, window: Window) -> Sna
     table = snapshot_table(project, spec)
     footer = SnapshotFooter(record=record, checks=checks)
     path = table.keep(window, digest[:16], rows, footer.model_dump(mode="json"))
-    return Snapshot(record=record, checks=checks, rows=rows, path=path)
+    return _described(footer, table, window, path)
 
 
 def read_source(
@@ -125,18 +129,19 @@ def load_snapshot(project: Project, spec: PipelineSpec, window: Window) -> Snaps
             next_step=f"Materialize {spec.name}/snapshot for {window} first.",
         )
     footer = read_described(files[0], SnapshotFooter)
-    return Snapshot(
-        record=footer.record, checks=footer.checks, rows=read_parquet(files[0]), path=files[0]
-    )
+    return _described(footer, snapshot_table(project, spec), window, files[0])
 
 
-def frozen_rows(project: Project, spec: PipelineSpec, window: Window, digest: str) -> pa.Table:
-    """Read the rows of a snapshot by its digest, also after a newer one took its place.
+def _described(
+    footer: SnapshotFooter, table: WindowTable, window: Window, path: Place
+) -> Snapshot:
+    record = footer.record.model_copy(update={"version": table.version_of(window)})
+    return Snapshot(record=record, checks=footer.checks, path=path)
 
-    Raises:
-        ManifestInvalid: The file is gone or damaged.
-    """
-    return read_parquet(snapshot_table(project, spec).path(window, digest[:16]))
+
+def frozen_rows(project: Project, spec: PipelineSpec, window: Window, digest: str) -> RowGroups:
+    """Return the rows of a snapshot by its digest, also after a newer one took its place."""
+    return RowGroups(snapshot_table(project, spec).path(window, digest[:16]))
 
 
 def frozen_source(project: Project, spec: PipelineSpec, window: Window) -> str | None:

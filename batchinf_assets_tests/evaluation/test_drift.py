@@ -9,6 +9,7 @@ import pytest
 
 from batchinf_assets.errors import ModelRefused
 from batchinf_assets.evaluation.drift import (
+    BINS,
     POPULATION_STABILITY_SQL,
     PROPORTION_FLOOR,
     Drift,
@@ -37,27 +38,31 @@ def profile_of(table: pa.Table, scores: pa.Array, spec: PipelineSpec) -> Profile
     return build_profile(table, scores, columns=columns, score_column=spec.prediction.column)
 
 
+def drift_of(
+    table: pa.Table, scores: pa.Array, profile: Profile, *, spec: PipelineSpec
+) -> tuple[Drift, ...]:
+    """Count a window's rows and measure them."""
+    columns = {name: table.column(name) for name in table.column_names}
+    observed = profile.observe({**columns, spec.prediction.column: scores})
+    return measure_drift(observed, table.num_rows, profile, spec=spec)
+
+
 def stability(
     expected: list[tuple[str, int, int]], observed: list[tuple[str, int]]
 ) -> dict[str, float | None]:
     """Run the SQL on rows."""
-    subjects, bins, rows = zip(*expected, strict=True)
-    tables = {
-        "expected": pa.table(
-            {
-                "subject": list(subjects),
-                "bin": pa.array(bins, pa.int64()),
-                "training_rows": pa.array(rows, pa.int64()),
-            }
-        ),
-        "observed": pa.table(
-            {
-                "subject": pa.array([subject for subject, _ in observed], pa.string()),
-                "bin": pa.array([number for _, number in observed], pa.int64()),
-            }
-        ),
-    }
-    found = query(POPULATION_STABILITY_SQL, tables, {"floor": PROPORTION_FLOOR}).to_pylist()
+    table = pa.table(
+        {
+            "subject": [subject for subject, _, _ in expected],
+            "bin": [number for _, number, _ in expected],
+            "training_rows": [rows for _, _, rows in expected],
+            "window_rows": [observed.count((subject, number)) for subject, number, _ in expected],
+        },
+        schema=BINS,
+    )
+    found = query(
+        POPULATION_STABILITY_SQL, {"bins": table}, {"floor": PROPORTION_FLOOR}
+    ).to_pylist()
     return {row["subject"]: row["psi"] for row in found}
 
 
@@ -113,7 +118,7 @@ def ten_rows() -> tuple[pa.Table, pa.Array]:
 def test_the_training_rows_themselves_have_not_drifted() -> None:
     spec = spec_with(FEATURES)
     table, scores = ten_rows()
-    drifts = measure_drift(table, scores, profile_of(table, scores, spec), spec=spec)
+    drifts = drift_of(table, scores, profile_of(table, scores, spec), spec=spec)
     assert [(drift.subject, drift.psi, drift.rows, drift.verdict) for drift in drifts] == [
         ("speed", 0.0, 10, "stable"),
         ("kind", 0.0, 10, "stable"),
@@ -132,7 +137,7 @@ def test_missing_and_unseen_values_are_drift_of_their_own() -> None:
             "heavy": [True] * 5 + [False] * 5,
         }
     )
-    drifts = measure_drift(window, scores, profile_of(table, scores, spec), spec=spec)
+    drifts = drift_of(window, scores, profile_of(table, scores, spec), spec=spec)
     psi = {drift.subject: drift.psi for drift in drifts}
     # speed: nine training values, so the deciles are their 1st … 9th value and the bin above the
     # 9th is empty in both. The 9th bin fell from .1 to the floor, missing rose from .1 to .2.
@@ -150,7 +155,7 @@ def test_row_order_does_not_change_a_bit() -> None:
     profile = profile_of(training, pa.array(random.random(2000)), spec)
     kinds, scores = random.integers(0, 150, 900).astype(str), random.random(900)
     found = {
-        measure_drift(pa.table({"kind": kinds[order]}), pa.array(scores[order]), profile, spec=spec)
+        drift_of(pa.table({"kind": kinds[order]}), pa.array(scores[order]), profile, spec=spec)
         for order in (random.permutation(900) for _ in range(10))
     }
     assert len(found) == 1
@@ -160,21 +165,19 @@ def test_too_few_rows_are_insufficient_but_measured() -> None:
     table, scores = ten_rows()
     spec = spec_with(FEATURES, min_rows=10)
     profile = profile_of(table, scores, spec)
-    speed, kind, heavy, score = measure_drift(
-        table.slice(0, 9), scores.slice(0, 9), profile, spec=spec
-    )
+    speed, kind, heavy, score = drift_of(table.slice(0, 9), scores.slice(0, 9), profile, spec=spec)
     assert speed.verdict == kind.verdict == score.verdict == "insufficient data"
     assert heavy.verdict == "not judged"
     assert speed.psi is not None
     assert speed.psi > 0
-    assert measure_drift(table, scores, profile, spec=spec)[0].verdict == "stable"
+    assert drift_of(table, scores, profile, spec=spec)[0].verdict == "stable"
 
 
 def test_no_rows_have_no_index() -> None:
     table, scores = ten_rows()
     spec = spec_with(FEATURES)
     profile = profile_of(table, scores, spec)
-    drifts = measure_drift(table.slice(0, 0), scores.slice(0, 0), profile, spec=spec)
+    drifts = drift_of(table.slice(0, 0), scores.slice(0, 0), profile, spec=spec)
     assert {(drift.psi, drift.rows) for drift in drifts} == {(None, 0)}
     assert overall_verdict(drifts) == "insufficient data"
 
@@ -197,7 +200,7 @@ def shifted(share: float) -> tuple[pa.Table, pa.Array, Profile, PipelineSpec]:
 )
 def test_the_declared_bounds_decide_the_verdict(share: float, verdict: str) -> None:
     window, scores, profile, spec = shifted(share)
-    kind, score = measure_drift(window, scores, profile, spec=spec)
+    kind, score = drift_of(window, scores, profile, spec=spec)
     by_hand = (share - 0.5) * math.log(share / (1 - share))
     assert kind.psi == pytest.approx(by_hand, abs=1e-12)
     assert (kind.verdict, score.verdict) == (verdict, "stable")
@@ -207,7 +210,7 @@ def test_a_profile_that_lacks_a_feature_is_refused() -> None:
     table, scores = ten_rows()
     profile = profile_of(table, scores, spec_with({"kind": {"type": "string"}}))
     with pytest.raises(ModelRefused, match="model flight_delays has no numeric 'speed'"):
-        measure_drift(table, scores, profile, spec=spec_with(FEATURES))
+        drift_of(table, scores, profile, spec=spec_with(FEATURES))
 
 
 def test_a_profile_of_another_kind_is_refused() -> None:
@@ -215,14 +218,14 @@ def test_a_profile_of_another_kind_is_refused() -> None:
     profile = profile_of(table, scores, spec_with(FEATURES))
     changed = {**FEATURES, "heavy": {"type": "float64"}}
     with pytest.raises(ModelRefused, match="no numeric 'heavy'"):
-        measure_drift(table, scores, profile, spec=spec_with(changed))
+        drift_of(table, scores, profile, spec=spec_with(changed))
 
 
 def test_rows_without_a_score_each_are_refused() -> None:
     table, scores = ten_rows()
     spec = spec_with(FEATURES)
-    with pytest.raises(ValueError, match="10 rows need as many scores, not 9"):
-        measure_drift(table, scores.slice(1), profile_of(table, scores, spec), spec=spec)
+    with pytest.raises(ValueError, match="9 values of 'delay_probability' for 10 rows"):
+        drift_of(table, scores.slice(1), profile_of(table, scores, spec), spec=spec)
 
 
 def drift(subject: str, psi: float | None, verdict: Verdict) -> Drift:

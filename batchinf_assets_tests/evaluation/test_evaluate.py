@@ -20,6 +20,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from batchinf_assets.attempts import attempting
 from batchinf_assets.errors import GoldenSetInvalid, WindowMissing
 from batchinf_assets.evaluation.evaluate import (
     Evaluation,
@@ -32,6 +33,9 @@ from batchinf_assets.features.build import build_features
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.lake.files import write_parquet
 from batchinf_assets.project import CHECKOUT, Project
+from batchinf_assets.publishing.signed import sign_manifest
+from batchinf_assets.registry.keyring import read_keyring
+from batchinf_assets.registry.keys import load_signing_key
 from batchinf_assets.registry.trust import open_version
 from batchinf_assets.scoring.fast import TREES
 from batchinf_assets.scoring.load import load_reference
@@ -73,7 +77,8 @@ def scored(
     project = world.with_lake(lake)
     freeze_snapshot(project, pipeline.spec, window)
     build_features(project, pipeline, window)
-    score_window(project, pipeline, window, model, run_id="run", now=NOW)
+    with attempting(project, pipeline.spec, window, run_id="run", stage="predictions") as attempt:
+        score_window(project, pipeline, window, model, attempt=attempt, now=NOW)
     return lake
 
 
@@ -98,7 +103,10 @@ def publish(project: Project, pipeline: Pipeline, window: Window) -> None:
     store, table = manifests(project, pipeline.spec), predictions_table(project, pipeline.spec)
     draft = store.draft(window)
     assert draft is not None
-    store.write(window, draft.model_copy(update={"published_at": NOW}))
+    finished = draft.model_copy(update={"published_at": NOW})
+    key = load_signing_key(project.keys, {})
+    signed = sign_manifest(finished, key, read_keyring(project.keys))
+    store.write(window, signed, require_held=lambda: None)
     rows = prediction_rows(project, pipeline.spec, draft)
     path = table.folder / draft.outputs[0].path
     table.commit(window, [write_parquet(path, rows, {"shard": 0})], {})

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batchinf_assets.attempts import attempting
 from batchinf_assets.code_version import running_code
 from batchinf_assets.errors import FeatureSqlFailed, WindowMissing, WindowRefused
 from batchinf_assets.features.build import build_features, load_features
 from batchinf_assets.lake.digest import content_digest, file_sha256
+from batchinf_assets.lake.layout import row_group_rows
 from batchinf_assets.lake.schema import arrow_schema
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest import Manifest, ShardsRecord, declaration_digest
 from batchinf_assets.project import Project
 from batchinf_assets.registry.trust import open_version
 from batchinf_assets.scoring import score as room
@@ -30,6 +31,7 @@ from batchinf_assets.scoring.predictions import manifests, prediction_rows, pred
 from batchinf_assets.scoring.revision import revision_id, scoring_settings
 from batchinf_assets.scoring.score import score_window
 from batchinf_assets.scoring.scorer import score_rows
+from batchinf_assets.scoring.shards import Shard
 from batchinf_assets.snapshots.freeze import freeze_snapshot, load_snapshot
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window
@@ -82,9 +84,19 @@ def project(new_project: Callable[[str], Project]) -> Project:
 @pytest.fixture
 def score(pipeline: Pipeline, window: Window, model: ScoringModel) -> Callable[..., Manifest]:
     def run(project: Project, pipeline: Pipeline = pipeline, run_id: str = "run") -> Manifest:
-        return score_window(project, pipeline, window, model, run_id=run_id, now=NOW)
+        made = load_features(project, pipeline.spec, window)
+        if made.record.row_group_rows != row_group_rows(pipeline.spec.shard_rows):
+            build_features(project, pipeline, window)
+        return scored(project, pipeline, window, model, run_id)
 
     return run
+
+
+def scored(
+    project: Project, pipeline: Pipeline, window: Window, model: ScoringModel, run_id: str = "run"
+) -> Manifest:
+    with attempting(project, pipeline.spec, window, run_id=run_id, stage="predictions") as attempt:
+        return score_window(project, pipeline, window, model, attempt=attempt, now=NOW)
 
 
 def in_shards_of(pipeline: Pipeline, shard_rows: int) -> Pipeline:
@@ -150,8 +162,14 @@ def test_scoring_again_gives_the_same_bytes(
     first = score(project)
     before = output_files(project, pipeline, first)
     second = score(project)
-    assert second == first
+    assert (second.revision, second.outputs, second.checks) == (
+        first.revision,
+        first.outputs,
+        first.checks,
+    )
     assert output_files(project, pipeline, second) == before
+    assert first.shards == ShardsRecord(planned=1, computed=1, reused=0)
+    assert second.shards == ShardsRecord(planned=1, computed=0, reused=1)
 
 
 def test_shards_put_together_are_the_window_in_one(
@@ -198,6 +216,13 @@ def test_the_draft_says_what_was_scored_with_what(
     assert manifest.counts.model_dump() == {"rows_in": ROWS, "scored": ROWS, "quarantined": 0}
     assert (manifest.window.key, manifest.window.start) == (window.key, window.start)
     assert (manifest.run_id, manifest.scored_at, manifest.published_at) == ("run", NOW, None)
+    assert (manifest.attempt, len(manifest.trace_id or "")) == (1, 32)
+    assert manifest.declaration == declaration_digest(pipeline.spec)
+    assert manifest.model.parity is not None
+    assert manifest.model.parity.largest_difference == 0
+    assert {"read", "score", "check", "write", "predictions"} <= set(manifest.timings)
+    assert manifest.resources is not None
+    assert (manifest.resources.peak_memory_bytes or 0) > 10_000_000
     assert manifest.revision == revision_id(
         snapshot=content_digest(snapshot.rows, pipeline.spec.source.key),
         features=content_digest(features.rows, pipeline.spec.source.key),
@@ -302,9 +327,9 @@ def test_a_row_that_a_later_shard_repeats_is_found_over_the_whole_window(
     # Each shard is right by itself; the second is the first once more.
     plan = room.plan_shards
 
-    def twice_the_first(rows: int, shard_rows: int) -> list[object]:
-        first, second, *rest = plan(rows, shard_rows)
-        return [first, replace(second, start=first.start), *rest]
+    def twice_the_first(row_groups: Sequence[int], shard_rows: int) -> list[Shard]:
+        first, second, *rest = plan(row_groups, shard_rows)
+        return [first, replace(second, groups=first.groups), *rest]
 
     monkeypatch.setattr(room, "plan_shards", twice_the_first)
     with pytest.raises(WindowRefused) as refusal:
@@ -318,10 +343,10 @@ def test_without_features_nothing_is_scored(
 ) -> None:
     window = pipeline.spec.window.window("2013-07-05")
     with pytest.raises(WindowMissing, match="no snapshot"):
-        score_window(project, pipeline, window, model, run_id="run", now=NOW)
+        scored(project, pipeline, window, model)
     freeze_snapshot(project, pipeline.spec, window)
     with pytest.raises(WindowMissing, match="no features"):
-        score_window(project, pipeline, window, model, run_id="run", now=NOW)
+        scored(project, pipeline, window, model)
 
 
 def test_features_of_an_older_snapshot_are_not_scored(
@@ -375,13 +400,3 @@ def test_features_that_the_model_did_not_learn_from_are_scored_with_a_warning(
     }
     assert manifest.counts.scored == ROWS
     assert manifests(project, pipeline.spec).draft(window) == manifest
-
-
-def test_a_window_without_feature_rows_gives_no_files(
-    pipeline: Pipeline, window: Window, model: ScoringModel, tmp_path: Path
-) -> None:
-    empty = arrow_schema(pipeline.spec.feature_table).empty_table()
-    shards = room.score_shards(pipeline, window, empty, model.scorer, tmp_path / "out")
-    assert list(shards) == []
-    assert not (tmp_path / "out").exists()
-    assert isinstance(empty, pa.Table)

@@ -1,0 +1,119 @@
+"""What a finished shard leaves behind, so that a later attempt need not compute it again.
+
+A checkpoint is written after the shard's file, so it never speaks of a file that is not there
+whole. It names the revision, and a revision's id covers inputs, model and code: a checkpoint of
+anything else is of no use to this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from batchinf_assets.checks import CheckResult
+from batchinf_assets.lake.digest import canonical_json, file_sha256, json_sha256
+from batchinf_assets.lake.files import write_bytes
+from batchinf_assets.lake.order import KeySpan
+from batchinf_assets.lake.place import Place
+from batchinf_assets.manifest import OutputRecord
+from batchinf_assets.scoring.shards import Shard
+
+
+class Checkpoint(BaseModel):
+    """A finished shard.
+
+    Attributes:
+        revision: The revision that it belongs to.
+        index: The shard.
+        start: Its first row among the window's.
+        output: The file that holds its predictions.
+        keys: First and last key of each of its row groups.
+        checks: What was checked on its rows.
+        observed: Its rows by bin of the model's reference profile, per feature and score.
+        seconds: Time per stage: `read`, `score`, `check`, `write`.
+        attempt: The attempt that computed it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[1] = 1
+    revision: str
+    index: int
+    start: int
+    output: OutputRecord
+    keys: tuple[KeySpan, ...]
+    checks: tuple[CheckResult, ...]
+    observed: dict[str, tuple[int, ...]]
+    seconds: dict[str, float]
+    attempt: int
+
+
+class _Sealed(BaseModel):
+    """A checkpoint with the digest of its own content: a changed digit must not pass."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    checkpoint: Checkpoint
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoints:
+    """The checkpoints of one revision of one window.
+
+    Attributes:
+        folder: `<lake>/<pipeline>/_checkpoints/<window>/<revision>`.
+        table: The folder that output paths count from.
+        revision: The revision.
+    """
+
+    folder: Place
+    table: Place
+    revision: str
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint; readable as a whole or not at all."""
+        sealed = _Sealed(checkpoint=checkpoint, sha256=_seal(checkpoint))
+        write_bytes(self._path(checkpoint.index), canonical_json(sealed.model_dump(mode="json")))
+
+    def finished(self, shard: Shard) -> Checkpoint | None:
+        """Return the checkpoint of a shard whose file is whole; None if it must be computed."""
+        found = self.read(shard.index)
+        if found is None or (found.start, found.output.rows) != (shard.start, shard.rows):
+            return None
+        return found if is_whole(self.table, found.output) else None
+
+    def read(self, index: int) -> Checkpoint | None:
+        """Return a checkpoint of this revision; None where it is missing, damaged or another's."""
+        path = self._path(index)
+        if not path.is_file():
+            return None
+        try:
+            sealed = _Sealed.model_validate_json(path.read_bytes())
+        except ValidationError:
+            return None
+        intact = sealed.sha256 == _seal(sealed.checkpoint)
+        found = sealed.checkpoint
+        return found if intact and (found.revision, found.index) == (self.revision, index) else None
+
+    def missing(self, shards: Iterable[Shard]) -> list[Shard]:
+        """Return the shards without a checkpoint; whether files are whole is not looked at."""
+        return [shard for shard in shards if self.read(shard.index) is None]
+
+    def _path(self, index: int) -> Place:
+        return self.folder / f"{index:05d}.json"
+
+
+def is_whole(table: Place, output: OutputRecord) -> bool:
+    """Say whether a file is there and holds the recorded bytes."""
+    path = table / output.path
+    if not path.is_file() or path.stat().st_size != output.bytes:
+        return False
+    return file_sha256(path) == output.sha256
+
+
+def _seal(checkpoint: Checkpoint) -> str:
+    return json_sha256(checkpoint.model_dump(mode="json"))

@@ -1,0 +1,151 @@
+"""Finish the shards of a revision: take over what an earlier attempt left, score the rest.
+
+One shard is the business of `scoring.shard_scoring`, threads and tries that of `scoring.workers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from threading import Event
+
+from batchinf_assets.errors import BatchinfError, Preempted, ShardFailed
+from batchinf_assets.lake.place import Place, path_within
+from batchinf_assets.manifest import OutputRecord
+from batchinf_assets.scoring.checkpoints import Checkpoint, Checkpoints
+from batchinf_assets.scoring.fast import usable_cores
+from batchinf_assets.scoring.preemption import stopping_on_sigterm
+from batchinf_assets.scoring.shard_scoring import ScoredShard, ShardScoring
+from batchinf_assets.scoring.shards import Shard
+from batchinf_assets.scoring.workers import Outcome, run_shards
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedShards:
+    """All shards of a revision.
+
+    Attributes:
+        checkpoints: One per shard, in order.
+        reused: How many an earlier attempt had finished.
+        retries: How often a shard was tried again.
+        workers: How many shards were worked on at a time.
+    """
+
+    checkpoints: tuple[Checkpoint, ...]
+    reused: int
+    retries: int
+    workers: int
+
+    @property
+    def computed(self) -> int:
+        """How many this attempt scored."""
+        return len(self.checkpoints) - self.reused
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Working time per stage, over all workers."""
+        stages = {stage for checkpoint in self.checkpoints for stage in checkpoint.seconds}
+        return {
+            stage: round(sum(c.seconds.get(stage, 0.0) for c in self.checkpoints), 6)
+            for stage in sorted(stages)
+        }
+
+
+def finish_shards(
+    scoring: ShardScoring,
+    shards: Sequence[Shard],
+    folder: Place,
+    checkpoints: Checkpoints,
+    *,
+    attempt: int,
+) -> FinishedShards:
+    """Return a checkpoint for every shard, scoring those that have no whole file yet.
+
+    Args:
+        scoring: How to score one.
+        shards: The plan.
+        folder: The revision's, where output files go.
+        checkpoints: The revision's.
+        attempt: The number of this attempt, for new checkpoints.
+
+    Raises:
+        Preempted: SIGTERM came; finished shards stay for the next attempt.
+        ShardFailed: A shard failed for want of space, memory or access; the others were finished.
+        BatchinfError: A shard was refused.
+    """
+    scoring, workers = _for_workers(scoring)
+
+    def finish(shard: Shard) -> tuple[Checkpoint, bool]:
+        if found := checkpoints.finished(shard):
+            return found, True
+        made = _checkpoint(scoring.score(shard, folder), shard, checkpoints, attempt)
+        checkpoints.keep(made)
+        return made, False
+
+    with stopping_on_sigterm() as stop:
+        outcome = run_shards(shards, finish, workers=workers, stop=stop)
+        _require_all(outcome, shards, scoring, stop)
+    return FinishedShards(
+        checkpoints=tuple(outcome.results[shard.index][0] for shard in shards),
+        reused=sum(reused for _, reused in outcome.results.values()),
+        retries=outcome.retries,
+        workers=min(workers, max(len(shards), 1)),
+    )
+
+
+def _for_workers(scoring: ShardScoring) -> tuple[ShardScoring, int]:
+    beside_others = scoring.scorer.for_workers()
+    if beside_others is None:
+        return scoring, 1
+    return replace(scoring, scorer=beside_others), usable_cores()
+
+
+def _checkpoint(
+    scored: ScoredShard, shard: Shard, checkpoints: Checkpoints, attempt: int
+) -> Checkpoint:
+    file = scored.file
+    return Checkpoint(
+        revision=checkpoints.revision,
+        index=shard.index,
+        start=shard.start,
+        output=OutputRecord(
+            path=path_within(file.path, checkpoints.table),
+            sha256=file.sha256,
+            bytes=file.bytes,
+            rows=file.rows,
+        ),
+        keys=scored.keys,
+        checks=scored.checks,
+        observed=scored.observed,
+        seconds={stage: round(seconds, 6) for stage, seconds in scored.seconds.items()},
+        attempt=attempt,
+    )
+
+
+def _require_all(
+    outcome: Outcome[tuple[Checkpoint, bool]],
+    shards: Sequence[Shard],
+    scoring: ShardScoring,
+    stop: Event,
+) -> None:
+    failure, done = outcome.failure, f"{len(outcome.results)} of {len(shards)} shards are finished"
+    what = f"Window {scoring.window} of {scoring.pipeline.name}"
+    if isinstance(failure, BatchinfError):
+        raise failure
+    if failure is not None:
+        raise ShardFailed(
+            f"{what} could not be scored: {_reason(failure)}; {done}.",
+            next_step="Make room or give access, then run the window again; it goes on from there.",
+        ) from failure
+    if stop.is_set() and len(outcome.results) < len(shards):
+        raise Preempted(
+            f"{what} was interrupted: {done}.",
+            next_step="Run the window again; it goes on from there.",
+        )
+
+
+def _reason(failure: BaseException) -> str:
+    if isinstance(failure, MemoryError):
+        return "a few thousand rows do not fit into memory"
+    named = f" ({failure.filename})" if isinstance(failure, OSError) and failure.filename else ""
+    return f"{str(failure).splitlines()[0]}{named}" if str(failure) else type(failure).__name__

@@ -1,0 +1,177 @@
+"""Score one shard: read a row group, score, post-process, check, write, and the next one.
+
+Which shards there are is in `scoring.shards`, who runs them side by side in `scoring.workers`, what
+stays of a finished one in `scoring.checkpoints`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from batchinf_assets.checks import CheckResult, merge_checks
+from batchinf_assets.contracts.key_order import check_key_streams
+from batchinf_assets.contracts.validate import check_columns, check_values, conform
+from batchinf_assets.lake.digest import sort_by
+from batchinf_assets.lake.files import DataFile
+from batchinf_assets.lake.order import KeySpan
+from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.row_groups import RowGroups, write_row_groups
+from batchinf_assets.lake.schema import arrow_schema
+from batchinf_assets.registry.profile import Profile
+from batchinf_assets.scoring.postprocess import check_score_kept, postprocess, scored_rows
+from batchinf_assets.scoring.scorer import Scorer, Scores, score_rows
+from batchinf_assets.scoring.shards import Shard
+from batchinf_assets.snapshots.freeze import require_passed
+from batchinf_assets.spec import Pipeline
+from batchinf_assets.windows import Window
+
+ASSET = "predictions"
+
+SMALLEST_PART = 4_096
+"""Rows below which a lack of memory is not the rows' fault."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredShard:
+    """One shard's output.
+
+    Attributes:
+        file: The written file.
+        keys: First and last key of each of its row groups.
+        checks: What was checked on its rows.
+        observed: Its rows by bin of the reference profile, per feature and score.
+        seconds: Time per stage.
+    """
+
+    file: DataFile
+    keys: tuple[KeySpan, ...]
+    checks: tuple[CheckResult, ...]
+    observed: dict[str, tuple[int, ...]]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardScoring:
+    """How the shards of a revision are scored.
+
+    Attributes:
+        pipeline: Declares contract and post-processing.
+        window: The window, for messages.
+        features: The rows.
+        scorer: Computes the scores; used by several threads at once.
+        profile: The training reference that rows are counted against.
+    """
+
+    pipeline: Pipeline
+    window: Window
+    features: RowGroups
+    scorer: Scorer
+    profile: Profile
+
+    def score(self, shard: Shard, folder: Place) -> ScoredShard:
+        """Score, check and write one shard.
+
+        Its file is whole or absent, and the same features, model and declaration give the same
+        bytes, however much memory there was.
+
+        Raises:
+            ManifestInvalid: The features are gone or damaged.
+            ModelRefused: The model refuses the rows.
+            FeatureSqlFailed: The post-processing SQL is wrong.
+            WindowRefused: Its result lacks a declared column, or a value breaks the contract; the
+                shard was not written.
+            OSError: The disk is full or the folder cannot be written.
+            MemoryError: Not even a few thousand rows fit.
+        """
+        tally = _Tally()
+        schema = arrow_schema(self.pipeline.spec.prediction_table)
+        rows = self._predictions(shard, tally)
+        file = write_row_groups(folder / shard.file_name, schema, rows)
+        tally.lap("write")
+        return ScoredShard(
+            file=file,
+            keys=tuple(tally.spans),
+            checks=tuple(merge_checks(tally.checks)),
+            observed={name: tuple(c.tolist()) for name, c in tally.observed.items()},
+            seconds=tally.seconds,
+        )
+
+    def _predictions(self, shard: Shard, tally: _Tally) -> Iterator[pa.Table]:
+        spec = self.pipeline.spec
+        inputs = list(spec.features.columns)
+        for features in self.features.read(shard.groups):
+            tally.lap("read")
+            scores = scores_in_parts(self.scorer, features.select(inputs))
+            tally.lap("score")
+            rows = self._postprocessed(features, scores, tally)
+            tally.lap("postprocess")
+            tally.observe(self.profile, features.select(inputs), spec.prediction.column, scores)
+            tally.lap("check")
+            yield rows
+            tally.lap("write")
+
+    def _postprocessed(self, features: pa.Table, scores: Scores, tally: _Tally) -> pa.Table:
+        spec, key = self.pipeline.spec, self.pipeline.spec.source.key
+        name = f"{spec.name}/{spec.postprocess.sql if spec.postprocess else 'predictions'}"
+        found = postprocess(self.pipeline, scored_rows(features, scores, spec.prediction.column))
+        schema = check_columns(found, spec.prediction_table, asset=ASSET)
+        require_passed([schema], name, self.window)
+        rows = sort_by(conform(found, spec.prediction_table), key)
+        checks = (
+            schema,
+            check_values(rows, spec.prediction_table, key=key, asset=ASSET),
+            check_score_kept(rows, scores, spec),
+            *check_key_streams(
+                lambda: iter([features]), lambda: iter([rows]), key=key, asset=ASSET
+            ),
+        )
+        require_passed(checks, name, self.window)
+        tally.checks.extend(checks)
+        tally.spans.append(KeySpan.of(rows.select(list(key))))
+        return rows
+
+
+def scores_in_parts(scorer: Scorer, rows: pa.Table) -> Scores:
+    """Score rows; where memory does not suffice, half of them at a time, and so on.
+
+    Raises:
+        MemoryError: Not even `SMALLEST_PART` rows fit.
+    """
+    try:
+        return score_rows(scorer, rows)
+    except MemoryError:
+        half = rows.num_rows // 2
+        if half < SMALLEST_PART:
+            raise
+    return np.concatenate(
+        [
+            scores_in_parts(scorer, rows.slice(0, half)),
+            scores_in_parts(scorer, rows.slice(half)),
+        ]
+    )
+
+
+@dataclass
+class _Tally:
+    """What adds up over the row groups of a shard."""
+
+    checks: list[CheckResult] = field(default_factory=list[CheckResult])
+    spans: list[KeySpan] = field(default_factory=list[KeySpan])
+    observed: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+    _since: float = field(default_factory=time.monotonic)
+
+    def lap(self, stage: str) -> None:
+        now = time.monotonic()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+        self._since = now
+
+    def observe(self, profile: Profile, features: pa.Table, score: str, scores: Scores) -> None:
+        columns = {name: features.column(name) for name in features.column_names}
+        for name, counts in profile.observe({**columns, score: pa.array(scores)}).items():
+            self.observed[name] = self.observed.get(name, 0) + np.asarray(counts)

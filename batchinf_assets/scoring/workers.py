@@ -1,0 +1,124 @@
+"""Run a piece of work per shard on all cores: each worker takes one shard from start to finish.
+
+What the work is, is in `scoring.shard_scoring`. A worker that reads, scores and writes by itself
+keeps its rows in its own cache and needs no queue; measured, this reaches the sum of the stages
+where a reader, a scorer and a writer that hand rows on reach four fifths of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from batchinf_assets.errors import BatchinfError
+from batchinf_assets.scoring.shards import Shard
+
+Result = TypeVar("Result")
+
+TRIES = 3
+"""How often a shard is tried whose storage fails for a moment."""
+
+WILL_NOT_PASS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+"""What another try a moment later does not mend."""
+
+SIGNALS_HEARD_AFTER_SECONDS = 1.0
+"""Python handles signals on the main thread, and one that the kernel gives to another thread does
+not wake it: it looks by itself."""
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Result]):
+    """What became of the shards.
+
+    Attributes:
+        results: By shard index, of every shard that was finished.
+        failure: The first failure, if there was one.
+        retries: How often a shard was tried again.
+    """
+
+    results: dict[int, Result]
+    failure: BaseException | None
+    retries: int
+
+
+@dataclass
+class _Progress(Generic[Result]):
+    results: dict[int, Result] = field(default_factory=dict)
+    failure: BaseException | None = None
+    retries: int = 0
+
+
+def run_shards(
+    shards: Sequence[Shard],
+    work: Callable[[Shard], Result],
+    *,
+    workers: int,
+    stop: threading.Event,
+) -> Outcome[Result]:
+    """Run the work of every shard; once `stop` is set no new shard begins.
+
+    A refusal (a `BatchinfError`) would be met by the other shards too: none begins any more. Where
+    storage fails for one shard, it is tried again and the others go on, so that they are finished
+    for the next attempt. Nothing is raised here but what no shard can be blamed for.
+
+    Args:
+        shards: What to do, in order.
+        work: Does one shard.
+        workers: How many shards at a time.
+        stop: Set by whoever wants the work to end soon.
+    """
+    progress: _Progress[Result] = _Progress()
+    lock, left = threading.Lock(), iter(shards)
+
+    def run() -> None:
+        while (shard := _next(left, lock, progress, stop)) is not None:
+            _run(shard, work, progress, lock)
+
+    with ThreadPoolExecutor(max(1, min(workers, len(shards)))) as pool:
+        running = [pool.submit(run) for _ in range(max(1, min(workers, len(shards))))]
+        while wait(running, timeout=SIGNALS_HEARD_AFTER_SECONDS).not_done:
+            pass
+    for each in running:
+        each.result()
+    return Outcome(results=progress.results, failure=progress.failure, retries=progress.retries)
+
+
+def _next(
+    left: Iterator[Shard],
+    lock: threading.Lock,
+    progress: _Progress[Result],
+    stop: threading.Event,
+) -> Shard | None:
+    with lock:
+        if stop.is_set() or isinstance(progress.failure, BatchinfError):
+            return None
+        return next(left, None)
+
+
+def _run(
+    shard: Shard,
+    work: Callable[[Shard], Result],
+    progress: _Progress[Result],
+    lock: threading.Lock,
+) -> None:
+    for attempt in range(1, TRIES + 1):
+        try:
+            result = work(shard)
+        except (BatchinfError, OSError, MemoryError) as error:
+            with lock:
+                if attempt < TRIES and _may_pass(error):
+                    progress.retries += 1
+                    continue
+                progress.failure = progress.failure or error
+            return
+        with lock:
+            progress.results[shard.index] = result
+        return
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno not in WILL_NOT_PASS

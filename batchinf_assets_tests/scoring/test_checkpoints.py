@@ -1,0 +1,133 @@
+"""Checkpoints: believed only if they are of this revision and their file holds what they say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from batchinf_assets.checks import CheckResult
+from batchinf_assets.lake.digest import file_sha256
+from batchinf_assets.lake.order import KeySpan
+from batchinf_assets.manifest import OutputRecord
+from batchinf_assets.scoring.checkpoints import Checkpoint, Checkpoints
+from batchinf_assets.scoring.shards import Shard
+
+REVISION = "0123456789abcdef"
+SHARD = Shard(index=3, groups=range(3, 4), start=300, rows=100)
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Checkpoints:
+    table = tmp_path / "predictions"
+    (table / REVISION).mkdir(parents=True)
+    (table / REVISION / SHARD.file_name).write_bytes(b"a hundred rows")
+    return Checkpoints(folder=tmp_path / "_checkpoints", table=table, revision=REVISION)
+
+
+@pytest.fixture
+def kept(checkpoints: Checkpoints) -> Checkpoint:
+    path = checkpoints.table / REVISION / SHARD.file_name
+    made = Checkpoint(
+        revision=REVISION,
+        index=SHARD.index,
+        start=SHARD.start,
+        output=OutputRecord(
+            path=f"{REVISION}/{SHARD.file_name}",
+            sha256=file_sha256(path),
+            bytes=path.stat().st_size,
+            rows=SHARD.rows,
+        ),
+        keys=(KeySpan(first=(300, "a"), last=(399, "b"), rows=100),),
+        checks=(CheckResult(name="contract", asset="predictions", passed=True),),
+        observed={"distance": (60, 40)},
+        seconds={"read": 0.5},
+        attempt=2,
+    )
+    checkpoints.keep(made)
+    return made
+
+
+def file_of(checkpoints: Checkpoints) -> Path:
+    (path,) = Path(str(checkpoints.folder)).glob("*.json")
+    return path
+
+
+def test_a_finished_shard_is_found_as_it_was_kept(
+    checkpoints: Checkpoints, kept: Checkpoint
+) -> None:
+    assert checkpoints.finished(SHARD) == kept
+    assert checkpoints.missing([SHARD]) == []
+
+
+def test_a_shard_without_a_checkpoint_is_not_finished(checkpoints: Checkpoints) -> None:
+    assert checkpoints.finished(SHARD) is None
+    assert checkpoints.missing([SHARD]) == [SHARD]
+
+
+def test_a_changed_file_is_not_finished(checkpoints: Checkpoints, kept: Checkpoint) -> None:
+    (checkpoints.table / kept.output.path).write_bytes(b"a hundred rowz")
+    assert checkpoints.finished(SHARD) is None
+
+
+def test_a_lost_file_is_not_finished(checkpoints: Checkpoints, kept: Checkpoint) -> None:
+    (checkpoints.table / kept.output.path).unlink()
+    assert checkpoints.finished(SHARD) is None
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Shard(index=3, groups=range(3, 4), start=299, rows=100),
+        Shard(index=3, groups=range(3, 4), start=300, rows=99),
+        Shard(index=2, groups=range(3, 4), start=300, rows=100),
+    ],
+)
+def test_a_checkpoint_of_another_plan_is_not_believed(
+    checkpoints: Checkpoints, kept: Checkpoint, plan: Shard
+) -> None:
+    assert kept
+    assert checkpoints.finished(plan) is None
+
+
+def test_a_checkpoint_of_another_revision_is_not_believed(
+    checkpoints: Checkpoints, kept: Checkpoint
+) -> None:
+    assert kept
+    other = Checkpoints(
+        folder=checkpoints.folder, table=checkpoints.table, revision="fedcba9876543210"
+    )
+    assert other.finished(SHARD) is None
+
+
+def test_no_flipped_bit_of_a_checkpoint_passes(checkpoints: Checkpoints, kept: Checkpoint) -> None:
+    path = file_of(checkpoints)
+    whole = path.read_bytes()
+    for position in range(0, len(whole), 7):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << (position % 8)
+        path.write_bytes(bytes(flipped))
+        assert checkpoints.finished(SHARD) is None, position
+    path.write_bytes(whole)
+    assert checkpoints.finished(SHARD) == kept
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}"])
+def test_a_torn_checkpoint_is_as_good_as_none(
+    checkpoints: Checkpoints, kept: Checkpoint, content: bytes
+) -> None:
+    assert kept
+    file_of(checkpoints).write_bytes(content)
+    assert checkpoints.finished(SHARD) is None
+
+
+def test_a_checkpoint_of_a_later_format_is_not_believed(
+    checkpoints: Checkpoints, kept: Checkpoint
+) -> None:
+    assert kept
+    path = file_of(checkpoints)
+    document = json.loads(path.read_bytes())
+    document["checkpoint"]["format_version"] = 2
+    path.write_text(json.dumps(document))
+    assert checkpoints.finished(SHARD) is None

@@ -1,18 +1,60 @@
 """The manifest: the document that names everything that decided a revision of a window.
 
-Pure values and their JSON; `lake.manifests` keeps them, `publishing.verify` holds files to them.
+Pure values and their JSON; `lake.manifests` keeps them, `publishing.signed` signs them,
+`publishing.verify` holds files to them. The format in prose is `docs/formats/manifest.md`.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Literal
+import hashlib
+import json
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import ManifestInvalid
-from batchinf_assets.spec import Name
+from batchinf_assets.spec import Name, PipelineSpec
+
+LONGEST_TEXT = 1000
+_ROOTED = re.compile(r"[/\\~]|[A-Za-z]:[/\\]")
+
+
+def _portable(text: str) -> str:
+    """Refuse what belongs to one machine or may carry a credential."""
+    if _ROOTED.match(text) or "://" in text:
+        raise ValueError("must be neither an absolute path nor a URL")
+    if not text.isprintable() or len(text) > LONGEST_TEXT:
+        raise ValueError(f"must be one printable line of at most {LONGEST_TEXT} characters")
+    return text
+
+
+def _relative(path: str) -> str:
+    if not path or ".." in PurePosixPath(path.replace("\\", "/")).parts:
+        raise ValueError("must be a relative path without '..'")
+    return _portable(path)
+
+
+def _relative_file(file: FileRecord) -> FileRecord:
+    _relative(file.path)
+    return file
+
+
+Text = Annotated[str, AfterValidator(_portable)]
+RelativePath = Annotated[str, AfterValidator(_relative)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Value(BaseModel):
@@ -20,80 +62,175 @@ class _Value(BaseModel):
 
 
 class FileRecord(_Value):
-    """A file by name and content; `path` counts from the checkout or the lake, as its user says."""
+    """A file by name and content; `path` counts from the landing folder or the checkout."""
 
     path: str
-    sha256: str
-    bytes: int
+    sha256: Digest
+    bytes: Count
 
 
 class OutputRecord(FileRecord):
     """A published file; `path` counts from the predictions table's folder."""
 
-    rows: int
+    path: RelativePath
+    rows: Count
+
+
+RelativeFile = Annotated[FileRecord, AfterValidator(_relative_file)]
 
 
 class WindowRecord(_Value):
-    """The window that was scored."""
+    """The window that was scored: its key, first instant and first instant after."""
 
-    key: str
-    start: datetime
-    end: datetime
+    key: str = Field(pattern=r"^[0-9][0-9:-]{0,30}$")
+    start: AwareDatetime
+    end: AwareDatetime
 
 
 class SnapshotRecord(_Value):
-    """The frozen source rows."""
+    """The frozen source rows.
 
-    digest: str
-    rows: int
-    source: FileRecord
+    Attributes:
+        table: The Delta table's folder within the pipeline's.
+        version: The Delta version that gave the window these rows; None where it is not known.
+        digest: Of the rows, whatever their file looks like.
+        rows: Their count.
+        source: The landed file.
+    """
+
+    table: RelativePath = "snapshot"
+    version: Count | None = None
+    digest: Digest
+    rows: Count
+    source: RelativeFile
 
 
 class FeaturesRecord(_Value):
-    """The model's input and what it was made from."""
+    """The model's input and what it was made from.
 
-    digest: str
-    rows: int
-    definition: str
-    references: tuple[FileRecord, ...]
-    absent: tuple[str, ...]
+    Attributes:
+        digest: Of the rows, whatever their file looks like.
+        rows: Their count.
+        definition: Digest of the feature SQL and what was declared beside it.
+        row_group_rows: Rows per row group of the features file; None where it is not known.
+        references: Landed files that were read beside the snapshot.
+        absent: Outcome files that had not landed, and would have been read.
+    """
+
+    digest: Digest
+    rows: Count
+    definition: Digest
+    row_group_rows: Count | None = None
+    references: tuple[RelativeFile, ...]
+    absent: tuple[RelativePath, ...]
+
+
+class ParityOutcome(_Value):
+    """How the scorer compared with the reference when the model was registered.
+
+    Attributes:
+        rows: Rows that were compared.
+        largest_difference: Between finite outputs; None where no row was compared.
+        label_flips: Rows whose label differs; None for a regressor, or where none was compared.
+    """
+
+    rows: Count
+    largest_difference: Measure | None
+    label_flips: Count | None
 
 
 class ModelRecord(_Value):
-    """The model that scored, who signed it, and which signed promotion made it the alias's."""
+    """The model that scored.
+
+    Attributes:
+        name: The registered model's name.
+        version: Its version in the registry.
+        alias: The alias that named it.
+        digest: Of the artifact.
+        scorer: What computed the scores.
+        key_id: Who signed the artifact; None where nobody did.
+        promotion: Number of the signed record that made it the alias's; None where there is none.
+        parity: Of the scorer, from the artifact's card; None where it is not known.
+    """
 
     name: Name  # name and digest become paths
-    version: str
+    version: Text
     alias: Name
-    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
-    scorer: str
-    key_id: str | None = None  # None in manifests from before models were signed
-    promotion: int | None = None
+    digest: Digest
+    scorer: Text
+    key_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{16}$")
+    promotion: Count | None = None
+    parity: ParityOutcome | None = None
 
 
 class CodeRecord(_Value):
-    """The code and the libraries that scored."""
+    """The code and the libraries that scored; `source`, `python` and `libraries` decide revisions.
 
-    version: str
+    Attributes:
+        version: Of this package.
+        source: Digest of the modules that decide what rows come out.
+        commit: The checkout's commit; None outside a checkout.
+        lock: SHA-256 of `requirements.lock`; None where there is none.
+        python: Python's version.
+        platform: Operating system, processor and C library; None where it is not known.
+        libraries: Versions by distribution.
+    """
+
+    version: Text
     source: str
-    python: str
-    libraries: dict[str, str]
+    commit: str | None = Field(default=None, pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")
+    lock: Digest | None = None
+    python: Text
+    platform: Text | None = None
+    libraries: dict[Text, Text]
 
 
 class SettingsRecord(_Value):
     """Scoring and post-processing settings that decide the output's bytes."""
 
-    prediction_column: str
-    shard_rows: int
+    prediction_column: Name
+    shard_rows: Count
     postprocess: str
 
 
 class CountsRecord(_Value):
     """Row conservation: rows in = scored + quarantined."""
 
-    rows_in: int
-    scored: int
-    quarantined: int
+    rows_in: Count
+    scored: Count
+    quarantined: Count
+
+
+class ShardsRecord(_Value):
+    """How the revision's shards came to be: planned = computed + reused."""
+
+    planned: Count
+    computed: Count
+    reused: Count
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> ShardsRecord:
+        if self.planned != self.computed + self.reused:
+            raise ValueError("planned shards are those computed and those reused")
+        return self
+
+
+class ResourcesRecord(_Value):
+    """What scoring used; None where the machine does not tell.
+
+    Attributes:
+        cpu_seconds: User and system time of all threads and worker processes.
+        io_read_bytes: Read from storage.
+        io_write_bytes: Written to storage.
+        peak_memory_bytes: Largest resident size of the process.
+        workers: How many shards were worked on at once.
+    """
+
+    cpu_seconds: Measure | None = None
+    io_read_bytes: Count | None = None
+    io_write_bytes: Count | None = None
+    peak_memory_bytes: Count | None = None
+    workers: Count | None = None
 
 
 class EvaluationRecord(_Value):
@@ -108,13 +245,40 @@ class Manifest(_Value):
     """Everything that decided one revision of one window, and what came out.
 
     A draft has no evaluation and no `published_at` yet. Documents are immutable once published.
+    Of what does not decide the output, None says that it is not known.
+
+    Attributes:
+        format_version: Of this document.
+        pipeline: The pipeline.
+        owner: Who answers for it.
+        declaration: Digest of the whole declaration, see `declaration_digest`.
+        window: What was scored.
+        revision: Its id, a digest of what decides the output.
+        snapshot: The frozen source rows.
+        features: The model's input.
+        model: The model.
+        code: The code, the libraries and the machine.
+        settings: Scoring and post-processing settings.
+        counts: Row conservation.
+        outputs: The files, in key order.
+        checks: What was checked, by asset, with figures and up to five keys of broken rows.
+        shards: How many were computed and how many taken over from an earlier attempt.
+        timings: Seconds per stage.
+        resources: What scoring used.
+        evaluation: Golden quality and drift.
+        run_id: The run that scored.
+        attempt: The number of the attempt that scored, from 1.
+        trace_id: Of the trace that scored (W3C Trace Context, 32 hex digits).
+        scored_at: When scoring began.
+        published_at: When the document was signed; None in a draft.
     """
 
-    format_version: Literal[1] = 1
-    pipeline: str
-    owner: str
+    format_version: Literal[2] = 2
+    pipeline: Name
+    owner: Text
+    declaration: Digest | None = None
     window: WindowRecord
-    revision: str
+    revision: str = Field(pattern=r"^[0-9a-f]{16}$")
     snapshot: SnapshotRecord
     features: FeaturesRecord
     model: ModelRecord
@@ -123,25 +287,47 @@ class Manifest(_Value):
     counts: CountsRecord
     outputs: tuple[OutputRecord, ...]
     checks: tuple[CheckResult, ...]
+    shards: ShardsRecord | None = None
+    timings: dict[Name, Measure] = Field(default_factory=dict[Name, Measure])
+    resources: ResourcesRecord | None = None
     evaluation: EvaluationRecord | None = None
-    run_id: str
-    scored_at: datetime
-    published_at: datetime | None = None
+    run_id: Text
+    attempt: int | None = Field(default=None, ge=1)
+    trace_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+    scored_at: AwareDatetime
+    published_at: AwareDatetime | None = None
+
+    @model_validator(mode="after")
+    def _outputs_differ(self) -> Manifest:
+        paths = [output.path for output in self.outputs]
+        if len(set(paths)) != len(paths):
+            raise ValueError("an output file is named twice")
+        return self
 
     def to_json(self) -> bytes:
         """Write the document; equal manifests give equal bytes."""
         return self.model_dump_json(indent=2).encode() + b"\n"
 
 
+def declaration_digest(spec: PipelineSpec) -> str:
+    """Return the SHA-256 of everything that `defs.yaml` declares, as 64 hex digits.
+
+    Digested is JSON with sorted keys and no spaces, defaults written out.
+    """
+    document = spec.model_dump(mode="json")
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def parse_manifest(content: bytes, name: str) -> Manifest:
-    """Read a manifest that was written by this or an earlier version.
+    """Read a manifest.
 
     Args:
         content: The document.
         name: What to call it in an error.
 
     Raises:
-        ManifestInvalid: The bytes are no manifest.
+        ManifestInvalid: The bytes are no manifest of a format that this version knows.
     """
     try:
         return Manifest.model_validate_json(content)

@@ -19,14 +19,21 @@ from batchinf_assets.cli.workplace import (
     open_instance,
     open_registry,
 )
-from batchinf_assets.console import Console, bar, print_json, print_table
-from batchinf_assets.errors import KeyringInvalid, ModelRefused, ModelUnavailable, UsageError
+from batchinf_assets.console import Console, print_json, print_table
+from batchinf_assets.errors import (
+    KeyringInvalid,
+    ModelRefused,
+    ModelUnavailable,
+    Preempted,
+    UsageError,
+)
 from batchinf_assets.project import Project
 from batchinf_assets.spec import Pipeline, PipelineSpec, load_pipeline
 from batchinf_assets.windows import Window
 
 if TYPE_CHECKING:
     from batchinf_assets.orchestration.execute import RunReport
+    from batchinf_assets.publishing.window_status import WindowStatus
 
 REVISION = re.compile(r"[0-9a-f]{16}")
 
@@ -64,13 +71,18 @@ def backfill_run(*, pipeline: str, first: str, last: str, json_: bool) -> None:
 @click.argument("pipeline")
 @as_json
 def status(*, pipeline: str, json_: bool) -> None:
-    """Show the windows of PIPELINE: revision, published or not, why not."""
+    """Show the windows of PIPELINE: revision, published or not, why not.
+
+    Also which revision is pending and how many of its shards are missing, how the last attempt
+    failed, and who works on a window now.
+    """
     from batchinf_assets.orchestration.refusals import standing_refusals
     from batchinf_assets.publishing.status import pipeline_status
 
     spec, project = load_pipeline(pipeline).spec, here()
     refused = standing_refusals(open_instance(project), spec)
-    windows = pipeline_status(project, spec, refused, _no_model(project, spec))
+    waits_for = _no_model(project, spec)
+    windows = pipeline_status(project, spec, refused, waits_for, now=datetime.now(UTC))
     if json_:
         print_json([asdict(window) for window in windows])
         return
@@ -82,7 +94,7 @@ def status(*, pipeline: str, json_: bool) -> None:
     print_table(
         f"{spec.name}: {sum(w.revision is not None for w in windows)} of {len(windows)} published",
         ["window", "state", "rows", "revision", "model", "drift", "held back"],
-        [[w.window, w.state, w.rows, w.revision, w.model, w.drift, w.held_back] for w in windows],
+        [[w.window, w.state, w.rows, w.revision, w.model, w.drift, _notes(w)] for w in windows],
     )
 
 
@@ -112,41 +124,10 @@ def manifest(*, pipeline: str, window: str, revision: str | None, json_: bool) -
     click.echo(manifests(project, spec).read(found, chosen).to_json(), nl=False)
 
 
-@click.command()
-@click.argument("pipeline")
-@click.argument("window", required=False)
-@click.option("--all", "all_", is_flag=True, help="Every published window.")
-@as_json
-def verify(*, pipeline: str, window: str | None, all_: bool, json_: bool) -> None:
-    """Verify what is published: exit 0 only if every digest, count and key holds."""
-    from batchinf_assets.publishing.verify import undeclared, verify_window
-    from batchinf_assets.scoring.predictions import predictions_table
-
-    if (window is None) != all_:
-        raise UsageError("verify needs one window or --all.", next_step="See `batchinf verify -h`.")
-    spec, project = load_pipeline(pipeline).spec, here()
-    keys = sorted(predictions_table(project, spec).files()) if window is None else [window]
-    if not keys:
-        raise UsageError(
-            f"Nothing of {pipeline} is published, so there is nothing to verify.",
-            next_step=f"Run a window: `batchinf run {pipeline} WINDOW`.",
-        )
-    registry = open_registry(project)
-    verified = [
-        verify_window(project, registry, spec, spec.window.window(key))
-        if window is not None or spec.window.has(key)
-        else undeclared(key)
-        for key in bar(keys, "Verifying", shown=not json_)
-    ]
-    failed = [found for found in verified if not found.holds]
-    if json_:
-        print_json([{**asdict(found), "holds": found.holds} for found in verified])
-    for found in failed if not json_ else ():
-        for problem in found.problems:
-            complain(f"{found.window}: {problem}")
-    if not json_:
-        click.echo(f"{len(verified) - len(failed)} of {len(verified)} windows verify.")
-    sys.exit(1 if failed else 0)
+def _notes(window: WindowStatus) -> str | None:
+    """Say what keeps a window from going on, and who is at it."""
+    notes = (window.held_by, window.pending, window.held_back)
+    return " ".join(str(note) for note in notes if note) or None
 
 
 def _no_model(project: Project, spec: PipelineSpec) -> str | None:
@@ -171,7 +152,7 @@ def _run(pipeline: Pipeline, windows: Sequence[Window], *, json_: bool) -> None:
         print_json(asdict(report))
     else:
         _tell(report, windows)
-    sys.exit(0 if report.succeeded else 1)
+    sys.exit(Preempted.exit_code if report.preempted else 0 if report.succeeded else 1)
 
 
 def _tell(report: RunReport, windows: Sequence[Window]) -> None:

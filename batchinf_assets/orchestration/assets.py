@@ -7,6 +7,7 @@ from functools import cache, partial
 
 import dagster as dg
 
+from batchinf_assets.attempts import Attempt, attempting
 from batchinf_assets.evaluation.evaluate import (
     evaluate_window,
     measure_performance,
@@ -41,6 +42,7 @@ from batchinf_assets.windows import Window
 
 Declared = dg.AssetsDefinition | dg.AssetSpec
 Step = Callable[[Workplace, str, Window], WindowResult]
+AttemptStep = Callable[[Workplace, Attempt, Window], WindowResult]
 
 ASSET_DESCRIPTIONS = {
     "snapshot": "Landed rows, frozen under a content digest.",
@@ -91,7 +93,7 @@ def landing_specs(pipeline: Pipeline) -> list[dg.AssetSpec]:
 def snapshot_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     """Freeze the landed rows of a window."""
 
-    def step(workplace: Workplace, _run_id: str, window: Window) -> WindowResult:
+    def step(workplace: Workplace, _attempt: Attempt, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
         snapshot = freeze_snapshot(project, spec, window)
         folder = snapshot_table(project, spec).folder_of(window)
@@ -102,7 +104,7 @@ def snapshot_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
             checks=snapshot.checks,
         )
 
-    return _window_asset(pipeline, "snapshot", ["landing/source"], step, kinds={"deltalake"})
+    return _attempted_asset(pipeline, "snapshot", ["landing/source"], step, kinds={"deltalake"})
 
 
 def features_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
@@ -111,7 +113,7 @@ def features_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     outcomes = ["landing/outcomes"] if pipeline.spec.outcomes else []
     lineage = cache(partial(lineage_metadata, pipeline))
 
-    def step(workplace: Workplace, _run_id: str, window: Window) -> WindowResult:
+    def step(workplace: Workplace, _attempt: Attempt, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
         traced = lineage()  # SQL without lineage is refused before anything is written
         features = build_features(project, pipeline, window)
@@ -124,7 +126,7 @@ def features_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
             checks=features.checks,
         )
 
-    return _window_asset(
+    return _attempted_asset(
         pipeline, "features", ["snapshot", *views, *outcomes], step, kinds={"duckdb", "deltalake"}
     )
 
@@ -162,11 +164,11 @@ def model_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
 def predictions_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     """Score the features of a window into files that no reader sees yet."""
 
-    def step(workplace: Workplace, run_id: str, window: Window) -> WindowResult:
+    def step(workplace: Workplace, attempt: Attempt, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
         now = datetime.now(UTC)
         model = scoring_model(workplace.registry(), pipeline, now)
-        manifest = score_window(project, pipeline, window, model, run_id=run_id, now=now)
+        manifest = score_window(project, pipeline, window, model, attempt=attempt, now=now)
         folder = predictions_table(project, spec).folder_of(window)
         return WindowResult(
             data_version=manifest.revision,
@@ -179,7 +181,7 @@ def predictions_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
             inputs={MODEL: manifest.model.digest},
         )
 
-    return _window_asset(
+    return _attempted_asset(
         pipeline, "predictions", ["features", MODEL], step, kinds={"scikitlearn", "parquet"}
     )
 
@@ -187,7 +189,7 @@ def predictions_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
 def evaluation_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     """Measure golden quality and drift of what was scored."""
 
-    def step(workplace: Workplace, _run_id: str, window: Window) -> WindowResult:
+    def step(workplace: Workplace, _attempt: Attempt, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
         model = scoring_model(workplace.registry(), pipeline, datetime.now(UTC))
         evaluation = evaluate_window(project, spec, window, model)
@@ -199,23 +201,26 @@ def evaluation_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
             inputs={MODEL: evaluation.manifest.model.digest},
         )
 
-    return _window_asset(pipeline, "evaluation", ["predictions", MODEL], step, kinds={"duckdb"})
+    return _attempted_asset(pipeline, "evaluation", ["predictions", MODEL], step, kinds={"duckdb"})
 
 
 def published_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     """Make a judged revision visible in one commit."""
 
-    def step(workplace: Workplace, _run_id: str, window: Window) -> WindowResult:
+    def step(workplace: Workplace, attempt: Attempt, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
         registry, now = workplace.registry(), datetime.now(UTC)
-        publication = publish_window(project, registry, pipeline, window, now=now)
+        publication = publish_window(
+            project, registry, pipeline, window, key=workplace.signing_key(), lease=attempt, now=now
+        )
+        attempt.published(publication.manifest, publication.sha256, changed=publication.changed)
         manifest, folder = publication.manifest, predictions_table(project, spec).folder
         return WindowResult(
             data_version=manifest.revision,
             metadata=table_metadata(manifest.counts.scored, folder, spec.prediction_table)
             | {
                 "revision": dg.MetadataValue.text(manifest.revision),
-                "manifest": dg.MetadataValue.path(publication.path),
+                "manifest": dg.MetadataValue.path(str(publication.path)),
                 "changed": dg.MetadataValue.bool(publication.changed),
             },
             checks=[publication.gate],
@@ -223,7 +228,7 @@ def published_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
         )
 
     # The gate asks the registry for itself. And Dagster passes staleness on by one step only.
-    return _window_asset(pipeline, "published", ["evaluation", MODEL], step, kinds={"deltalake"})
+    return _attempted_asset(pipeline, "published", ["evaluation", MODEL], step, kinds={"deltalake"})
 
 
 def performance_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
@@ -241,6 +246,19 @@ def performance_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
         )
 
     return _window_asset(pipeline, "performance", ["published", *outcomes], step, kinds={"duckdb"})
+
+
+def _attempted_asset(
+    pipeline: Pipeline, name: str, upstream: Sequence[str], step: AttemptStep, kinds: set[str]
+) -> dg.AssetsDefinition:
+    """Make an asset whose every window is worked on under its lease, and recorded."""
+
+    def attempted(workplace: Workplace, run_id: str, window: Window) -> WindowResult:
+        project, spec = workplace.project(), pipeline.spec
+        with attempting(project, spec, window, run_id=run_id, stage=name) as attempt:
+            return step(workplace, attempt, window)
+
+    return _window_asset(pipeline, name, upstream, attempted, kinds)
 
 
 def _window_asset(

@@ -16,7 +16,7 @@ from dagster._core.storage.tags import (
 )
 
 from batchinf_assets.orchestration.keys import WINDOWED
-from batchinf_assets.orchestration.window_runs import REFUSED, SECONDS
+from batchinf_assets.orchestration.window_runs import PREEMPTED, REFUSED, SECONDS
 from batchinf_assets.windows import Window
 
 Reported = Callable[[str, str], None]
@@ -35,6 +35,7 @@ class RunReport:
         refused: Refused windows with the reason.
         failure: The sentence of the first step that failed.
         crashed: Whether that step failed by itself, not by refusing windows.
+        preempted: Whether it was asked to leave; running it again goes on from there.
     """
 
     run_id: str
@@ -44,6 +45,7 @@ class RunReport:
     refused: Mapping[str, str]
     failure: str | None
     crashed: bool
+    preempted: bool
 
 
 def run_job(
@@ -81,6 +83,7 @@ def run_job(
         refused=heard.refused,
         failure=heard.failure,
         crashed=heard.crashed,
+        preempted=heard.preempted,
     )
 
 
@@ -93,6 +96,7 @@ class _Listener:
         self.refused: dict[str, str] = {}
         self.failure: str | None = None
         self.crashed = False
+        self.preempted = False
         self.done: set[str] = set()
 
     def __call__(self, entry: dg.EventLogEntry, _cursor: object = None) -> None:
@@ -101,7 +105,9 @@ class _Listener:
             return
         if event.is_step_failure:
             self.failure = self.failure or _reason(event)
-            self.crashed = self.crashed or event.step_failure_data.user_failure_data is None
+            said = event.step_failure_data.user_failure_data
+            self.crashed = self.crashed or said is None
+            self.preempted = self.preempted or (said is not None and PREEMPTED in said.metadata)
         record = entry.asset_materialization or entry.asset_observation
         if record is not None and record.partition is not None:
             self._hear(record)

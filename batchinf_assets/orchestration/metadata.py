@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import dagster as dg
 
@@ -11,6 +10,7 @@ from batchinf_assets.checks import CheckResult
 from batchinf_assets.evaluation.performance import Performance
 from batchinf_assets.evaluation.records import METRIC_SCHEMA
 from batchinf_assets.features.lineage import column_lineage
+from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import EvaluationRecord
 from batchinf_assets.spec import ColumnSpec, Pipeline
@@ -19,7 +19,7 @@ from batchinf_assets.windows import Window
 Metadata = dict[str, dg.MetadataValue]
 
 
-def table_metadata(rows: int, folder: Path, columns: Mapping[str, ColumnSpec]) -> Metadata:
+def table_metadata(rows: int, folder: Place, columns: Mapping[str, ColumnSpec]) -> Metadata:
     """Describe a window of a table: row count, place, columns."""
     return {
         "dagster/row_count": dg.MetadataValue.int(rows),

@@ -23,7 +23,7 @@ from dagster._core.definitions.source_asset import (
 )
 
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.errors import BatchinfError, WindowRefused
+from batchinf_assets.errors import BatchinfError, Preempted, WindowRefused
 from batchinf_assets.orchestration.metadata import Metadata, check_metadata
 from batchinf_assets.orchestration.provenance import provenance_tags, window_tags
 from batchinf_assets.spec import Pipeline
@@ -37,6 +37,7 @@ logging.getLogger("dagster._core.execution.plan.active").addFilter(
 
 REFUSED = "batchinf/refused"
 NEXT_STEP = "batchinf/next_step"
+PREEMPTED = "batchinf/preempted"
 SECONDS = "batchinf/seconds"
 SHOWN_FAILURES = 3
 
@@ -71,7 +72,7 @@ def run_windows(
 
     Raises:
         dg.Failure: No window came through, or this is the run's last step and one was refused, or
-            checks were asked for without their asset.
+            checks were asked for without their asset, or the process was asked to leave.
     """
     if not context.selected_asset_keys:
         # "Execute all" on the UI's Checks tab: checks alone, of no window.
@@ -83,6 +84,8 @@ def run_windows(
         started = time.monotonic()
         try:
             result = step(pipeline.spec.window.window(partition))
+        except Preempted as error:
+            raise dg.Failure(str(error), metadata={PREEMPTED: True}, allow_retries=True) from error
         except BatchinfError as error:
             refused[partition] = str(error)
             _log_refusal(context, partition, error)

@@ -49,7 +49,7 @@ def judge_revision(
     violations = (
         *_identity(pipeline, window, manifest),
         *_model(registry, spec, manifest, now),
-        *_checks(manifest),
+        *unmet_checks(manifest),
         *_inputs(project, spec, window, manifest),
         *miscounts(manifest),
         *changed_files(predictions_table(project, spec).folder, manifest.outputs),
@@ -86,6 +86,18 @@ def miscounts(manifest: Manifest) -> Iterator[Violation]:
         yield Violation(column=None, rule=f"{counts.scored} in the files ({written} found)")
 
 
+def unmet_checks(manifest: Manifest) -> Iterator[Violation]:
+    """Name every check that failed, and every required one that is not on record."""
+    for failure in blocking_failures(manifest.checks):
+        name = f"{failure.asset}/{failure.name}"
+        yield from failure.violations or (Violation(column=None, rule=f"within {name}"),)
+    on_record = {(c.asset, c.name) for c in manifest.checks if c.passed or c.blocking}
+    for asset, names in REQUIRED_CHECKS.items():
+        for name in names:
+            if (asset, name) not in on_record:
+                yield Violation(column=None, rule=f"checked by {asset}/{name} (not on record)")
+
+
 def _identity(pipeline: Pipeline, window: Window, manifest: Manifest) -> Iterator[Violation]:
     about = (manifest.pipeline, manifest.window.key)
     if about != (pipeline.name, window.key):
@@ -104,17 +116,6 @@ def _model(
     if version.digest != manifest.model.digest:
         current = f"{version.name} v{version.version}"
         yield Violation(column=None, rule=f"scored by {current} (found v{manifest.model.version})")
-
-
-def _checks(manifest: Manifest) -> Iterator[Violation]:
-    for failure in blocking_failures(manifest.checks):
-        name = f"{failure.asset}/{failure.name}"
-        yield from failure.violations or (Violation(column=None, rule=f"within {name}"),)
-    on_record = {(c.asset, c.name) for c in manifest.checks if c.passed or c.blocking}
-    for asset, names in REQUIRED_CHECKS.items():
-        for name in names:
-            if (asset, name) not in on_record:
-                yield Violation(column=None, rule=f"checked by {asset}/{name} (not on record)")
 
 
 def _inputs(

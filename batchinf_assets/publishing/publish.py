@@ -1,17 +1,29 @@
-"""Publish a window: the gate, the manifest, and one commit that makes the scored files visible."""
+"""Publish a window: the gate, the signed manifest, and one commit that shows the scored files."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.lake.digest import file_sha256
+from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.files import DataFile
+from batchinf_assets.lake.manifests import ManifestStore, SignedManifest
+from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import Manifest, OutputRecord
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.gate import judge_revision
+from batchinf_assets.publishing.fence import Fence
+from batchinf_assets.publishing.gate import judge_revision, unmet_checks
+from batchinf_assets.publishing.row_keys import check_kept_keys
+from batchinf_assets.publishing.signed import (
+    RESTORE,
+    VerifiedManifest,
+    read_signed_manifest,
+    sign_manifest,
+)
+from batchinf_assets.registry.keyring import Keyring, read_keyring
+from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import (
     candidate,
@@ -20,10 +32,11 @@ from batchinf_assets.scoring.predictions import (
     published_revision,
 )
 from batchinf_assets.snapshots.freeze import require_passed
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec import Pipeline, PipelineSpec
 from batchinf_assets.windows import Window
 
 REVISION, MANIFEST = "batchinf.revision", "batchinf.manifest_sha256"
+SIGNED_BY = "batchinf.manifest_key"
 """What the table's own log keeps of a publication, so that a manifest cannot change unseen."""
 
 
@@ -34,59 +47,158 @@ class Publication:
     Attributes:
         manifest: The finished manifest.
         path: Where it lies.
+        sha256: Of its bytes.
         gate: The decision.
         changed: False where the revision was visible already.
     """
 
     manifest: Manifest
-    path: Path
+    path: Place
+    sha256: str
     gate: CheckResult
     changed: bool
 
 
 def publish_window(
-    project: Project, registry: Registry, pipeline: Pipeline, window: Window, *, now: datetime
+    project: Project,
+    registry: Registry,
+    pipeline: Pipeline,
+    window: Window,
+    *,
+    key: SigningKey,
+    lease: Fence,
+    now: datetime,
 ) -> Publication:
     """Make the window's candidate visible to readers, if the gate lets it.
 
-    The manifest is on disk before the commit, so no reader ever sees a revision without one.
+    The signed manifest is in place before the commit, so no reader ever sees a revision without
+    one. The commit is refused where a later attempt at the window was seen.
 
     Args:
         project: Where the tables are.
         registry: Where the model of now is named.
         pipeline: The pipeline.
         window: The window.
+        key: Signs the manifest.
+        lease: The attempt's hold on the window.
         now: The time to put into the manifest.
 
     Raises:
         WindowMissing: The window was not scored.
-        ManifestInvalid: Its manifest is missing or unreadable.
+        ManifestInvalid: Its manifest is missing or unreadable; or what is visible is not what was
+            signed.
         ModelUnavailable: The registry no longer has the declared model.
         ModelRefused: The model is no longer signed and promoted.
+        SigningKeyUnavailable: The keyring does not trust the key.
         WindowRefused: The gate said no; what was published before stays.
-        LostRace: Another run published the window meanwhile.
+        LostRace: Another run published the window meanwhile, or took it over.
     """
-    spec = pipeline.spec
-    store, manifest = manifests(project, spec), candidate(project, spec, window)
-    visible = published_revision(project, spec, window) == manifest.revision
-    if visible:
-        manifest = store.read(window, manifest.revision)
+    spec, keyring = pipeline.spec, read_keyring(registry.keys)
+    manifest = candidate(project, spec, window)
+    if published_revision(project, spec, window) == manifest.revision:
+        return _unchanged(project, registry, pipeline, window, manifest.revision, lease, now)
     gate = judge_revision(project, registry, pipeline, window, manifest, now=now)
+    if gate.passed:
+        gate = _with_keys(gate, check_kept_keys(project, spec, window, manifest))
     require_passed([gate], f"Revision {manifest.revision}", window)
-    if visible:
-        store.drop_draft(window)  # one is left where an earlier run died after its commit
-        path = store.path(window, manifest.revision)
-        return Publication(manifest=manifest, path=path, gate=gate, changed=False)
     finished = manifest.model_copy(update={"published_at": now, "checks": (*manifest.checks, gate)})
-    path = store.write(window, finished)
-    table = predictions_table(project, spec)
-    files = [_data_file(table.folder, output) for output in finished.outputs]
-    table.commit(window, files, {REVISION: finished.revision, MANIFEST: file_sha256(path)})
+    store = manifests(project, spec)
+    signed = _signed_earlier(store, window, manifest, keyring)
+    if signed is None:
+        document = sign_manifest(finished, key, keyring)
+        store.write(window, document, require_held=lease.require_held)
+        signed = _verified(finished, document)
+    lease.require_held()
+    _commit(project, spec, window, signed, lease.token)
     store.drop_draft(window)
-    return Publication(manifest=finished, path=path, gate=gate, changed=True)
+    return Publication(
+        manifest=signed.manifest,
+        path=store.path(window, manifest.revision),
+        sha256=signed.sha256,
+        gate=gate,
+        changed=True,
+    )
 
 
-def _data_file(folder: Path, output: OutputRecord) -> DataFile:
+def _unchanged(
+    project: Project,
+    registry: Registry,
+    pipeline: Pipeline,
+    window: Window,
+    revision: str,
+    lease: Fence,
+    now: datetime,
+) -> Publication:
+    store = manifests(project, pipeline.spec)
+    signed = read_signed_manifest(store, window, revision, read_keyring(registry.keys))
+    path = store.path(window, revision)
+    require_committed(project, pipeline.spec, window, signed.sha256, path)
+    gate = judge_revision(project, registry, pipeline, window, signed.manifest, now=now)
+    require_passed([gate], f"Revision {revision}", window)
+    lease.require_held()
+    store.drop_draft(window)  # one is left where an earlier run died after its commit
+    return Publication(
+        manifest=signed.manifest, path=path, sha256=signed.sha256, gate=gate, changed=False
+    )
+
+
+def require_committed(
+    project: Project, spec: PipelineSpec, window: Window, sha256: str, path: Place
+) -> None:
+    """Require that a manifest has the bytes that the window was published with.
+
+    Raises:
+        ManifestInvalid: The table's log names others.
+    """
+    committed = predictions_table(project, spec).commit_metadata(window)
+    if committed.get(MANIFEST) != sha256:
+        raise ManifestInvalid(
+            f"{path} is not the manifest that was published: its bytes changed.",
+            next_step=RESTORE,
+        )
+
+
+def _with_keys(gate: CheckResult, found: tuple[CheckResult, ...]) -> CheckResult:
+    violations = tuple(violation for check in found for violation in check.violations)
+    measured = {name: value for check in found for name, value in check.measured.items()}
+    return replace(
+        gate,
+        passed=not violations,
+        violations=violations,
+        measured={**gate.measured, **measured},
+    )
+
+
+def _signed_earlier(
+    store: ManifestStore, window: Window, draft: Manifest, keyring: Keyring
+) -> VerifiedManifest | None:
+    """Return what was signed of this revision before, by a try that died or to be superseded.
+
+    A document that was once published is never changed; what does not hold is written anew.
+    """
+    try:
+        found = read_signed_manifest(store, window, draft.revision, keyring)
+    except ManifestInvalid:
+        return None
+    same = (found.manifest.pipeline, found.manifest.outputs) == (draft.pipeline, draft.outputs)
+    return found if same and not any(unmet_checks(found.manifest)) else None
+
+
+def _verified(manifest: Manifest, document: SignedManifest) -> VerifiedManifest:
+    sha256 = hashlib.sha256(document.body).hexdigest()
+    return VerifiedManifest(manifest=manifest, key_id=document.key_id, sha256=sha256)
+
+
+def _commit(
+    project: Project, spec: PipelineSpec, window: Window, signed: VerifiedManifest, token: int
+) -> None:
+    table, manifest = predictions_table(project, spec), signed.manifest
+    metadata = {REVISION: manifest.revision, MANIFEST: signed.sha256, SIGNED_BY: signed.key_id}
+    files = [_data_file(table.folder, output) for output in manifest.outputs]
+    table.commit(window, files, metadata, token=token)
+
+
+def _data_file(folder: Place, output: OutputRecord) -> DataFile:
     return DataFile(
         path=folder / output.path, rows=output.rows, bytes=output.bytes, sha256=output.sha256
     )

@@ -1,11 +1,13 @@
-"""Verify what is published: every file, count, key and digest against the window's manifest."""
+"""Verify what is published: signature, files, counts, keys and digests of a window's manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from batchinf_assets.contracts.validate import check_same_keys, check_unique_key
+import pyarrow as pa
+
 from batchinf_assets.errors import (
     KeyringInvalid,
     ManifestInvalid,
@@ -13,21 +15,20 @@ from batchinf_assets.errors import (
     WindowMissing,
 )
 from batchinf_assets.features.build import made_rows
-from batchinf_assets.lake.digest import content_digest, file_sha256
+from batchinf_assets.lake.digest import RowsDigest
+from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.gate import REQUIRED_CHECKS, derived_revision, miscounts
-from batchinf_assets.publishing.publish import MANIFEST
+from batchinf_assets.publishing.publish import require_committed
+from batchinf_assets.publishing.row_keys import check_kept_keys, output_files
+from batchinf_assets.publishing.signed import read_signed_manifest
 from batchinf_assets.registry.artifact import open_artifact
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import promotion_log
-from batchinf_assets.scoring.predictions import (
-    changed_files,
-    manifests,
-    prediction_rows,
-    predictions_table,
-)
+from batchinf_assets.scoring.predictions import changed_files, manifests, predictions_table
 from batchinf_assets.snapshots.freeze import frozen_rows
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
@@ -56,27 +57,14 @@ class Verification:
 def verify_window(
     project: Project, registry: Registry, spec: PipelineSpec, window: Window
 ) -> Verification:
-    """Check everything that the published revision of a window claims."""
-    table = predictions_table(project, spec)
-    files = table.files_of(window)
+    """Check everything that the published revision of a window claims, row group by row group."""
+    files = predictions_table(project, spec).files_of(window)
     if not files:
         nothing = f"Nothing is published. Run it: `batchinf run {spec.name} {window}`."
         return Verification(window=window.key, revision=None, problems=(nothing,))
     revision = files[0].parent.name
-    try:
-        manifest = manifests(project, spec).read(window, revision)
-        named = {table.folder / output.path for output in manifest.outputs}
-        problems = [
-            *(f"{path} is published but not in the manifest." for path in set(files) - named),
-            *(f"{path} is in the manifest but not published." for path in named - set(files)),
-            *(f"Rows must be {v.rule}." for v in changed_files(table.folder, manifest.outputs)),
-        ] or list(_contents(project, registry, spec, window, manifest))
-        path = manifests(project, spec).path(window, revision)
-        if table.commit_metadata(window).get(MANIFEST) != file_sha256(path):
-            problems.append(f"{path} is not the manifest that was published: its bytes changed.")
-    except (ManifestInvalid, WindowMissing) as error:
-        problems = [str(error)]
-    return Verification(window=window.key, revision=revision, problems=tuple(problems))
+    found = _until_unreadable(_problems(project, registry, spec, window, files))
+    return Verification(window=window.key, revision=revision, problems=tuple(dict.fromkeys(found)))
 
 
 def undeclared(key: str) -> Verification:
@@ -85,26 +73,87 @@ def undeclared(key: str) -> Verification:
     return Verification(window=key, revision=None, problems=(problem,))
 
 
-def _contents(
-    project: Project, registry: Registry, spec: PipelineSpec, window: Window, manifest: Manifest
+def _until_unreadable(problems: Iterator[str]) -> Iterator[str]:
+    try:
+        yield from problems
+    except (ManifestInvalid, WindowMissing) as error:
+        yield str(error)
+
+
+def _problems(
+    project: Project,
+    registry: Registry,
+    spec: PipelineSpec,
+    window: Window,
+    files: tuple[Place, ...],
 ) -> Iterator[str]:
+    revision, store = files[0].parent.name, manifests(project, spec)
+    yield from _signature(project, registry, spec, window, revision)
+    manifest = store.read(window, revision)
+    damaged = tuple(_files(project, spec, manifest, files))
+    yield from damaged
+    if not damaged:
+        yield from _until_unreadable(_contents(project, spec, window, manifest))
+    yield from _model(registry, manifest)
+    yield from _claims(spec, manifest)
+
+
+def _signature(
+    project: Project, registry: Registry, spec: PipelineSpec, window: Window, revision: str
+) -> Iterator[str]:
+    store = manifests(project, spec)
+    try:
+        read_signed_manifest(store, window, revision, read_keyring(registry.keys))
+    except (ManifestInvalid, KeyringInvalid) as error:
+        yield str(error)
+    sha256 = hashlib.sha256(store.body(window, revision)).hexdigest()
+    try:
+        require_committed(project, spec, window, sha256, store.path(window, revision))
+    except ManifestInvalid as error:
+        yield str(error)
+
+
+def _files(
+    project: Project, spec: PipelineSpec, manifest: Manifest, files: tuple[Place, ...]
+) -> Iterator[str]:
+    folder = predictions_table(project, spec).folder
+    named = {folder / output.path for output in manifest.outputs}
+    yield from (f"{path} is published but not in the manifest." for path in set(files) - named)
+    yield from (f"{path} is in the manifest but not published." for path in named - set(files))
+    yield from (f"Rows must be {v.rule}." for v in changed_files(folder, manifest.outputs))
+
+
+def _contents(
+    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest
+) -> Iterator[str]:
+    """Hold rows against digests and counts; only for files whose bytes are those on record."""
     key = spec.source.key
+    yield from (f"Rows must be {violation.rule}." for violation in miscounts(manifest))
+    for output, file in zip(manifest.outputs, output_files(project, spec, manifest), strict=True):
+        if sum(file.rows) != output.rows:
+            yield f"{output.path} holds {sum(file.rows)} rows, the manifest says {output.rows}."
     snapshot = frozen_rows(project, spec, window, manifest.snapshot.digest)
     features = made_rows(project, spec, window, manifest.features, manifest.snapshot.digest)
-    rows = prediction_rows(project, spec, manifest)
-    yield from (f"Rows must be {violation.rule}." for violation in miscounts(manifest))
-    if rows.num_rows != manifest.counts.scored:
-        yield f"The files hold {rows.num_rows} rows, the manifest says {manifest.counts.scored}."
-    if content_digest(snapshot, key) != manifest.snapshot.digest:
+    if _digest(snapshot, key) != manifest.snapshot.digest:
         yield "The snapshot's rows are not those that were scored."
-    if content_digest(features, key) != manifest.features.digest:
+    if _digest(features, key) != manifest.features.digest:
         yield "The features' rows are not those that were scored."
-    for check in (
-        check_unique_key(rows, key=key, asset="predictions"),
-        check_same_keys(snapshot, rows, key=key, asset="predictions"),
-    ):
+    for check in check_kept_keys(project, spec, window, manifest):
         yield from (f"{check.name}: {violation}." for violation in check.violations)
-    yield from _model(registry, manifest)
+
+
+def _digest(rows: RowGroups, key: Sequence[str]) -> str | None:
+    try:
+        digest = RowsDigest(rows.schema, key, threads=pa.cpu_count())
+        for group in rows.all():
+            digest.update(group)
+    except (TypeError, ValueError):  # columns that we never write, or rows out of order
+        return None
+    return digest.hexdigest()
+
+
+def _claims(spec: PipelineSpec, manifest: Manifest) -> Iterator[str]:
+    """Hold the manifest against itself, and against what every publication must have checked."""
     if derived_revision(manifest) != manifest.revision:
         yield f"The manifest's contents give revision {derived_revision(manifest)}."
     if manifest.pipeline != spec.name:

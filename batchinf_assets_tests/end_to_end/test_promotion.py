@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pytest
 from click.testing import CliRunner, Result
 
+from batchinf_assets.attempts import attempting
 from batchinf_assets.cli import main
 from batchinf_assets.errors import WindowRefused
 from batchinf_assets.evaluation.evaluate import evaluate_window
@@ -18,6 +19,7 @@ from batchinf_assets.features.build import build_features
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.publish import publish_window
+from batchinf_assets.registry.keys import load_signing_key
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.model import scoring_model
 from batchinf_assets.scoring.predictions import manifests, prediction_rows, published_revision
@@ -37,7 +39,10 @@ DECIDED_BY_THE_MODEL = {
     "evaluation",
     "checks",
 }
-DECIDED_BY_THE_RUN = {"run_id", "scored_at", "published_at"}
+DECIDED_BY_THE_RUN = {
+    *("run_id", "attempt", "trace_id", "scored_at", "published_at"),
+    *("timings", "resources", "shards"),
+}
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,8 @@ def desk(project: Project, pipeline: Pipeline, environ: dict[str, str]) -> Desk:
 
 def flat(document: dict[str, Any]) -> dict[str, Any]:
     """Name the fields of a manifest's parts apart, but keep lists and measured figures whole."""
-    parts = {name for name, value in document.items() if isinstance(value, dict)} - {"evaluation"}
+    whole = {"evaluation", "timings", "resources", "shards"}
+    parts = {name for name, value in document.items() if isinstance(value, dict)} - whole
     fields = {name: value for name, value in document.items() if name not in parts}
     for part in parts:
         fields |= {f"{part}.{name}": value for name, value in document[part].items()}
@@ -168,9 +174,16 @@ def test_what_the_former_champion_scored_is_not_published_under_the_new_one(desk
     champion = scoring_model(registry, pipeline, now)
     freeze_snapshot(project, pipeline.spec, window)
     build_features(project, pipeline, window)
-    score_window(project, pipeline, window, champion, run_id="died after scoring", now=now)
+    with attempting(
+        project, pipeline.spec, window, run_id="died after scoring", stage="predictions"
+    ) as attempt:
+        score_window(project, pipeline, window, champion, attempt=attempt, now=now)
     evaluate_window(project, pipeline.spec, window, champion)
     desk.promote(NOISE, "--force")
-    with pytest.raises(WindowRefused, match=r"scored by flight_delays v3 \(found v1\)"):
-        publish_window(project, registry, pipeline, window, now=now)
+    key = load_signing_key(project.keys, {})
+    with (
+        attempting(project, pipeline.spec, window, run_id="another", stage="published") as attempt,
+        pytest.raises(WindowRefused, match=r"scored by flight_delays v3 \(found v1\)"),
+    ):
+        publish_window(project, registry, pipeline, window, key=key, lease=attempt, now=now)
     assert published_revision(project, pipeline.spec, window) is None

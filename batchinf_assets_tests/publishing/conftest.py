@@ -14,11 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
+from batchinf_assets.attempts import attempting
+from batchinf_assets.errors import LostRace
 from batchinf_assets.evaluation.evaluate import evaluate_window
 from batchinf_assets.features.build import build_features
+from batchinf_assets.lake.manifests import ManifestStore
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.publishing.publish import Publication, publish_window
+from batchinf_assets.publishing.signed import sign_manifest
+from batchinf_assets.registry.keyring import read_keyring
+from batchinf_assets.registry.keys import SigningKey, load_signing_key
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.model import ScoringModel, scoring_model
 from batchinf_assets.scoring.predictions import (
@@ -37,6 +43,18 @@ if TYPE_CHECKING:
 
 NOW = datetime(2013, 7, 4, 5, tzinfo=UTC)
 DAY = "2013-07-04"
+
+
+@dataclass(frozen=True)
+class Held:
+    """A lease that nobody takes over, or one that somebody took over already."""
+
+    token: int = 1
+    lost: bool = False
+
+    def require_held(self) -> None:
+        if self.lost:
+            raise LostRace("Another run took the window over.", next_step="Look at it.")
 
 
 @dataclass(frozen=True)
@@ -65,11 +83,24 @@ class Desk:
         project, pipeline, window = self.project, self.pipeline, self.window
         freeze_snapshot(project, self.spec, window)
         build_features(project, pipeline, window)
-        score_window(project, pipeline, window, self.model, run_id=run_id, now=NOW)
+        with attempting(project, self.spec, window, run_id=run_id, stage="predictions") as attempt:
+            score_window(project, pipeline, window, self.model, attempt=attempt, now=NOW)
         return evaluate_window(project, self.spec, window, self.model).manifest
 
-    def publish(self, now: datetime = NOW) -> Publication:
-        return publish_window(self.project, self.registry, self.pipeline, self.window, now=now)
+    def publish(self, now: datetime = NOW, lease: Held = Held()) -> Publication:
+        return publish_window(
+            self.project,
+            self.registry,
+            self.pipeline,
+            self.window,
+            key=self.key,
+            lease=lease,
+            now=now,
+        )
+
+    @property
+    def key(self) -> SigningKey:
+        return load_signing_key(self.project.keys, {})
 
     def draft(self) -> Manifest:
         found = manifests(self.project, self.spec).draft(self.window)
@@ -83,13 +114,26 @@ class Desk:
         return changed
 
     def remanifest(self, **changes: object) -> None:
-        """Write over the published manifest."""
-        store, revision = manifests(self.project, self.spec), self.visible()
-        assert revision is not None
-        published = store.read(self.window, revision)
-        store.path(self.window, revision).write_bytes(
-            published.model_copy(update=changes).to_json()
-        )
+        """Write over the published manifest, as a forger would who has no key."""
+        path = self.store.path(self.window, self.visible() or "")
+        path.write_bytes(self.published().model_copy(update=changes).to_json())
+
+    def sign_again(self, key: SigningKey | None = None, **changes: object) -> None:
+        """Sign another manifest in the place of the published one, as who has a key could."""
+        changed = self.published().model_copy(update=changes)
+        signed = sign_manifest(changed, key or self.key, read_keyring(self.project.keys))
+        self.store.write(self.window, signed, require_held=Held().require_held)
+
+    @property
+    def store(self) -> ManifestStore:
+        return manifests(self.project, self.spec)
+
+    def published(self) -> Manifest:
+        return self.store.read(self.window, self.visible() or "")
+
+    def signature(self) -> Path:
+        (path,) = self.store.signatures(self.window, self.visible() or "").values()
+        return Path(path)
 
     def visible(self) -> str | None:
         return published_revision(self.project, self.spec, self.window)

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from batchinf_assets.errors import LostRace, WindowMissing, WindowRefused
+from batchinf_assets.errors import (
+    ManifestInvalid,
+    SigningKeyUnavailable,
+    WindowMissing,
+    WindowRefused,
+)
+from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.lake.manifests import ManifestStore
 from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.publishing.signed import read_signed_manifest
+from batchinf_assets.registry.keyring import init_keys, read_keyring, revoke_key
 from batchinf_assets.scoring.predictions import manifests, prediction_rows, predictions_table
 from batchinf_assets.snapshots.freeze import load_snapshot
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.publishing.conftest import Desk
 
+NOW = datetime(2013, 7, 4, 5, tzinfo=UTC)
 LATER = datetime(2013, 7, 4, 6, tzinfo=UTC)
 ROWS = 737
 
@@ -75,11 +85,22 @@ def test_the_manifest_is_finished_and_the_draft_gone(desk: Desk) -> None:
     assert store(desk).draft(desk.window) is None
 
 
-def test_the_commit_names_its_revision(desk: Desk) -> None:
+def test_the_manifest_is_signed(desk: Desk) -> None:
+    publication = desk.publish()
+    keyring = read_keyring(desk.project.keys)
+    found = read_signed_manifest(store(desk), desk.window, desk.visible() or "", keyring)
+    assert found.manifest == publication.manifest
+    assert (found.key_id, found.sha256) == (desk.key.id, publication.sha256)
+
+
+def test_the_commit_names_its_revision_its_manifest_and_who_signed(desk: Desk) -> None:
     publication = desk.publish()
     table = DeltaTable(predictions_table(desk.project, desk.spec).folder)
     latest = table.history(1)[0]
     assert latest["batchinf.revision"] == publication.manifest.revision == desk.visible()
+    assert latest["batchinf.manifest_sha256"] == publication.sha256 == file_sha256(publication.path)
+    assert latest["batchinf.manifest_key"] == desk.key.id
+    assert latest["batchinf.token"] == "1"
 
 
 def test_publishing_again_changes_nothing(desk: Desk) -> None:
@@ -216,37 +237,105 @@ def test_a_published_file_that_was_lost_is_made_again_by_running_the_window(desk
     assert desk.output(revision).read_bytes() == content
 
 
-def test_who_loses_the_race_for_a_window_says_so_and_changes_nothing(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slow = desk.draft()
-    look = WindowTable._add_new_columns
-
-    def overtaken(table: WindowTable) -> None:
-        """Let another run publish other rows after this one looked at the table."""
-        look(table)
-        monkeypatch.setattr(WindowTable, "_add_new_columns", look)
-        desk.correct(without_first)
-        desk.prepare()
-        desk.publish()
-
-    monkeypatch.setattr(WindowTable, "_add_new_columns", overtaken)
-    with pytest.raises(LostRace, match="predictions"):
-        desk.publish()
-    assert desk.visible() != slow.revision
-    assert desk.rows().num_rows == ROWS - 1
-
-
 def test_a_revision_has_its_manifest_before_anybody_can_see_it(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[str]] = []
     commit = WindowTable.commit
 
-    def recording(table: WindowTable, *arguments: object) -> None:
+    def recording(table: WindowTable, *arguments: object, token: int) -> None:
         seen.append(store(desk).revisions(desk.window))
-        commit(table, *arguments)
+        commit(table, *arguments, token=token)
 
     monkeypatch.setattr(WindowTable, "commit", recording)
     revision = desk.publish().manifest.revision
     assert seen == [[revision]]
+
+
+def test_what_a_try_that_died_signed_is_published_as_it_is(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = desk.draft().revision
+    with monkeypatch.context() as patch:
+        STEPS["between manifest and commit"](patch)
+        with pytest.raises(Died):
+            desk.publish()
+    path = store(desk).path(desk.window, revision)
+    signed = path.read_bytes()
+    publication = desk.publish(LATER)
+    assert path.read_bytes() == signed
+    assert publication.manifest.published_at == NOW
+    assert publication.sha256 == file_sha256(path)
+
+
+@pytest.mark.parametrize("damage", ["document", "signature", "no signature"])
+def test_what_a_try_that_died_left_in_pieces_is_signed_anew(
+    desk: Desk, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = desk.draft().revision
+    with monkeypatch.context() as patch:
+        STEPS["between manifest and commit"](patch)
+        with pytest.raises(Died):
+            desk.publish()
+    path = Path(store(desk).path(desk.window, revision))
+    signature = path.with_name(f"{revision}.{desk.key.id}.sig")
+    if damage == "no signature":
+        signature.unlink()
+    else:
+        (path if damage == "document" else signature).write_bytes(b"x" * 64)
+    assert desk.publish(LATER).manifest.published_at == LATER
+    keyring = read_keyring(desk.project.keys)
+    assert read_signed_manifest(store(desk), desk.window, revision, keyring)
+
+
+def test_a_revision_that_is_published_again_keeps_its_first_manifest(desk: Desk) -> None:
+    first, source = desk.publish(), desk.source.read_bytes()
+    desk.correct(without_first)
+    desk.prepare()
+    desk.publish(LATER)
+    desk.source.write_bytes(source)
+    desk.prepare(run_id="later")
+    again = desk.publish(LATER)
+    assert again.changed
+    assert (again.manifest, again.sha256) == (first.manifest, first.sha256)
+
+
+def test_a_visible_manifest_that_was_changed_is_not_taken_for_a_publication(desk: Desk) -> None:
+    desk.publish()
+    before = versions(desk)
+    desk.remanifest(owner="somebody@example.com")
+    with pytest.raises(ManifestInvalid, match="is not of"):
+        desk.publish(LATER)
+    assert versions(desk) == before
+
+
+def test_a_visible_manifest_that_was_signed_again_is_not_the_published_one(desk: Desk) -> None:
+    desk.publish()
+    desk.sign_again(owner="somebody@example.com")
+    with pytest.raises(ManifestInvalid, match="is not the manifest that was published"):
+        desk.publish(LATER)
+
+
+def test_nothing_is_published_with_a_key_that_nobody_trusts(desk: Desk) -> None:
+    """The model's own key is revoked in test_gate; here the one that publishes is another."""
+    mine = desk.key
+    (desk.project.keys / "signing-key.pem").unlink()
+    publishing = init_keys(desk.project.keys, not_before=NOW, not_after=LATER)
+    assert publishing.id != mine.id
+    revoke_key(desk.project.keys, publishing.id, at=NOW, reason="Left the company")
+    with pytest.raises(SigningKeyUnavailable, match="Left the company"):
+        desk.publish()
+    assert desk.visible() is None
+    assert store(desk).revisions(desk.window) == []
+
+
+def test_no_secret_and_no_place_of_this_machine_is_in_a_manifest(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "BATCHINF_SIGNING_KEY_SECRET"):
+        monkeypatch.setenv(name, f"canary-{name}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://user:canary@s3.example.com")
+    desk.prepare()
+    content = desk.publish().path.read_bytes()
+    planted = (b"canary", b"PRIVATE KEY", b"://", b'"/', str(desk.project.lake).encode())
+    assert [text for text in planted if text in content] == []

@@ -78,6 +78,14 @@ def test_what_was_published_holds_after_its_models_signature_expired(published: 
     assert verify(published).holds
 
 
+def test_a_forged_manifest_is_named_together_with_what_it_says_wrongly(published: Desk) -> None:
+    miscount(published)
+    problems = verify(published).problems
+    assert len(problems) == len(FORGED)
+    for sentence, problem in zip(FORGED, problems, strict=True):
+        assert sentence in problem
+
+
 def test_a_window_without_publication_does_not_hold(desk: Desk) -> None:
     found = verify(desk)
     assert (found.revision, found.holds) == (None, False)
@@ -118,6 +126,24 @@ def cut_the_manifest(desk: Desk) -> None:
     path.write_bytes(path.read_bytes()[:100])
 
 
+def lose_the_signature(desk: Desk) -> None:
+    desk.signature().unlink()
+
+
+def damage_the_signature(desk: Desk) -> None:
+    content = bytearray(desk.signature().read_bytes())
+    content[10] ^= 1
+    desk.signature().write_bytes(content)
+
+
+def change_the_owner(desk: Desk) -> None:
+    desk.remanifest(owner="somebody@example.com")
+
+
+def sign_another_manifest(desk: Desk) -> None:
+    desk.sign_again(owner="somebody@example.com")
+
+
 def swap_the_manifest(desk: Desk) -> None:
     desk.remanifest(revision="0" * 16)
 
@@ -140,6 +166,11 @@ def name_a_file_that_is_not_published(desk: Desk) -> None:
 def miscount(desk: Desk) -> None:
     manifest = manifests(desk.project, desk.spec).read(desk.window, desk.visible() or "")
     desk.remanifest(counts=manifest.counts.model_copy(update={"scored": 999}))
+
+
+def miscount_a_file(desk: Desk) -> None:
+    outputs = desk.published().outputs
+    desk.remanifest(outputs=(outputs[0].model_copy(update={"rows": 736}),))
 
 
 def miscount_consistently(desk: Desk) -> None:
@@ -243,16 +274,29 @@ def fail_a_check(desk: Desk) -> None:
     desk.remanifest(checks=(replace(first, passed=False), *rest))
 
 
+FORGED = (
+    "is not of",
+    "is not the manifest that was published",
+    "all accounted for",
+    "999 in the files (737 found)",
+)
+
 FAULTS: list[tuple[Callable[[Desk], None], str]] = [
     (flip_a_bit, r"part-00000\.parquet as scored \(bytes changed\)"),
     (write_other_rows, r"part-00000\.parquet as scored \(bytes changed\)"),
     (lose_the_file, r"part-00000\.parquet \(it is missing\)"),
     (lose_the_manifest, r"has no manifest at"),
     (cut_the_manifest, r"is no manifest"),
+    (lose_the_signature, r"is not signed"),
+    (damage_the_signature, r"the signature .* is not of .* as it is now"),
+    (change_the_owner, r"the signature .* is not of .* as it is now"),
+    (change_the_owner, r"is not the manifest that was published"),
+    (sign_another_manifest, r"is not the manifest that was published"),
     (swap_the_manifest, r"is about revision 0000000000000000 of 2013-07-04"),
     (publish_a_stranger, r"part-00001\.parquet is published but not in the manifest"),
     (name_a_file_that_is_not_published, r"y\.parquet is in the manifest but not published"),
     (miscount, r"all accounted for"),
+    (miscount_a_file, r"holds 737 rows, the manifest says 736"),
     (miscount_consistently, r"features.*cannot be read back"),
     (invent_a_flight, r"row_conservation: rows must be among those given: 1 row .*flight=9999"),
     (repeat_a_flight, r"unique_key: rows must be unique in their key: 2 rows"),
@@ -265,6 +309,7 @@ FAULTS: list[tuple[Callable[[Desk], None], str]] = [
     (forget_the_promotion, r"No signed promotion made flight_delays v1 the champion"),
     (change_the_promotion, r"\[bad_signature\]"),
     (revoke_the_key, r"Laptop stolen.*\[key_revoked\]"),
+    (revoke_the_key, r"_manifests.* is signed with key .* revoked .*Laptop stolen"),
     (lose_the_keyring, r"There is no keyring"),
     (fail_a_check, r"Check snapshot/schema is on record as failed"),
 ]

@@ -1,0 +1,100 @@
+"""Commands that prove what is published: every digest again, or the whole scoring again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import click
+
+from batchinf_assets.cli.workplace import as_json, complain, here, open_registry
+from batchinf_assets.console import bar, print_json
+from batchinf_assets.errors import UsageError
+from batchinf_assets.project import Project
+from batchinf_assets.spec import PipelineSpec, load_pipeline
+
+EVERY = click.option("--all", "all_", is_flag=True, help="Every published window.")
+
+
+@click.command()
+@click.argument("pipeline")
+@click.argument("window", required=False)
+@EVERY
+@as_json
+def verify(*, pipeline: str, window: str | None, all_: bool, json_: bool) -> None:
+    """Verify what is published: exit 0 only if every digest, count, key and signature holds."""
+    from batchinf_assets.publishing.verify import undeclared, verify_window
+
+    spec, project = load_pipeline(pipeline).spec, here()
+    keys, registry = _chosen(project, spec, window, all_=all_), open_registry(project)
+    verified = [
+        verify_window(project, registry, spec, spec.window.window(key))
+        if window is not None or spec.window.has(key)
+        else undeclared(key)
+        for key in bar(keys, "Verifying", shown=not json_)
+    ]
+    failed = [found for found in verified if not found.holds]
+    if json_:
+        print_json([{**asdict(found), "holds": found.holds} for found in verified])
+    for found in failed if not json_ else ():
+        for problem in found.problems:
+            complain(f"{found.window}: {problem}")
+    if not json_:
+        click.echo(f"{len(verified) - len(failed)} of {len(verified)} windows verify.")
+    sys.exit(1 if failed else 0)
+
+
+@click.command()
+@click.argument("pipeline")
+@click.argument("window", required=False)
+@EVERY
+@as_json
+def replay(*, pipeline: str, window: str | None, all_: bool, json_: bool) -> None:
+    """Score published windows again from their manifests, in a scratch folder, and compare.
+
+    Exit 0 only if the same rows come out; whether the files are the same bytes is told beside.
+    """
+    from batchinf_assets.publishing.replay import replay_window
+
+    declared, project = load_pipeline(pipeline), here()
+    keys, registry = _chosen(project, declared.spec, window, all_=all_), open_registry(project)
+    replays = [
+        replay_window(project, registry, declared, declared.spec.window.window(key))
+        for key in bar(keys, "Replaying", shown=not json_)
+    ]
+    same = [replayed for replayed in replays if replayed.same_rows]
+    if json_:
+        print_json([asdict(replayed) for replayed in replays])
+    for replayed in replays if not json_ else ():
+        digests = f"{replayed.published_digest[:16]} → {replayed.replayed_digest[:16]}"
+        what = "same" if replayed.same_rows else "OTHER"
+        files = "same bytes" if replayed.same_bytes else "other bytes"
+        click.echo(
+            f"{replayed.window}: {what} {replayed.rows:,} rows ({digests}), {files}, "
+            f"features {replayed.features}."
+        )
+        for note in replayed.notes:
+            click.echo(f"  {note}")
+    if not json_:
+        click.echo(f"{len(same)} of {len(replays)} windows came out the same.")
+    sys.exit(0 if len(same) == len(replays) else 1)
+
+
+def _chosen(
+    project: Project, spec: PipelineSpec, window: str | None, *, all_: bool
+) -> Sequence[str]:
+    from batchinf_assets.scoring.predictions import predictions_table
+
+    if (window is None) != all_:
+        command = click.get_current_context().info_name
+        raise UsageError(
+            f"{command} needs one window or --all.", next_step=f"See `batchinf {command} -h`."
+        )
+    keys = sorted(predictions_table(project, spec).files()) if window is None else [window]
+    if not keys:
+        raise UsageError(
+            f"Nothing of {spec.name} is published, so there is nothing to look at.",
+            next_step=f"Run a window: `batchinf run {spec.name} WINDOW`.",
+        )
+    return keys

@@ -1,0 +1,203 @@
+"""What of a window must stay: what readers see, and what a manifest names that is not too old.
+
+A manifest stays while its revision is published, and for `superseded_days` after it was replaced,
+so that it can be verified, replayed and gone back to. Everything that it names stays with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from batchinf_assets.evaluation.evaluate import metric_table
+from batchinf_assets.features.build import features_table, made_rows
+from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.lake.table_log import Commit, has_log, open_table, read_commits
+from batchinf_assets.lake.table_writer import WINDOW_KEY
+from batchinf_assets.manifest import Manifest
+from batchinf_assets.project import Project
+from batchinf_assets.publishing.publish import REVISION
+from batchinf_assets.scoring.predictions import ASSET as PREDICTIONS
+from batchinf_assets.scoring.predictions import manifests, predictions_table
+from batchinf_assets.snapshots.freeze import frozen_rows, snapshot_table
+from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.windows import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What the log of the predictions table says of revisions.
+
+    Attributes:
+        shown: The published revision by window key, also where it has no rows.
+        replaced: When a revision stopped being published, by window key and revision.
+    """
+
+    shown: Mapping[str, str]
+    replaced: Mapping[tuple[str, str], datetime]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visible:
+    """What the tables of a pipeline show.
+
+    Attributes:
+        logged: The tables that have a log; of others nobody knows which files are theirs.
+        files: Every file that a table shows.
+        revisions: The published revision by window key.
+    """
+
+    logged: frozenset[str]
+    files: frozenset[Place]
+    revisions: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What the manifests of a window still need.
+
+    Attributes:
+        files: Files that a manifest or draft which stays names.
+        revisions: All revisions that have a manifest.
+        expired: Those of them whose manifest goes, each with the time when it was replaced.
+        draft: The revision of the draft that stays, if there is one.
+        draft_since: When the draft that goes was scored, if one goes.
+    """
+
+    files: frozenset[Place]
+    revisions: frozenset[str]
+    expired: Mapping[str, datetime]
+    draft: str | None
+    draft_since: datetime | None
+
+    @property
+    def finished(self) -> frozenset[str]:
+        """Revisions that nobody has to go on with."""
+        return self.revisions - {self.draft or ""}
+
+
+def visible_files(project: Project, spec: PipelineSpec) -> Visible:
+    """Ask every table of a pipeline what it shows now.
+
+    Raises:
+        ManifestInvalid: A log is damaged.
+    """
+    tables = {table.name: table for table in _tables(project, spec)}
+    shown = {name: table.files() for name, table in tables.items()}
+    published = shown[PREDICTIONS]
+    return Visible(
+        logged=frozenset(name for name, table in tables.items() if has_log(table.folder)),
+        files=frozenset(
+            file for files in shown.values() for each in files.values() for file in each
+        ),
+        revisions={key: files[0].parent.name for key, files in published.items()},
+    )
+
+
+def publication_history(project: Project, spec: PipelineSpec) -> History:
+    """Read from the log what was published when; every commit is read.
+
+    Raises:
+        ManifestInvalid: The log is damaged.
+    """
+    folder = predictions_table(project, spec).folder
+    replaced: dict[tuple[str, str], datetime] = {}
+    shown: dict[str, str] = {}
+    for commit in read_commits(folder, range(open_table(folder).version() + 1)):
+        key, revision = (commit.metadata.get(name) for name in (WINDOW_KEY, REVISION))
+        if key is None or revision is None:
+            continue
+        if key in shown:
+            replaced[key, shown[key]] = _time_of(commit)
+        replaced.pop((key, revision), None)
+        shown[key] = revision
+    return History(shown=shown, replaced=replaced)
+
+
+def needs_of_window(
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    revisions: Sequence[str],
+    visible: Visible,
+    history: Callable[[], History],
+    *,
+    now: datetime,
+) -> Needs:
+    """Read the manifests of a window and say what they need.
+
+    Args:
+        project: Where they are.
+        spec: The pipeline, with its retention.
+        window: The window.
+        revisions: Those that have a manifest.
+        visible: What the tables show.
+        history: Gives what the log says; asked only where a manifest may be too old.
+        now: The time.
+
+    Raises:
+        ManifestInvalid: A manifest cannot be read, so that nobody knows what it needs.
+    """
+    store = manifests(project, spec)
+    oldest = now - timedelta(days=spec.retention.superseded_days)
+    found = [store.read(window, revision) for revision in revisions]
+    expired = dict(_expired(found, visible, history, oldest))
+    draft = store.draft(window)
+    pending = draft if draft and draft.scored_at >= oldest else None
+    staying = [manifest for manifest in found if manifest.revision not in expired]
+    return Needs(
+        files=_named(project, spec, window, [*staying, *([pending] if pending else [])]),
+        revisions=frozenset(revisions),
+        expired=expired,
+        draft=pending.revision if pending else None,
+        draft_since=draft.scored_at if draft and not pending else None,
+    )
+
+
+def _expired(
+    found: Iterable[Manifest], visible: Visible, history: Callable[[], History], oldest: datetime
+) -> Iterator[tuple[str, datetime]]:
+    if PREDICTIONS not in visible.logged:  # nobody knows what is published
+        return
+    for manifest in found:
+        key, since = manifest.window.key, manifest.published_at
+        if manifest.revision == visible.revisions.get(key) or since is None or since >= oldest:
+            continue
+        known = history()
+        since = max(since, known.replaced.get((key, manifest.revision), since))
+        if known.shown.get(key) != manifest.revision and since < oldest:
+            yield manifest.revision, since
+
+
+def _named(
+    project: Project, spec: PipelineSpec, window: Window, staying: Iterable[Manifest]
+) -> frozenset[Place]:
+    """Collect the files that manifests name: outputs by path, inputs by digest."""
+    folder = predictions_table(project, spec).folder
+    named: set[Place] = set()
+    for manifest in staying:
+        digest = manifest.snapshot.digest
+        named.update(folder / output.path for output in manifest.outputs)
+        named.add(frozen_rows(project, spec, window, digest).place)
+        named.add(made_rows(project, spec, window, manifest.features, digest).place)
+    return frozenset(named)
+
+
+def _tables(project: Project, spec: PipelineSpec) -> list[WindowTable]:
+    return [
+        snapshot_table(project, spec),
+        features_table(project, spec),
+        predictions_table(project, spec),
+        metric_table(project, spec, "evaluation"),
+        metric_table(project, spec, "performance"),
+    ]
+
+
+def _time_of(commit: Commit) -> datetime:
+    """Return when a commit was made; one that does not say keeps what it replaced for ever."""
+    milliseconds = commit.metadata.get("timestamp", "")
+    if not milliseconds.isdigit():
+        return datetime.max.replace(tzinfo=UTC)
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)

@@ -62,8 +62,21 @@ class NumericBins(_Frozen):
         """Count values by bin number: int64, as long as `bin_counts`."""
         numbers = _numbers(values)
         present = len(numbers) - int(np.count_nonzero(np.isnan(numbers)))
-        at_most = [int(np.count_nonzero(numbers <= edge)) for edge in _comparable(self, numbers)]
+        edges = self.comparable_edges(numbers.dtype)
+        at_most = [int(np.count_nonzero(numbers <= edge)) for edge in edges]
         return np.diff([0, *at_most, present, len(numbers)])
+
+    def comparable_edges(self, type_: np.dtype) -> np.ndarray:
+        """Return the edges in the type of numbers, so that comparing does not widen every number.
+
+        x <= edge for a float32 x exactly where x <= the largest float32 that is not above the edge.
+        """
+        edges = np.asarray(self.edges, dtype=np.float64)
+        if type_ != np.float32:
+            return edges
+        with np.errstate(over="ignore"):
+            narrow = edges.astype(np.float32)
+        return np.where(narrow > edges, np.nextafter(narrow, np.float32(-np.inf)), narrow)
 
 
 class CategoryCounts(_Frozen):
@@ -204,9 +217,7 @@ def _check_profilable(
 def _numeric(values: Values) -> NumericBins:
     numbers = _floats(values)
     edges = _edges(numbers)
-    empty = NumericBins(
-        edges=tuple(edges.tolist()), counts=(0,) * (len(edges) + 1), missing=0
-    )
+    empty = NumericBins(edges=tuple(edges.tolist()), counts=(0,) * (len(edges) + 1), missing=0)
     *counts, missing = empty.observe(pa.array(numbers)).tolist()
     return empty.model_copy(update={"counts": tuple(counts), "missing": missing})
 
@@ -234,19 +245,6 @@ def _categorical(values: Values) -> CategoryCounts:
         other=sum(counts[name] for name in by_frequency[MAX_CATEGORIES:]),
         missing=texts.null_count,
     )
-
-
-def _comparable(bins: NumericBins, numbers: np.ndarray) -> np.ndarray:
-    """Return edges of the numbers' own type, so that comparing does not widen every number.
-
-    x <= edge for a float32 x exactly where x <= the largest float32 that is not above the edge.
-    """
-    edges = np.asarray(bins.edges, dtype=np.float64)
-    if numbers.dtype != np.float32:
-        return edges
-    with np.errstate(over="ignore"):
-        narrow = edges.astype(np.float32)
-    return np.where(narrow > edges, np.nextafter(narrow, np.float32(-np.inf)), narrow)
 
 
 def _numbers(values: Values) -> np.ndarray:

@@ -23,6 +23,7 @@ from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.row_groups import RowGroups, write_row_groups
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.registry.profile import Profile
+from batchinf_assets.scoring.observed import observe
 from batchinf_assets.scoring.postprocess import check_score_kept, postprocess, scored_rows
 from batchinf_assets.scoring.scorer import Scorer, Scores, score_rows
 from batchinf_assets.scoring.shards import Shard
@@ -173,5 +174,5 @@ class _Tally:
 
     def observe(self, profile: Profile, features: pa.Table, score: str, scores: Scores) -> None:
         columns = {name: features.column(name) for name in features.column_names}
-        for name, counts in profile.observe({**columns, score: pa.array(scores)}).items():
-            self.observed[name] = self.observed.get(name, 0) + np.asarray(counts)
+        for name, counts in observe(profile, {**columns, score: pa.array(scores)}).items():
+            self.observed[name] = self.observed.get(name, 0) + counts

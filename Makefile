@@ -1,6 +1,8 @@
 # The stable commands. Needs Python 3.11 or newer, git and make; everything stays in this folder.
 PYTHON ?= python3
 PORT ?= 3000
+N ?= 300
+BENCH ?= --kill --scale
 BIN := .venv/bin
 
 export DAGSTER_HOME := $(CURDIR)/data/dagster
@@ -9,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_CACHE_DIR := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test drill check ui bench parity format lock clean
+.PHONY: demo test drill chaos check ui bench parity format lock clean
 
 demo: .venv/installed ## a real week of flights, from landed files to published predictions
 	@$(BIN)/batchinf demo run
@@ -19,6 +21,9 @@ test: .venv/installed ## everything that must hold, in minutes
 
 drill: .venv/installed ## the whole year in one range run, held against the raw data
 	@$(BIN)/pytest -m drill
+
+chaos: .venv/installed ## N kills at chosen system calls, and what must hold after each
+	@BATCHINF_CHAOS_KILLS=$(N) $(BIN)/pytest -s batchinf_assets_tests/resilience/test_crash_matrix.py
 
 check: .venv/installed ## lint, types, layers, declarations
 	$(BIN)/ruff check .
@@ -34,6 +39,7 @@ ui: .venv/installed ## Dagster's UI with its daemon
 bench: .venv/installed ## measured figures, both sides printed
 	@$(BIN)/python -m benchmarks.window_overhead
 	@$(BIN)/python -m benchmarks.tree_scoring
+	@$(BIN)/python -m benchmarks.batch_scoring $(BENCH)
 
 parity: .venv/installed ## 1 M rows: every fast scorer against scikit-learn, real and adversarial
 	@$(BIN)/python -m benchmarks.scorer_parity
@@ -50,11 +56,20 @@ lock: ## renew the pinned versions from pyproject.toml; needs uv
 	  -o requirements.lock pyproject.toml
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command 'make lock' -o requirements-mlflow.lock requirements-mlflow.in
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command 'make lock' -c requirements.lock \
+	  -o requirements-rivals.lock requirements-rivals.in
 
 .venv-mlflow/installed: requirements-mlflow.lock ## an MLflow server, for the test that uses one
 	@test -x .venv-mlflow/bin/python || "$(PYTHON)" -m venv .venv-mlflow
 	@.venv-mlflow/bin/python -m pip install --quiet --require-hashes --no-deps \
 	  -r requirements-mlflow.lock
+	@touch $@
+
+.venv-rivals/installed: requirements-rivals.lock ## Ray and Spark, for the benchmark beside them
+	@test -x .venv-rivals/bin/python || "$(PYTHON)" -m venv .venv-rivals
+	@.venv-rivals/bin/python -m pip install --quiet --require-hashes --no-deps \
+	  -r requirements-rivals.lock
 	@touch $@
 
 clean: ## forget everything that was landed, scored and logged; keys stay

@@ -16,11 +16,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from batchinf_assets.errors import LostRace, ModelRefused, Preempted, WindowRefused
-from batchinf_assets.lake.lease import HeldLease, Lease, Worker, hold
+from batchinf_assets.errors import (
+    BatchinfError,
+    LostRace,
+    ModelRefused,
+    Preempted,
+    WindowRefused,
+)
+from batchinf_assets.lake.lease import HeldLease, Lease, hold, read_lease
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.lake.worker import Worker
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.spec import PipelineSpec
@@ -29,6 +36,9 @@ from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.telemetry.recorder import Recorder
 from batchinf_assets.telemetry.resources import ResourceUse, Span, measure
 from batchinf_assets.windows import Window
+
+PUBLISHED = "published"
+"""The last stage: the one that commits under the token."""
 
 LEDGER_PATIENCE_SECONDS = 5.0
 """How long the last stage of an attempt waits for the ledger; what is not written by then waits
@@ -46,6 +56,8 @@ class Attempt:
         state: How the stage ends, if nothing goes wrong.
         manifest: The revision that was worked on, once there is one.
         manifest_sha256: Digest of its published manifest.
+        bytes_written: Size of the output files that the stage wrote; None in other stages.
+        retries: How often it tried again; None in other stages.
     """
 
     run_id: str
@@ -54,6 +66,8 @@ class Attempt:
     state: State = "scored"
     manifest: Manifest | None = field(default=None, init=False)
     manifest_sha256: str | None = field(default=None, init=False)
+    bytes_written: int | None = field(default=None, init=False)
+    retries: int | None = field(default=None, init=False)
 
     @property
     def token(self) -> int:
@@ -68,9 +82,13 @@ class Attempt:
         """
         self.held.require_held()
 
-    def scored(self, manifest: Manifest) -> None:
+    def works_on(self, manifest: Manifest) -> None:
         """Remember which revision this attempt works on."""
         self.manifest = manifest
+
+    def scored(self, manifest: Manifest, *, bytes_written: int, retries: int) -> None:
+        """Remember the scored revision and what it took."""
+        self.manifest, self.bytes_written, self.retries = manifest, bytes_written, retries
 
     def published(self, manifest: Manifest, sha256: str, *, changed: bool) -> None:
         """Remember that the revision is visible now."""
@@ -97,6 +115,8 @@ def attempting(
     Raises:
         LostRace: Another run works on the window.
         LeaseInvalid: The lease file is damaged.
+        StorageRefused: The store lets us not read or write it.
+        StorageUnavailable: The store does not answer.
         OSError: The lease cannot be read or written.
     """
     stage_of = _Stage(project=project, spec=spec, window=window, run_id=run_id, name=stage)
@@ -106,13 +126,13 @@ def attempting(
                 attempt = Attempt(run_id=run_id, trace_id=stage_of.trace_id, held=held)
                 with stage_of.recorded(attempt, span):
                     yield attempt
-        except LostRace as race:
+        except (BatchinfError, OSError) as error:
             if stage_of.began is None:  # before the lease was ours
-                stage_of.record(stage_of.failed(race, span.use))
+                stage_of.record(stage_of.failed(error, span.use))
             raise
 
 
-def predictions(project: Project, spec: PipelineSpec) -> WindowTable:
+def predictions_table(project: Project, spec: PipelineSpec) -> WindowTable:
     """Return the pipeline's predictions table: published rows only."""
     return WindowTable(
         project.lake / spec.name / "predictions", arrow_schema(spec.prediction_table)
@@ -121,7 +141,7 @@ def predictions(project: Project, spec: PipelineSpec) -> WindowTable:
 
 def lease_place(project: Project, spec: PipelineSpec, window: Window) -> Place:
     """Return where the lease of a window lies."""
-    return project.lake / spec.name / "_leases" / f"{window.key.replace(':', '')}.json"
+    return project.lake / spec.name / "_leases" / f"{window.folder_name}.json"
 
 
 def recorder_of(project: Project) -> Recorder:
@@ -154,7 +174,7 @@ class _Stage:
         return hashlib.sha256(f"{self.run_id}/{self.window.key}".encode()).hexdigest()[:32]
 
     def lease(self) -> AbstractContextManager[HeldLease]:
-        table = predictions(self.project, self.spec)
+        table = predictions_table(self.project, self.spec)
         place = lease_place(self.project, self.spec, self.window)
 
         def bury(dead: Lease, token: int) -> None:
@@ -167,8 +187,16 @@ class _Stage:
             holder=self.run_id,
             stage=self.name,
             on_takeover=bury,
-            at_least=1 if place.exists() else table.token_of(self.window) + 1,
+            at_least=self._lowest_token(place, table),
         )
+
+    def _lowest_token(self, place: Place, table: WindowTable) -> int:
+        """Return the lowest token allowed: a lease that was lost or restored is behind the log."""
+        if place.exists() and self.name != PUBLISHED:
+            return 1
+        known = table.token_of(self.window)
+        lease = read_lease(place, self.window.key)
+        return known + 1 if lease is None or lease.token < known else 1
 
     @contextmanager
     def recorded(self, attempt: Attempt, span: Span) -> Generator[None]:
@@ -234,6 +262,8 @@ class _Stage:
             shards_total=shards.planned if shards else None,
             shards_computed=shards.computed if shards else None,
             shards_reused=shards.reused if shards else None,
+            bytes_written=self.began.bytes_written if self.began else None,
+            retries=self.began.retries if self.began else None,
         )
 
 

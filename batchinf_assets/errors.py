@@ -127,6 +127,15 @@ class ManifestInvalid(BatchinfError):
     """A manifest is missing, unreadable, or contradicts the files that it names."""
 
 
+class DocumentTooLarge(ManifestInvalid):
+    """A stored document is larger than any that this package writes; it was not read."""
+
+    def __init__(self, place: object, limit: int) -> None:
+        super().__init__(
+            f"{place} has more than {limit} bytes.", next_step="Restore it from a backup."
+        )
+
+
 class LostRace(BatchinfError):
     """Another run committed the same window first."""
 

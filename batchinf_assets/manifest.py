@@ -53,7 +53,7 @@ def _relative_file(file: FileRecord) -> FileRecord:
 Text = Annotated[str, AfterValidator(_portable)]
 RelativePath = Annotated[str, AfterValidator(_relative)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 

@@ -46,6 +46,16 @@ class Window:
     def __str__(self) -> str:
         return self.key
 
+    @property
+    def folder_name(self) -> str:
+        """What folders and files of this window are called."""
+        return folder_name_of(self.key)
+
+
+def folder_name_of(key: str) -> str:
+    """Return what folders and files of the window with this key are called: it, without a colon."""
+    return key.replace(":", "")
+
 
 class WindowSpec(BaseModel):
     """How a pipeline cuts time into windows."""

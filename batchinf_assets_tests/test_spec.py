@@ -333,3 +333,31 @@ def test_a_missing_file_beside_the_declaration_is_named(defs: Path) -> None:
 
 def test_the_default_folder_is_that_of_the_package() -> None:
     assert (DEFS_FOLDER / "flight_delays" / "defs.yaml").is_file()
+
+
+def test_what_is_kept_how_long_has_defaults_and_bounds() -> None:
+    assert PipelineSpec.model_validate(TOY).retention.model_dump() == {
+        "superseded_days": 90,
+        "staging_days": 2,
+        "compact_below_mb": 16,
+    }
+    declared = {"superseded_days": 0, "staging_days": 1}
+    spec = PipelineSpec.model_validate({**TOY, "retention": declared})
+    assert (spec.retention.superseded_days, spec.retention.staging_days) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "retention",
+    [
+        {"superseded_days": -1},
+        {"superseded_days": 10**9},  # no date lies that far back
+        {"staging_days": 0},  # a run that works now has written its files today
+        {"compact_below_mb": 0},
+        {"keep_days": 3},
+    ],
+)
+def test_a_retention_that_keeps_too_little_or_is_misspelled_is_refused(
+    retention: dict[str, int],
+) -> None:
+    with pytest.raises(ValidationError):
+        PipelineSpec.model_validate({**TOY, "retention": retention})

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from batchinf_assets.cli.workplace import as_json, complain, here, open_registry
 from batchinf_assets.console import bar, print_json
-from batchinf_assets.errors import UsageError
+from batchinf_assets.errors import BatchinfError, UsageError
 from batchinf_assets.project import Project
 from batchinf_assets.spec import PipelineSpec, load_pipeline
+
+if TYPE_CHECKING:
+    from batchinf_assets.publishing.replay import Replay
 
 EVERY = click.option("--all", "all_", is_flag=True, help="Every published window.")
 
@@ -59,26 +63,37 @@ def replay(*, pipeline: str, window: str | None, all_: bool, json_: bool) -> Non
 
     declared, project = load_pipeline(pipeline), here()
     keys, registry = _chosen(project, declared.spec, window, all_=all_), open_registry(project)
-    replays = [
-        replay_window(project, registry, declared, declared.spec.window.window(key))
-        for key in bar(keys, "Replaying", shown=not json_)
-    ]
-    same = [replayed for replayed in replays if replayed.same_rows]
+    replays: dict[str, Replay] = {}
+    failures: dict[str, str] = {}
+    for key in bar(keys, "Replaying", shown=not json_):
+        try:
+            found = declared.spec.window.window(key)
+            replays[key] = replay_window(project, registry, declared, found)
+        except BatchinfError as error:  # one window that cannot be replayed hides no other
+            failures[key] = str(error)
+    same = [key for key, replayed in replays.items() if replayed.same_rows]
     if json_:
-        print_json([asdict(replayed) for replayed in replays])
-    for replayed in replays if not json_ else ():
+        failed = [{"window": key, "failure": reason} for key, reason in failures.items()]
+        print_json([*map(asdict, replays.values()), *failed])
+    else:
+        _tell(replays, failures)
+        click.echo(f"{len(same)} of {len(keys)} windows came out the same.")
+    sys.exit(0 if len(same) == len(keys) else 1)
+
+
+def _tell(replays: Mapping[str, Replay], failures: Mapping[str, str]) -> None:
+    for key, replayed in replays.items():
         digests = f"{replayed.published_digest[:16]} → {replayed.replayed_digest[:16]}"
         what = "same" if replayed.same_rows else "OTHER"
         files = "same bytes" if replayed.same_bytes else "other bytes"
         click.echo(
-            f"{replayed.window}: {what} {replayed.rows:,} rows ({digests}), {files}, "
+            f"{key}: {what} {replayed.rows:,} rows ({digests}), {files}, "
             f"features {replayed.features}."
         )
         for note in replayed.notes:
             click.echo(f"  {note}")
-    if not json_:
-        click.echo(f"{len(same)} of {len(replays)} windows came out the same.")
-    sys.exit(0 if len(same) == len(replays) else 1)
+    for key, reason in failures.items():
+        complain(f"{key}: {reason}")
 
 
 def _chosen(

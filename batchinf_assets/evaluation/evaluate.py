@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -65,11 +65,23 @@ class Evaluation:
 
 
 def evaluate_window(
-    project: Project, spec: PipelineSpec, window: Window, model: ScoringModel
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    model: ScoringModel,
+    *,
+    require_held: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Measure the window's candidate and write the figures into its draft manifest.
 
     A revision that is published already keeps the evaluation it was published with.
+
+    Args:
+        project: Where the tables are.
+        spec: The pipeline.
+        window: The window.
+        model: The model that scored it.
+        require_held: Raises where another attempt has taken the window over.
 
     Raises:
         WindowMissing: The window was not scored, or by another model than the current one.
@@ -98,6 +110,7 @@ def evaluate_window(
             ),
         }
     )
+    require_held()
     manifests(project, spec).write_draft(window, finished)
     return _evaluation(finished, record)
 

@@ -226,6 +226,4 @@ def _file_name(record: FeaturesRecord, snapshot: str) -> str:
 
 
 def _described(footer: FeaturesFooter, path: Place) -> Features:
-    return Features(
-        record=footer.record, snapshot=footer.snapshot, checks=footer.checks, path=path
-    )
+    return Features(record=footer.record, snapshot=footer.snapshot, checks=footer.checks, path=path)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from batchinf_assets.errors import BatchinfError, LostRace
-from batchinf_assets.lake.files import write_bytes
+from batchinf_assets.lake.files import read_bounded, write_bytes
 
 LOCK_PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.005
@@ -66,12 +66,13 @@ def read_versioned(place: ConditionalPlace) -> Versioned | None:
     """Read a document with its version, or None where there is none.
 
     Raises:
+        DocumentTooLarge: It is larger than any document.
         OSError: It is there and cannot be read.
     """
     if not isinstance(place, Path):
         return place.read_versioned()
     try:
-        content = place.read_bytes()
+        content = read_bounded(place)
     except FileNotFoundError:
         return None
     return Versioned(content=content, version=_version(content))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import tempfile
 import threading
 from collections.abc import Generator, Mapping
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
-from batchinf_assets.errors import ManifestInvalid
+from batchinf_assets.errors import DocumentTooLarge, ManifestInvalid
 from batchinf_assets.lake.digest import canonical_json, file_sha256
 from batchinf_assets.lake.layout import ROW_GROUP_ROWS, parquet_options
 from batchinf_assets.lake.place import Place
@@ -28,6 +29,8 @@ from batchinf_assets.lake.place import Place
 Document = TypeVar("Document", bound=BaseModel)
 
 FOOTER_KEY = b"batchinf"
+LARGEST_DOCUMENT = 16 * 2**20
+"""Bytes of a JSON document; the manifest of a window of fifty thousand shards stays below it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,13 +100,24 @@ def read_parquet(path: Place) -> pa.Table:
         ) from error
 
 
-def is_whole(path: Place) -> bool:
+def is_readable(path: Place) -> bool:
     """Say whether `read_parquet` can read a file."""
     try:
         read_parquet(path)
     except ManifestInvalid:
         return False
     return True
+
+
+def holds(path: Place, size: int, sha256: str) -> bool:
+    """Say whether a file is there and holds the bytes of this number and digest.
+
+    Raises:
+        OSError: It is there and cannot be read.
+    """
+    if not path.is_file() or path.stat().st_size != size:
+        return False
+    return file_sha256(path) == sha256
 
 
 def read_footer(path: Place) -> dict[str, Any]:
@@ -146,6 +160,24 @@ def open_input(place: Place) -> pa.NativeFile:
     if isinstance(place, Path):
         return pa.OSFile(str(place), "rb")
     return pa.PythonFile(place.open("rb", buffering=0), mode="r")
+
+
+def read_bounded(path: Place, limit: int = LARGEST_DOCUMENT) -> bytes:
+    """Read a small file that nobody vouches for: a larger one is refused before it is read.
+
+    Raises:
+        DocumentTooLarge: It has more bytes than `limit`.
+        FileNotFoundError: It is not there.
+        OSError: It cannot be read.
+    """
+    if not isinstance(path, Path):
+        return path.read_bounded(limit)
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(min(size, limit) + 1)  # one more than there may be: it can grow
+    if len(content) > limit:
+        raise DocumentTooLarge(path, limit)
+    return content
 
 
 def write_bytes(path: Place, content: bytes) -> None:
@@ -205,7 +237,8 @@ def aside(path: Place) -> Generator[Path]:
 
 def _renamed(path: Path) -> Generator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    mine = f"{os.getpid()}-{threading.get_native_id()}"
+    # Containers that share a file system count processes and threads apart: only chance parts them.
+    mine = f"{os.getpid()}-{threading.get_native_id()}-{secrets.token_hex(4)}"
     temporary = path.with_name(f".{path.name}.{mine}.tmp")
     try:
         yield temporary

@@ -8,20 +8,17 @@ one, and `lake.table` refuses a commit under a lower one.
 from __future__ import annotations
 
 import logging
-import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from batchinf_assets.errors import BatchinfError, LostRace
+from batchinf_assets.errors import BatchinfError, DocumentTooLarge, LostRace
 from batchinf_assets.lake.conditional import (
     ConditionalPlace,
     Outdated,
@@ -29,74 +26,29 @@ from batchinf_assets.lake.conditional import (
     read_versioned,
     replace,
 )
+from batchinf_assets.lake.worker import Line, Worker
 
 BEATS_PER_TTL = 4
 DEFAULT_TTL = timedelta(seconds=60)
-PROC = Path("/proc")
+LARGEST_TOKEN = 2**31
+LONGEST_TTL_SECONDS = 3_600
 
 logger = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
+Instant = Annotated[
+    AwareDatetime,
+    Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC)),
+]
+"""A time with which can be reckoned; a clock that shows another one is wrong."""
 
 
 class LeaseInvalid(BatchinfError):
     """A lease file is damaged, or is not about the window it is named after."""
 
 
-class Worker(BaseModel):
-    """A process, named so that another one can tell whether it still lives.
-
-    Attributes:
-        host: The machine's or container's name, for people.
-        pid: Its number within `pid_namespace`.
-        boot_id: The machine's boot, or None where it is not known.
-        pid_namespace: Containers of one machine count their processes apart.
-        started: Clock ticks from the boot to its start: a number is given again, this is not.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    host: str
-    pid: int = Field(ge=1, le=2**22)  # Linux's PID_MAX_LIMIT
-    boot_id: str | None = None
-    pid_namespace: str | None = None
-    started: int | None = None
-
-    @classmethod
-    def here(cls, proc: Path = PROC) -> Worker:
-        """Describe this process; where there is no /proc, by host and number alone."""
-        host, pid = socket.gethostname(), os.getpid()
-        try:
-            boot_id = (proc / "sys/kernel/random/boot_id").read_text().strip()
-            namespace = str((proc / "self/ns/pid").readlink())
-            _, started = _state_and_start(proc, pid)
-        except (OSError, ValueError, IndexError):
-            return cls(host=host, pid=pid)
-        return cls(host=host, pid=pid, boot_id=boot_id, pid_namespace=namespace, started=started)
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.pid}"
-
-    def has_died(self, here: Worker, proc: Path = PROC) -> bool:
-        """Say whether the process is known to have ended, as seen from process `here`.
-
-        False also where that cannot be known: another machine, another container, no /proc.
-        """
-        ours = (here.boot_id, here.pid_namespace)
-        if self.started is None or (self.boot_id, self.pid_namespace) != ours:
-            return False
-        try:
-            os.kill(self.pid, 0)
-            state, started = _state_and_start(proc, self.pid)
-        except ProcessLookupError:
-            return True
-        except (OSError, ValueError, IndexError):  # another user's, where /proc hides those
-            return False
-        return started != self.started or state in "ZX"
-
-
 class Lease(BaseModel):
-    """What the lease file of a window says.
+    """What the lease file of a window says. Anybody can write it, so all of it is bounded.
 
     Attributes:
         window: The window's key.
@@ -115,16 +67,16 @@ class Lease(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format_version: Literal[1] = 1
-    window: str
+    window: Line = Field(max_length=100)
     state: Literal["held", "free"] = "held"
-    token: int = Field(ge=1)
-    holder: str
+    token: int = Field(ge=1, le=LARGEST_TOKEN)
+    holder: Line = Field(max_length=200)
     worker: Worker
-    stage: str
-    hold: str
-    since: AwareDatetime
-    beat_at: AwareDatetime
-    ttl_seconds: float = Field(gt=0, le=86_400)
+    stage: Line = Field(max_length=100)
+    hold: Line = Field(max_length=100)
+    since: Instant
+    beat_at: Instant
+    ttl_seconds: float = Field(gt=0, le=LONGEST_TTL_SECONDS)
     unreported: tuple[Lease, ...] = ()
 
     @property
@@ -235,21 +187,25 @@ def hold(
 
     Raises:
         LostRace: Another process holds the lease and lives.
-        LeaseInvalid: The file is damaged.
+        LeaseInvalid: The file is damaged, tokens have run out, or what we would write is beyond
+            what a lease may say.
         OSError: It cannot be read or written.
     """
     started = now()
-    wanted = Lease(
-        window=window,
-        token=at_least,
-        holder=holder,
-        worker=worker or Worker.here(),
-        stage=stage,
-        hold=secrets.token_hex(8),
-        since=started,
-        beat_at=started,
-        ttl_seconds=ttl.total_seconds(),
-    )
+    try:
+        wanted = Lease(
+            window=window,
+            token=at_least,
+            holder=holder,
+            worker=worker or Worker.here(),
+            stage=stage,
+            hold=secrets.token_hex(8),
+            since=started,
+            beat_at=started,
+            ttl_seconds=ttl.total_seconds(),
+        )
+    except ValidationError as error:
+        raise _unwritable(window, error) from error
     held = _acquire(place, wanted, now)
     with _beating(held, ttl.total_seconds()):
         for dead in held.lease.unreported:
@@ -277,39 +233,49 @@ def _acquire(place: ConditionalPlace, wanted: Lease, now: Clock) -> HeldLease:
         try:
             if found is None:
                 return HeldLease(place, wanted, create(place, wanted.to_json()), now)
-            if found[0].is_live(now(), wanted.worker) and not _is_silent(place, *found, now()):
-                raise _refusal(found[0])
-            lease = _after(found[0], wanted)
+            if found[0].is_live(now(), wanted.worker):
+                patience = min(found[0].ttl_seconds, wanted.ttl_seconds)
+                if not _is_silent(place, *found, now(), patience):
+                    raise _refusal(found[0])
+            lease = _after(place, found[0], wanted)
             return HeldLease(place, lease, replace(place, lease.to_json(), found[1]), now)
         except (FileExistsError, Outdated):
             continue  # somebody was faster: look again who
 
 
-def _after(last: Lease, wanted: Lease) -> Lease:
+def _after(place: ConditionalPlace, last: Lease, wanted: Lease) -> Lease:
     goes_on = last.state == "free" and last.holder == wanted.holder
+    token = max(wanted.token, last.token if goes_on else last.token + 1)
+    if token > LARGEST_TOKEN:
+        raise _invalid(f"{place} has token {last.token}, and there is no higher one")
     dead = () if last.state == "free" else (last.model_copy(update={"unreported": ()}),)
     return wanted.model_copy(
         update={
-            "token": max(wanted.token, last.token if goes_on else last.token + 1),
+            "token": token,
             "unreported": (*last.unreported, *dead),
         }
     )
 
 
-def _is_silent(place: ConditionalPlace, lease: Lease, version: str, now: datetime) -> bool:
+def _is_silent(
+    place: ConditionalPlace, lease: Lease, version: str, now: datetime, patience: float
+) -> bool:
     """Say whether a holder whose beats lie in the future gives none while we wait for one.
 
     Its clock is ahead: by that clock a dead one would keep the window for as long as it is ahead.
     """
     if lease.beat_at <= now + timedelta(seconds=lease.ttl_seconds):
         return False
-    time.sleep(lease.ttl_seconds)
+    time.sleep(patience)
     found = _read(place, lease.window)
     return found is not None and found[1] == version
 
 
 def _read(place: ConditionalPlace, window: str) -> tuple[Lease, str] | None:
-    found = read_versioned(place)
+    try:
+        found = read_versioned(place)
+    except DocumentTooLarge as error:
+        raise _invalid(f"{place} is no lease: it is too large") from error
     if found is None:
         return None
     try:
@@ -407,15 +373,18 @@ def _invalid(problem: str) -> LeaseInvalid:
     )
 
 
+def _unwritable(window: str, error: ValidationError) -> LeaseInvalid:
+    problem = error.errors()[0]
+    field = ".".join(map(str, problem["loc"]))
+    return LeaseInvalid(
+        f"Window {window[:40]!r} cannot be leased: {field}: {problem['msg']}.",
+        next_step="For a time, set this machine's clock; for a token, restore the table's log.",
+    )
+
+
 def _named(error: OSError | BatchinfError) -> str:
     return error.message.rstrip(".") if isinstance(error, BatchinfError) else str(error)
 
 
 def _clock_time(instant: datetime) -> str:
     return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _state_and_start(proc: Path, pid: int) -> tuple[str, int]:
-    """Read two fields of `/proc/<pid>/stat` (proc_pid_stat(5): fields 3 and 22)."""
-    after_the_name = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    return after_the_name[0], int(after_the_name[19])

@@ -16,14 +16,12 @@ from batchinf_assets.lake.conditional import (
     read_versioned,
     replace,
 )
-from batchinf_assets.lake.files import write_bytes
+from batchinf_assets.lake.files import LARGEST_DOCUMENT, read_bounded, write_bytes
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import Manifest, parse_manifest
 from batchinf_assets.windows import Window
 
 DRAFT = "draft.json"
-LARGEST_MANIFEST = 1 << 26
-"""Bytes; a window of a hundred thousand shards stays below it."""
 SIGNATURE_NAME = re.compile(r"(?P<stem>[0-9a-f]{16})\.(?P<key>[0-9a-f]{16})\.sig")
 SIGNATURE_BYTES = 64
 
@@ -83,12 +81,7 @@ class ManifestStore:
                 f"Revision {revision} of window {window} has no manifest at {path}.",
                 next_step="Restore it from a backup.",
             )
-        if path.stat().st_size > LARGEST_MANIFEST:
-            raise ManifestInvalid(
-                f"{path} has more than {LARGEST_MANIFEST} bytes.",
-                next_step="Restore it from a backup.",
-            )
-        return path.read_bytes()
+        return read_bounded(path)
 
     def parsed(self, window: Window, revision: str, body: bytes) -> Manifest:
         """Parse the bytes of the manifest of a revision.
@@ -152,21 +145,33 @@ class ManifestStore:
         """Read the draft of a window that was scored and not yet published.
 
         Raises:
-            ManifestInvalid: The draft is unreadable.
+            ManifestInvalid: The draft is unreadable, or larger than any manifest.
         """
         path = self._of(window) / DRAFT
-        return parse_manifest(path.read_bytes(), str(path)) if path.is_file() else None
+        return parse_manifest(read_bounded(path), str(path)) if path.is_file() else None
 
     def write_draft(self, window: Window, manifest: Manifest) -> None:
-        """Keep a draft in the place of the window's earlier one."""
-        write_bytes(self._of(window) / DRAFT, manifest.to_json())
+        """Keep a draft in the place of the window's earlier one.
+
+        Raises:
+            ManifestInvalid: It is larger than what anybody would read.
+            OSError: The disk is full or the folder cannot be written.
+        """
+        content = manifest.to_json()
+        if len(content) > LARGEST_DOCUMENT:
+            raise ManifestInvalid(
+                f"The manifest of window {window} names {len(manifest.outputs)} files: more than "
+                f"fit into {LARGEST_DOCUMENT} bytes.",
+                next_step="Declare more `shard_rows`, and run the window again.",
+            )
+        write_bytes(self._of(window) / DRAFT, content)
 
     def drop_draft(self, window: Window) -> None:
         """Forget the draft of a window, if there is one."""
         (self._of(window) / DRAFT).unlink(missing_ok=True)
 
     def _of(self, window: Window) -> Place:
-        return self.folder / window.key.replace(":", "")
+        return self.folder / window.folder_name
 
 
 def _version(place: Place) -> str | None:

@@ -5,6 +5,7 @@ Whole small tables are read and written by `lake.files`.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +17,11 @@ import pyarrow.parquet as pq
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.lake.files import DataFile, aside, open_input
-from batchinf_assets.lake.layout import parquet_options
+from batchinf_assets.lake.layout import ROW_GROUP_ROWS, parquet_options
 from batchinf_assets.lake.place import Place
+
+LARGEST_ROW_GROUP = 2**30
+"""Bytes of a row group, unpacked, as the file declares them."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,20 @@ class RowGroups:
         """Rows per group, in order.
 
         Raises:
-            ManifestInvalid: The file is gone or is no Parquet file.
+            ManifestInvalid: The file is gone, is no Parquet file, or has a row group larger than we
+                write: a small file can unpack to more than there is memory for.
         """
         metadata = self._metadata
-        return tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+        for group in groups:
+            if group.num_rows > ROW_GROUP_ROWS or group.total_byte_size > LARGEST_ROW_GROUP:
+                raise ManifestInvalid(
+                    f"{self.place} has a row group of {group.num_rows:,} rows and "
+                    f"{group.total_byte_size:,} bytes; ours have at most {ROW_GROUP_ROWS:,} rows "
+                    f"and {LARGEST_ROW_GROUP:,} bytes.",
+                    next_step="Find out who wrote it; then restore it, or run the window again.",
+                )
+        return tuple(group.num_rows for group in groups)
 
     @property
     def schema(self) -> pa.Schema:
@@ -57,6 +71,7 @@ class RowGroups:
         Raises:
             ManifestInvalid: The file is gone or its bytes changed since it was written.
         """
+        _ = self.rows  # holds the file to the limits
         with self._refusing_damage():
             file = self._open()
         for group in groups:
@@ -83,13 +98,17 @@ class RowGroups:
         try:
             yield
         except (OSError, pa.ArrowException) as error:
+            if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+                raise  # the disk or our rights, not the file; pyarrow names damage without a number
             raise ManifestInvalid(
                 f"{self.place} cannot be read back: {str(error).splitlines()[0]}.",
                 next_step="Restore the file from a backup, or run the window again.",
             ) from error
 
 
-def write_row_groups(place: Place, schema: pa.Schema, groups: Iterable[pa.Table]) -> DataFile:
+def write_row_groups(
+    place: Place, schema: pa.Schema, groups: Iterable[pa.Table], *, expected: str | None = None
+) -> DataFile:
     """Write tables as one row group each; the place holds all of them or nothing.
 
     The same tables give the same bytes.
@@ -98,8 +117,10 @@ def write_row_groups(place: Place, schema: pa.Schema, groups: Iterable[pa.Table]
         place: Final place.
         schema: The columns of every table.
         groups: The row groups, asked for one after the other.
+        expected: SHA-256 that the file must come out with.
 
     Raises:
+        ManifestInvalid: It came out with another one; what was at the place is there still.
         OSError: The disk is full or the folder cannot be written.
     """
     rows = 0
@@ -110,4 +131,9 @@ def write_row_groups(place: Place, schema: pa.Schema, groups: Iterable[pa.Table]
                     writer.write_table(group.combine_chunks(), row_group_size=group.num_rows)
                 rows += group.num_rows
         size, sha256 = temporary.stat().st_size, file_sha256(temporary)
+        if expected not in (None, sha256):
+            raise ManifestInvalid(
+                f"{place} is published and damaged, and scoring it again gives other bytes.",
+                next_step="Restore the file from a backup: readers must not see a mix.",
+            )
     return DataFile(path=place, rows=rows, bytes=size, sha256=sha256)

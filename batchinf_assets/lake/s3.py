@@ -157,6 +157,14 @@ class S3Place:
         """Read the whole object."""
         return self._objects.get(self.key).content
 
+    def read_bounded(self, limit: int) -> bytes:
+        """Read the whole object unless it is larger than a number of bytes.
+
+        Raises:
+            DocumentTooLarge: It is.
+        """
+        return self._objects.get(self.key, limit).content
+
     def write_bytes(self, content: bytes) -> None:
         """Write the object whole, in the place of what was there."""
         self._objects.put(self.key, content)
@@ -184,11 +192,16 @@ class S3Place:
         return io.BufferedReader(reader, buffering) if buffering else reader
 
     def read_versioned(self) -> Versioned | None:
-        """Read the object with its version, or None where there is none."""
+        """Read the object with its version, or None where there is none.
+
+        Raises:
+            DocumentTooLarge: It is larger than any document.
+        """
         from batchinf_assets.lake.conditional import Versioned  # which builds on places
+        from batchinf_assets.lake.files import LARGEST_DOCUMENT
 
         try:
-            found = self._objects.get(self.key)
+            found = self._objects.get(self.key, LARGEST_DOCUMENT)
         except FileNotFoundError:
             return None
         return Versioned(content=found.content, version=found.version)

@@ -22,7 +22,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store
 
-from batchinf_assets.errors import StorageRefused, StorageUnavailable
+from batchinf_assets.errors import DocumentTooLarge, StorageRefused, StorageUnavailable
 from batchinf_assets.lake.s3_access import S3Access, aws_session, storage_failure
 
 if TYPE_CHECKING:
@@ -78,10 +78,16 @@ class S3Objects:
         with self._translated(key):
             return obstore.head(self._store, key)
 
-    def get(self, key: str) -> ObjectRead:
-        """Read a whole object."""
+    def get(self, key: str, limit: int | None = None) -> ObjectRead:
+        """Read a whole object.
+
+        Raises:
+            DocumentTooLarge: It has more bytes than `limit`; they were not fetched.
+        """
         with self._translated(key):
             found = obstore.get(self._store, key)
+            if limit is not None and found.meta["size"] > limit:
+                raise DocumentTooLarge(self._shown(key), limit)
             content = found.bytes().to_bytes()
         attributes = {str(name).lower(): str(value) for name, value in found.attributes.items()}
         return ObjectRead(

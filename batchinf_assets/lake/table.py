@@ -15,7 +15,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
-from batchinf_assets.lake.files import DataFile, is_whole, read_parquet, write_parquet
+from batchinf_assets.lake.files import DataFile, is_readable, read_parquet, write_parquet
 from batchinf_assets.lake.layout import ROW_GROUP_ROWS
 from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.lake.table_log import (
@@ -49,7 +49,7 @@ class WindowTable:
 
     def folder_of(self, window: Window) -> Place:
         """Return where the files of a window are written."""
-        return self.folder / f"{PARTITION}={window.key.replace(':', '')}"
+        return self.folder / f"{PARTITION}={window.folder_name}"
 
     def files(self) -> dict[str, tuple[Place, ...]]:
         """Return the visible files by window key; empty where nothing was ever committed.
@@ -129,7 +129,7 @@ class WindowTable:
         """
         path = self.path(window, name)
         visible = self.files_of(window) == (path,)
-        if not (visible and is_whole(path)):
+        if not (visible and is_readable(path)):
             file = write_parquet(path, rows, footer, row_group_rows=row_group_rows, scan=scan)
             if not visible:
                 self.commit(window, [file], {"batchinf.name": name})

@@ -189,10 +189,13 @@ def predictions_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
 def evaluation_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     """Measure golden quality and drift of what was scored."""
 
-    def step(workplace: Workplace, _attempt: Attempt, window: Window) -> WindowResult:
+    def step(workplace: Workplace, attempt: Attempt, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
         model = scoring_model(workplace.registry(), pipeline, datetime.now(UTC))
-        evaluation = evaluate_window(project, spec, window, model)
+        evaluation = evaluate_window(
+            project, spec, window, model, require_held=attempt.require_held
+        )
+        attempt.works_on(evaluation.manifest)
         return WindowResult(
             data_version=evaluation.data_version,
             metadata=evaluation_metadata(evaluation.record)

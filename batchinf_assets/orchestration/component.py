@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from batchinf_assets.orchestration.assets import pipeline_assets
 from batchinf_assets.orchestration.jobs import challenger_job, performance_job, window_job
+from batchinf_assets.orchestration.maintenance import maintain_job, maintain_schedule
 from batchinf_assets.orchestration.promotion import demote_job, promote_job
 from batchinf_assets.orchestration.schedules import window_schedule
 from batchinf_assets.orchestration.sensors import landing_sensor, outcomes_sensor
@@ -49,8 +50,9 @@ def pipeline_definitions(pipeline: Pipeline) -> dg.Definitions:
             performance_job(spec),
             promote_job(spec),
             demote_job(spec),
+            maintain_job(spec),
             *([challenger_job(spec)] if spec.model.challenger else []),
         ],
-        schedules=[schedule] if schedule else [],
+        schedules=[maintain_schedule(spec), *([schedule] if schedule else [])],
         sensors=[landing_sensor(spec), *([outcomes] if outcomes else [])],
     )

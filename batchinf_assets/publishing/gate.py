@@ -7,12 +7,18 @@ from datetime import datetime
 
 from batchinf_assets.checks import CheckResult, Violation, blocking_failures
 from batchinf_assets.features.build import feature_definition, load_features
+from batchinf_assets.lake.place import path_within
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import promoted_model
-from batchinf_assets.scoring.predictions import changed_files, predictions_table
+from batchinf_assets.scoring.predictions import (
+    changed_files,
+    predictions_table,
+    revision_folder,
+)
 from batchinf_assets.scoring.revision import revision_id, scoring_settings
+from batchinf_assets.scoring.shards import file_name
 from batchinf_assets.snapshots.freeze import load_snapshot
 from batchinf_assets.spec import Pipeline, PipelineSpec
 from batchinf_assets.windows import Window
@@ -48,6 +54,7 @@ def judge_revision(
     spec = pipeline.spec
     violations = (
         *_identity(pipeline, window, manifest),
+        *_places(project, spec, window, manifest),
         *_model(registry, spec, manifest, now),
         *unmet_checks(manifest),
         *_inputs(project, spec, window, manifest),
@@ -107,6 +114,18 @@ def _identity(pipeline: Pipeline, window: Window, manifest: Manifest) -> Iterato
     declared = (feature_definition(pipeline), scoring_settings(pipeline))
     if declared != (manifest.features.definition, manifest.settings):
         yield Violation(column=None, rule="scored under the current declaration (it changed since)")
+
+
+def _places(
+    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest
+) -> Iterator[Violation]:
+    """Files elsewhere may be those of another window, or be removed as nobody's."""
+    folder = revision_folder(project, spec, window, manifest.revision)
+    for index, output in enumerate(manifest.outputs):
+        place = folder / file_name(index)
+        expected = path_within(place, predictions_table(project, spec).folder)
+        if output.path != expected:
+            yield Violation(column=None, rule=f"in file {expected} (found {output.path})")
 
 
 def _model(

@@ -160,8 +160,8 @@ class _Work:
         try:
             with holding_window(self.project, self.spec, window, run_id=self.run_id) as held:
                 survey = Survey.take(self.project, self.spec, self.now)
-                name = window.key.replace(":", "")
-                found = survey.of_window(window, files_of_window(survey.folder, name))
+                files = files_of_window(survey.folder, window.folder_name)
+                found = survey.of_window(window, files)
                 still = [each for each in found if (each.what, each.place) in wanted]
                 self.remove_all(still, held.require_held)
         except (LostRace, LeaseInvalid, ManifestInvalid) as error:

@@ -13,10 +13,11 @@ from datetime import datetime
 from batchinf_assets.attempts import (
     LEDGER_PATIENCE_SECONDS,
     lease_place,
-    predictions,
+    predictions_table,
     recorder_of,
 )
-from batchinf_assets.lake.lease import HeldLease, Lease, Worker, hold, read_lease
+from batchinf_assets.lake.lease import HeldLease, Lease, hold, read_lease
+from batchinf_assets.lake.worker import Worker
 from batchinf_assets.project import Project
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.telemetry.attempt import AttemptRecord
@@ -47,7 +48,7 @@ def holding_window(
         LeaseInvalid: The file is damaged.
         OSError: It cannot be read or written.
     """
-    table, place = predictions(project, spec), lease_place(project, spec, window)
+    table, place = predictions_table(project, spec), lease_place(project, spec, window)
 
     def bury(dead: Lease, token: int) -> None:
         table.fence(window, token)

@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from batchinf_assets.errors import BatchinfError
+from batchinf_assets.errors import BatchinfError, DocumentTooLarge
 from batchinf_assets.features.build import definition_place, feature_definition
+from batchinf_assets.lake.files import read_bounded
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
@@ -106,6 +107,6 @@ def _spec(declared: dict[str, Any], digest: str) -> PipelineSpec:
 def _kept_definition(place: Place) -> _Definition | None:
     """Read a definition; whether it is the one that was asked for, its digest tells."""
     try:
-        return _Definition.model_validate_json(place.read_bytes())
-    except (FileNotFoundError, ValidationError):
+        return _Definition.model_validate_json(read_bounded(place))
+    except (FileNotFoundError, DocumentTooLarge, ValidationError):
         return None

@@ -15,7 +15,7 @@ from batchinf_assets.manifest import Manifest, OutputRecord
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.fence import Fence
 from batchinf_assets.publishing.gate import judge_revision, unmet_checks
-from batchinf_assets.publishing.row_keys import check_kept_keys
+from batchinf_assets.publishing.row_keys import check_rows
 from batchinf_assets.publishing.signed import (
     RESTORE,
     VerifiedManifest,
@@ -99,7 +99,7 @@ def publish_window(
         return _unchanged(project, registry, pipeline, window, manifest.revision, lease, now)
     gate = judge_revision(project, registry, pipeline, window, manifest, now=now)
     if gate.passed:
-        gate = _with_keys(gate, check_kept_keys(project, spec, window, manifest))
+        gate = _with_rows(gate, check_rows(project, spec, window, manifest))
     require_passed([gate], f"Revision {manifest.revision}", window)
     finished = manifest.model_copy(update={"published_at": now, "checks": (*manifest.checks, gate)})
     store = manifests(project, spec)
@@ -158,7 +158,7 @@ def require_committed(
         )
 
 
-def _with_keys(gate: CheckResult, found: tuple[CheckResult, ...]) -> CheckResult:
+def _with_rows(gate: CheckResult, found: tuple[CheckResult, ...]) -> CheckResult:
     violations = tuple(violation for check in found for violation in check.violations)
     measured = {name: value for check in found for name, value in check.measured.items()}
     return replace(

@@ -22,8 +22,8 @@ from batchinf_assets.features.build import (
     made_rows,
 )
 from batchinf_assets.features.views import build_views
-from batchinf_assets.lake.digest import RowsDigest, content_digest, file_sha256
-from batchinf_assets.lake.files import read_parquet, write_parquet
+from batchinf_assets.lake.digest import RowsDigest, content_digest
+from batchinf_assets.lake.files import holds, read_parquet, write_parquet
 from batchinf_assets.lake.layout import row_group_rows
 from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.lake.schema import arrow_schema
@@ -171,6 +171,7 @@ class _Replaying:
                 folder=self.scratch / "checkpoints", table=self.scratch, revision=manifest.revision
             ),
             attempt=1,
+            require_held=lambda: None,
         )
         outputs = [checkpoint.output for checkpoint in done.checkpoints]
         notes = (*_other_code(manifest, model.scorer.name), *features.notes)
@@ -281,10 +282,9 @@ def _other_code(manifest: Manifest, scorer: str) -> Iterator[str]:
 
 
 def _changed(path: Path, file: FileRecord) -> Iterator[str]:
-    if not path.is_file():
-        yield f"Landed file {file.path} is gone."
-    elif path.stat().st_size != file.bytes or file_sha256(path) != file.sha256:
-        yield f"Landed file {file.path} is another one than was read then."
+    if not holds(path, file.bytes, file.sha256):
+        found = "another one than was read then" if path.is_file() else "gone"
+        yield f"Landed file {file.path} is {found}."
 
 
 def _digest(files: Sequence[RowGroups], key: Sequence[str], empty: pa.Schema) -> str:

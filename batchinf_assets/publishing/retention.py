@@ -6,12 +6,13 @@ so that it can be verified, replayed and gone back to. Everything that it names 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from batchinf_assets.evaluation.evaluate import metric_table
 from batchinf_assets.features.build import features_table, made_rows
+from batchinf_assets.lake.manifests import DRAFT as DRAFT_FILE
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.lake.table_log import Commit, has_log, open_table, read_commits
@@ -24,6 +25,8 @@ from batchinf_assets.scoring.predictions import manifests, predictions_table
 from batchinf_assets.snapshots.freeze import frozen_rows, snapshot_table
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
+
+DRAFT = DRAFT_FILE.removesuffix(".json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +66,12 @@ class Needs:
         revisions: All revisions that have a manifest.
         expired: Those of them whose manifest goes, each with the time when it was replaced.
         draft: The revision of the draft that stays, if there is one.
-        draft_since: When the draft that goes was scored, if one goes.
     """
 
     files: frozenset[Place]
     revisions: frozenset[str]
     expired: Mapping[str, datetime]
     draft: str | None
-    draft_since: datetime | None
 
     @property
     def finished(self) -> frozenset[str]:
@@ -120,7 +121,7 @@ def needs_of_window(
     project: Project,
     spec: PipelineSpec,
     window: Window,
-    revisions: Sequence[str],
+    documents: Mapping[str, datetime],
     visible: Visible,
     history: Callable[[], History],
     *,
@@ -132,7 +133,7 @@ def needs_of_window(
         project: Where they are.
         spec: The pipeline, with its retention.
         window: The window.
-        revisions: Those that have a manifest.
+        documents: When each of its manifests was written, by revision, and its draft, by `draft`.
         visible: What the tables show.
         history: Gives what the log says; asked only where a manifest may be too old.
         now: The time.
@@ -142,17 +143,16 @@ def needs_of_window(
     """
     store = manifests(project, spec)
     oldest = now - timedelta(days=spec.retention.superseded_days)
-    found = [store.read(window, revision) for revision in revisions]
+    revisions = frozenset(documents) - {DRAFT}
+    found = [store.read(window, revision) for revision in sorted(revisions)]
     expired = dict(_expired(found, visible, history, oldest))
-    draft = store.draft(window)
-    pending = draft if draft and draft.scored_at >= oldest else None
     staying = [manifest for manifest in found if manifest.revision not in expired]
+    pending = store.draft(window) if documents.get(DRAFT, oldest) > oldest else None
     return Needs(
         files=_named(project, spec, window, [*staying, *([pending] if pending else [])]),
-        revisions=frozenset(revisions),
+        revisions=revisions,
         expired=expired,
         draft=pending.revision if pending else None,
-        draft_since=draft.scored_at if draft and not pending else None,
     )
 
 

@@ -1,4 +1,7 @@
-"""The keys of a revision, read from its files: the snapshot's, each once, whatever counters say."""
+"""The rows of a revision, read from its files: within the contract, and each of the snapshot once.
+
+What counters and checks on record say is not asked.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from itertools import chain
 
 import pyarrow as pa
 
-from batchinf_assets.checks import CheckResult
-from batchinf_assets.contracts.key_order import check_key_streams
+from batchinf_assets.checks import CheckResult, Violation, merge_checks
+from batchinf_assets.contracts.key_order import KeyStream, check_key_streams
+from batchinf_assets.contracts.validate import check_values
 from batchinf_assets.lake.row_groups import RowGroups
+from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import predictions_table
@@ -40,10 +45,60 @@ def check_kept_keys(
         ManifestInvalid: A file is gone or damaged.
     """
     key = spec.source.key
-    snapshot = frozen_rows(project, spec, window, manifest.snapshot.digest)
     files = output_files(project, spec, manifest)
 
     def scored() -> Iterator[pa.Table]:
         return chain.from_iterable(file.all(key) for file in files)
 
+    return _check_keys(project, spec, window, manifest, scored)
+
+
+def check_rows(
+    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest
+) -> tuple[CheckResult, ...]:
+    """Hold the rows in a revision's files against contract and snapshot, whatever is on record.
+
+    Reads the files once, a row group at a time.
+
+    Returns:
+        `schema`, `contract`, `unique_key` and `row_conservation`; the latter two only where every
+        file has the declared columns.
+
+    Raises:
+        ManifestInvalid: A file is gone or damaged.
+    """
+    files, declared = output_files(project, spec, manifest), spec.prediction_table
+    schemas = [_check_schema(file, arrow_schema(declared)) for file in files]
+    if not all(check.passed for check in schemas):
+        return tuple(merge_checks(schemas))
+    contract: list[CheckResult] = []
+
+    def scored() -> Iterator[pa.Table]:
+        contract.clear()
+        for rows in chain.from_iterable(file.all() for file in files):
+            contract.append(check_values(rows, declared, key=spec.source.key, asset=ASSET))
+            yield rows
+
+    keys = _check_keys(project, spec, window, manifest, scored)
+    return (*merge_checks([*schemas, *contract]), *keys)
+
+
+def _check_keys(
+    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest, scored: KeyStream
+) -> tuple[CheckResult, CheckResult]:
+    key = spec.source.key
+    snapshot = frozen_rows(project, spec, window, manifest.snapshot.digest)
     return check_key_streams(lambda: snapshot.all(key), scored, key=key, asset=ASSET)
+
+
+def _check_schema(file: RowGroups, declared: pa.Schema) -> CheckResult:
+    """One file with another type in a column would make the whole table unreadable."""
+    found = file.schema
+    rule = f"of columns {_columns(declared)} in {file.place.name} (found {_columns(found)})"
+    same = found.equals(declared)
+    violations = () if same else (Violation(column=None, rule=rule),)
+    return CheckResult(name="schema", asset=ASSET, passed=same, violations=violations)
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name[:40]} {field.type}" for field in schema)

@@ -43,7 +43,7 @@ from batchinf_assets.snapshots.freeze import snapshot_table
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.telemetry.attempt import AttemptRecord
 from batchinf_assets.telemetry.ledger import Ledger
-from batchinf_assets.windows import Window
+from batchinf_assets.windows import Window, folder_name_of
 
 FAILURES = frozenset({"refused", "failed", "lost_race", "preempted", "killed"})
 READERS = 8
@@ -73,7 +73,7 @@ def pipeline_status(
         ManifestInvalid: A table's log, or the ledger, is damaged.
     """
     known = _known(project, spec, refused)
-    windows = {key.replace(":", ""): key for key in (*known.reached, *known.published)}
+    windows = {folder_name_of(key): key for key in (*known.reached, *known.published)}
     windows = {name: name for name in known.folders} | windows
     names = sorted(windows)
     with ThreadPoolExecutor(READERS) as readers:

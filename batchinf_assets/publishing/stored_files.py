@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from batchinf_assets.errors import ManifestInvalid, UnknownWindow
+from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.lake.table_log import LOG
 from batchinf_assets.lake.table_writer import PARTITION
@@ -80,10 +80,8 @@ def window_of(spec: PipelineSpec, name: str) -> Window:
     Raises:
         UnknownWindow: The pipeline does not declare it.
     """
-    try:
-        return spec.window.window(name)
-    except UnknownWindow:
-        return spec.window.window(f"{name[:-2]}:{name[-2:]}")  # an hour's key has a colon
+    is_hour = spec.window.every == "hour"  # the only keys with a colon
+    return spec.window.window(f"{name[:-2]}:{name[-2:]}" if is_hour else name)
 
 
 def parts_within(place: Place, folder: Place) -> tuple[str, ...]:

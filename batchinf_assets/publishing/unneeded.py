@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Literal
 
-from batchinf_assets.lake.manifests import DRAFT, SIGNATURE_NAME
+from batchinf_assets.lake.manifests import SIGNATURE_NAME
 from batchinf_assets.lake.place import Place
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.retention import (
+    DRAFT,
     History,
     Needs,
     Visible,
@@ -129,7 +130,7 @@ class Survey:
             self.project,
             self.spec,
             window,
-            _revisions(finished, self.folder),
+            _documents(finished, self.folder),
             self.visible,
             self.history,
             now=self.now,
@@ -184,9 +185,9 @@ class _WindowFiles:
     def _document(self, place: Place) -> Iterator[Removal]:
         signature = SIGNATURE_NAME.fullmatch(place.name)
         revision = signature["stem"] if signature else place.stem
-        if place.name == DRAFT and self.needs.draft_since:
-            why = f"scored on {self.needs.draft_since:%Y-%m-%d} and not published since"
-            yield from self._removal("draft", place, why)
+        if revision == DRAFT:
+            if self.needs.draft is None:
+                yield from self._removal("draft", place, "it was never published")
         elif revision in self.needs.expired:
             what = "signature" if signature else "manifest"
             yield from self._removal(what, place, self._why_unnamed(revision))
@@ -214,12 +215,10 @@ class _WindowFiles:
         return removal(what, place, why, self.window)
 
 
-def _revisions(files: Iterable[Place], folder: Place) -> list[str]:
-    """List the revisions whose manifests are among the files."""
-    return [
-        place.stem
-        for place in files
-        if parts_within(place, folder)[0] == MANIFESTS
-        and place.suffix == ".json"
-        and place.name != DRAFT
-    ]
+def _documents(files: Iterable[Place], folder: Place) -> dict[str, datetime]:
+    """Return when each manifest among the files was written, by revision, and the draft."""
+    found: dict[str, datetime] = {}
+    for place in files:
+        if parts_within(place, folder)[0] == MANIFESTS and place.suffix == ".json":
+            found.update((place.stem, each.written_at) for each in removal("manifest", place, ""))
+    return found

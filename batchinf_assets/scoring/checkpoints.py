@@ -14,11 +14,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.lake.digest import canonical_json, file_sha256, json_sha256
-from batchinf_assets.lake.files import write_bytes
+from batchinf_assets.errors import DocumentTooLarge
+from batchinf_assets.lake.digest import canonical_json, json_sha256
+from batchinf_assets.lake.files import holds, read_bounded, write_bytes
 from batchinf_assets.lake.order import KeySpan
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import OutputRecord
+from batchinf_assets.manifest import Count, OutputRecord
 from batchinf_assets.scoring.shards import Shard
 
 
@@ -46,7 +47,7 @@ class Checkpoint(BaseModel):
     output: OutputRecord
     keys: tuple[KeySpan, ...]
     checks: tuple[CheckResult, ...]
-    observed: dict[str, tuple[int, ...]]
+    observed: dict[str, tuple[Count, ...]]
     seconds: dict[str, float]
     attempt: int
 
@@ -79,21 +80,27 @@ class Checkpoints:
         sealed = _Sealed(checkpoint=checkpoint, sha256=_seal(checkpoint))
         write_bytes(self._path(checkpoint.index), canonical_json(sealed.model_dump(mode="json")))
 
-    def finished(self, shard: Shard) -> Checkpoint | None:
-        """Return the checkpoint of a shard whose file is whole; None if it must be computed."""
+    def finished(self, shard: Shard, path: str) -> Checkpoint | None:
+        """Return the checkpoint of a shard whose file is whole; None if it must be computed.
+
+        Args:
+            shard: The shard as it is planned now.
+            path: Where its file belongs, from the table's folder.
+        """
         found = self.read(shard.index)
-        if found is None or (found.start, found.output.rows) != (shard.start, shard.rows):
+        if found is None or found.start != shard.start:
             return None
-        return found if is_whole(self.table, found.output) else None
+        if (found.output.path, found.output.rows) != (path, shard.rows):
+            return None
+        output = found.output
+        whole = holds(self.table / output.path, output.bytes, output.sha256)
+        return found if whole else None
 
     def read(self, index: int) -> Checkpoint | None:
         """Return a checkpoint of this revision; None where it is missing, damaged or another's."""
-        path = self._path(index)
-        if not path.is_file():
-            return None
         try:
-            sealed = _Sealed.model_validate_json(path.read_bytes())
-        except ValidationError:
+            sealed = _Sealed.model_validate_json(read_bounded(self._path(index)))
+        except (FileNotFoundError, DocumentTooLarge, ValidationError):
             return None
         intact = sealed.sha256 == _seal(sealed.checkpoint)
         found = sealed.checkpoint
@@ -105,14 +112,6 @@ class Checkpoints:
 
     def _path(self, index: int) -> Place:
         return self.folder / f"{index:05d}.json"
-
-
-def is_whole(table: Place, output: OutputRecord) -> bool:
-    """Say whether a file is there and holds the recorded bytes."""
-    path = table / output.path
-    if not path.is_file() or path.stat().st_size != output.bytes:
-        return False
-    return file_sha256(path) == output.sha256
 
 
 def _seal(checkpoint: Checkpoint) -> str:

@@ -5,7 +5,7 @@ One shard is the business of `scoring.shard_scoring`, threads and tries that of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
 
@@ -27,12 +27,14 @@ class FinishedShards:
     Attributes:
         checkpoints: One per shard, in order.
         reused: How many an earlier attempt had finished.
+        bytes_written: Size of the files that this attempt wrote.
         retries: How often a shard was tried again.
         workers: How many shards were worked on at a time.
     """
 
     checkpoints: tuple[Checkpoint, ...]
     reused: int
+    bytes_written: int
     retries: int
     workers: int
 
@@ -58,6 +60,8 @@ def finish_shards(
     checkpoints: Checkpoints,
     *,
     attempt: int,
+    require_held: Callable[[], None],
+    published: Sequence[OutputRecord] = (),
 ) -> FinishedShards:
     """Return a checkpoint for every shard, scoring those that have no whole file yet.
 
@@ -67,18 +71,29 @@ def finish_shards(
         folder: The revision's, where output files go.
         checkpoints: The revision's.
         attempt: The number of this attempt, for new checkpoints.
+        require_held: Raises where another attempt has taken the window over; asked before each
+            shard.
+        published: The files that readers see, where this revision is published already and one of
+            them was lost: what is written anew must be the same bytes.
 
     Raises:
+        LostRace: Another attempt has taken the window over.
+        ManifestInvalid: A published file came out differently; it was left as it is.
         Preempted: SIGTERM came; finished shards stay for the next attempt.
         ShardFailed: A shard failed for want of space, memory or access; the others were finished.
         BatchinfError: A shard was refused.
     """
     scoring, workers = _for_workers(scoring)
 
+    visible = {output.path: output.sha256 for output in published}
+
     def finish(shard: Shard) -> tuple[Checkpoint, bool]:
-        if found := checkpoints.finished(shard):
+        require_held()
+        path = path_within(folder / shard.file_name, checkpoints.table)
+        if found := checkpoints.finished(shard, path):
             return found, True
-        made = _checkpoint(scoring.score(shard, folder), shard, checkpoints, attempt)
+        scored = scoring.score(shard, folder, expected=visible.get(path))
+        made = _checkpoint(scored, shard, path, checkpoints, attempt)
         checkpoints.keep(made)
         return made, False
 
@@ -88,6 +103,9 @@ def finish_shards(
     return FinishedShards(
         checkpoints=tuple(outcome.results[shard.index][0] for shard in shards),
         reused=sum(reused for _, reused in outcome.results.values()),
+        bytes_written=sum(
+            made.output.bytes for made, reused in outcome.results.values() if not reused
+        ),
         retries=outcome.retries,
         workers=min(workers, max(len(shards), 1)),
     )
@@ -101,7 +119,7 @@ def _for_workers(scoring: ShardScoring) -> tuple[ShardScoring, int]:
 
 
 def _checkpoint(
-    scored: ScoredShard, shard: Shard, checkpoints: Checkpoints, attempt: int
+    scored: ScoredShard, shard: Shard, path: str, checkpoints: Checkpoints, attempt: int
 ) -> Checkpoint:
     file = scored.file
     return Checkpoint(
@@ -109,7 +127,7 @@ def _checkpoint(
         index=shard.index,
         start=shard.start,
         output=OutputRecord(
-            path=path_within(file.path, checkpoints.table),
+            path=path,
             sha256=file.sha256,
             bytes=file.bytes,
             rows=file.rows,
@@ -137,7 +155,7 @@ def _require_all(
             f"{what} could not be scored: {_reason(failure)}; {done}.",
             next_step="Make room or give access, then run the window again; it goes on from there.",
         ) from failure
-    if stop.is_set() and len(outcome.results) < len(shards):
+    if stop.is_set():  # also where all are finished: what comes next must not begin
         raise Preempted(
             f"{what} was interrupted: {done}.",
             next_step="Run the window again; it goes on from there.",

@@ -6,9 +6,11 @@ They are made from a fitted model once, when it is registered, proved equal to i
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -37,11 +39,22 @@ TREES_FILE: ScorerFile = "trees.parquet"
 LINEAR_FILE: ScorerFile = "linear.json"
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
+def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Return how many cores this process may use: those it is bound to, within its quota.
+
+    Args:
+        quota: Control group v2's limit, `<microseconds> <period>` or `max <period>`.
+    """
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        bound = len(os.sched_getaffinity(0))
+    else:
+        bound = os.cpu_count() or 1
+    try:
+        allowed, period = quota.read_text().split()
+        limit = bound if allowed == "max" else math.ceil(int(allowed) / int(period))
+    except (OSError, ValueError):
+        limit = bound
+    return max(1, min(bound, limit))
 
 
 @dataclass(frozen=True, kw_only=True)

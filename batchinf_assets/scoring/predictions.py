@@ -6,32 +6,26 @@ A candidate is a scored revision whose files lie in the table's folder but are n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
 
+from batchinf_assets.attempts import predictions_table
 from batchinf_assets.checks import Violation
 from batchinf_assets.errors import WindowMissing
-from batchinf_assets.lake.digest import file_sha256
-from batchinf_assets.lake.files import read_parquet
+from batchinf_assets.lake.files import holds, read_parquet
 from batchinf_assets.lake.manifests import ManifestStore
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.schema import arrow_schema
-from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import Manifest, OutputRecord
 from batchinf_assets.project import Project
 from batchinf_assets.registry.profile import Profile
-from batchinf_assets.scoring.checkpoints import Checkpoints
+from batchinf_assets.scoring.checkpoints import Checkpoint, Checkpoints
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
 ASSET = "predictions"
-
-
-def predictions_table(project: Project, spec: PipelineSpec) -> WindowTable:
-    """Return the pipeline's predictions table: published rows only."""
-    return WindowTable(project.lake / spec.name / ASSET, arrow_schema(spec.prediction_table))
 
 
 def manifests(project: Project, spec: PipelineSpec) -> ManifestStore:
@@ -49,7 +43,7 @@ def checkpoints_of(
 ) -> Checkpoints:
     """Return what finished shards of a revision left behind."""
     table = predictions_table(project, spec)
-    folder = project.lake / spec.name / "_checkpoints" / window.key.replace(":", "") / revision
+    folder = project.lake / spec.name / "_checkpoints" / window.folder_name / revision
     return Checkpoints(folder=folder, table=table.folder, revision=revision)
 
 
@@ -98,15 +92,16 @@ def observed_bins(
     """Return a revision's rows by bin of the model's profile, as its shards counted them.
 
     Raises:
-        WindowMissing: A shard's checkpoint is gone.
+        WindowMissing: A shard's checkpoint is gone, or counted by the bins of another profile.
     """
     checkpoints = checkpoints_of(project, spec, window, manifest.revision)
     total = {name: np.zeros(len(each.bin_counts), int) for name, each in profile.subjects.items()}
     for index in range(len(manifest.outputs)):
         found = checkpoints.read(index)
-        if found is None:
+        problem = "is gone" if found is None else _other_bins(found, total)
+        if found is None or problem:
             raise WindowMissing(
-                f"The checkpoint of shard {index} of window {window} of {spec.name} is gone.",
+                f"The checkpoint of shard {index} of window {window} of {spec.name} {problem}.",
                 next_step=f"Materialize {spec.name}/predictions for {window} again.",
             )
         for name, counts in found.observed.items():
@@ -114,11 +109,20 @@ def observed_bins(
     return {name: counts.tolist() for name, counts in total.items()}
 
 
+def _other_bins(found: Checkpoint, bins: Mapping[str, np.ndarray]) -> str | None:
+    for name, counts in found.observed.items():
+        if name not in bins or len(counts) != len(bins[name]):
+            return f"counts rows of {name!r} by other bins than the model's profile has"
+    return None
+
+
 def changed_files(folder: Place, outputs: tuple[OutputRecord, ...]) -> Iterator[Violation]:
     """Name every file that is missing or does not hold the recorded bytes."""
     for output in outputs:
         path = folder / output.path
-        if not path.is_file():
-            yield Violation(column=None, rule=f"in file {output.path} (it is missing)")
-        elif path.stat().st_size != output.bytes or file_sha256(path) != output.sha256:
+        if holds(path, output.bytes, output.sha256):
+            continue
+        if path.is_file():
             yield Violation(column=None, rule=f"in file {output.path} as scored (bytes changed)")
+        else:
+            yield Violation(column=None, rule=f"in file {output.path} (it is missing)")

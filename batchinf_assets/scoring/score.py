@@ -19,6 +19,7 @@ from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.manifest import (
     CountsRecord,
     Manifest,
+    OutputRecord,
     ResourcesRecord,
     ShardsRecord,
     WindowRecord,
@@ -40,7 +41,12 @@ from batchinf_assets.scoring.predictions import (
 from batchinf_assets.scoring.revision import revision_id, scoring_settings
 from batchinf_assets.scoring.shard_scoring import ShardScoring
 from batchinf_assets.scoring.shards import plan_shards
-from batchinf_assets.snapshots.freeze import Snapshot, load_snapshot, require_passed
+from batchinf_assets.snapshots.freeze import (
+    Snapshot,
+    load_snapshot,
+    require_passed,
+    snapshot_table,
+)
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.telemetry.resources import ResourceUse, measure
 from batchinf_assets.windows import Window
@@ -75,13 +81,19 @@ def score_window(
         ShardFailed: A shard failed for want of space, memory or access; the others stay.
     """
     snapshot, features = _inputs(project, pipeline, window)
-    draft = _describe(pipeline, window, snapshot, features, model, attempt, now)
+    version = snapshot_table(project, pipeline.spec).version_of(window)
+    draft = _describe(pipeline, window, snapshot, version, features, model, attempt, now)
+    attempt.works_on(draft)
     store = manifests(project, pipeline.spec)
+    attempt.require_held()
     store.drop_draft(window)
     table = predictions_table(project, pipeline.spec)
+    visible: tuple[OutputRecord, ...] = ()
     if published_revision(project, pipeline.spec, window) == draft.revision:
         published = store.read(window, draft.revision)
-        if not any(changed_files(table.folder, published.outputs)):
+        visible = published.outputs
+        if not any(changed_files(table.folder, visible)):
+            attempt.works_on(published)
             return published
     with measure() as span:
         done = finish_shards(
@@ -96,6 +108,8 @@ def score_window(
             revision_folder(project, pipeline.spec, window, draft.revision),
             checkpoints_of(project, pipeline.spec, window, draft.revision),
             attempt=attempt.token,
+            require_held=attempt.require_held,
+            published=visible,
         )
     checks = (
         *_check_window(pipeline, features, table.folder, done.checkpoints),
@@ -103,7 +117,9 @@ def score_window(
     )
     require_passed(checks, "The scored output", window)
     finished = _finished(draft, done, checks, span.use)
+    attempt.require_held()
     store.write_draft(window, finished)
+    attempt.scored(finished, bytes_written=done.bytes_written, retries=done.retries)
     return finished
 
 
@@ -149,6 +165,7 @@ def _describe(
     pipeline: Pipeline,
     window: Window,
     snapshot: Snapshot,
+    version: int | None,
     features: Features,
     model: ScoringModel,
     attempt: Attempt,
@@ -170,7 +187,7 @@ def _describe(
         declaration=declaration_digest(pipeline.spec),
         window=WindowRecord(key=window.key, start=window.start, end=window.end),
         revision=revision,
-        snapshot=snapshot.record,
+        snapshot=snapshot.record.model_copy(update={"version": version}),
         features=features.record,
         model=model.record(pipeline.spec.model.alias),
         code=code,

@@ -74,14 +74,19 @@ class ShardScoring:
     scorer: Scorer
     profile: Profile
 
-    def score(self, shard: Shard, folder: Place) -> ScoredShard:
+    def score(self, shard: Shard, folder: Place, *, expected: str | None = None) -> ScoredShard:
         """Score, check and write one shard.
 
         Its file is whole or absent, and the same features, model and declaration give the same
         bytes, however much memory there was.
 
+        Args:
+            shard: The shard.
+            folder: Where its file goes.
+            expected: SHA-256 that the file must have, where readers see it already.
+
         Raises:
-            ManifestInvalid: The features are gone or damaged.
+            ManifestInvalid: The features are gone or damaged, or the file came out differently.
             ModelRefused: The model refuses the rows.
             FeatureSqlFailed: The post-processing SQL is wrong.
             WindowRefused: Its result lacks a declared column, or a value breaks the contract; the
@@ -92,7 +97,7 @@ class ShardScoring:
         tally = _Tally()
         schema = arrow_schema(self.pipeline.spec.prediction_table)
         rows = self._predictions(shard, tally)
-        file = write_row_groups(folder / shard.file_name, schema, rows)
+        file = write_row_groups(folder / shard.file_name, schema, rows, expected=expected)
         tally.lap("write")
         return ScoredShard(
             file=file,

@@ -25,7 +25,12 @@ class Shard:
     @property
     def file_name(self) -> str:
         """The output file of this shard."""
-        return f"part-{self.index:05d}.parquet"
+        return file_name(self.index)
+
+
+def file_name(index: int) -> str:
+    """Return the name of the output file of a shard; names sort as the shards do."""
+    return f"part-{index:05d}.parquet"
 
 
 def plan_shards(row_groups: Sequence[int], shard_rows: int) -> list[Shard]:

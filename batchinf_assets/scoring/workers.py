@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from batchinf_assets.errors import BatchinfError
+from batchinf_assets.errors import BatchinfError, StorageUnavailable
 from batchinf_assets.scoring.shards import Shard
 
 Result = TypeVar("Result")
@@ -61,9 +61,10 @@ def run_shards(
 ) -> Outcome[Result]:
     """Run the work of every shard; once `stop` is set no new shard begins.
 
-    A refusal (a `BatchinfError`) would be met by the other shards too: none begins any more. Where
-    storage fails for one shard, it is tried again and the others go on, so that they are finished
-    for the next attempt. Nothing is raised here but what no shard can be blamed for.
+    A refusal (a `BatchinfError`) and a full disk would be met by the other shards too: none begins
+    any more. Where storage fails for one shard, it is tried again and the others go on, so that
+    they are finished for the next attempt. Nothing is raised here but what no shard can be blamed
+    for.
 
     Args:
         shards: What to do, in order.
@@ -78,10 +79,15 @@ def run_shards(
         while (shard := _next(left, lock, progress, stop)) is not None:
             _run(shard, work, progress, lock)
 
-    with ThreadPoolExecutor(max(1, min(workers, len(shards)))) as pool:
-        running = [pool.submit(run) for _ in range(max(1, min(workers, len(shards))))]
-        while wait(running, timeout=SIGNALS_HEARD_AFTER_SECONDS).not_done:
-            pass
+    count = max(1, min(workers, len(shards)))
+    with ThreadPoolExecutor(count) as pool:
+        running = [pool.submit(run) for _ in range(count)]
+        try:
+            while wait(running, timeout=SIGNALS_HEARD_AFTER_SECONDS).not_done:
+                pass
+        except BaseException:  # Ctrl-C: leaving the pool waits for what has begun, and for no more
+            stop.set()
+            raise
     for each in running:
         each.result()
     return Outcome(results=progress.results, failure=progress.failure, retries=progress.retries)
@@ -94,7 +100,7 @@ def _next(
     stop: threading.Event,
 ) -> Shard | None:
     with lock:
-        if stop.is_set() or isinstance(progress.failure, BatchinfError):
+        if stop.is_set() or _meets_all(progress.failure):
             return None
         return next(left, None)
 
@@ -121,4 +127,11 @@ def _run(
 
 
 def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, StorageUnavailable):
+        return True
     return isinstance(error, OSError) and error.errno not in WILL_NOT_PASS
+
+
+def _meets_all(failure: BaseException | None) -> bool:
+    lacking = isinstance(failure, OSError) and failure.errno in WILL_NOT_PASS
+    return lacking or isinstance(failure, BatchinfError)

@@ -85,7 +85,7 @@ def freeze_snapshot(project: Project, spec: PipelineSpec, window: Window) -> Sna
     table = snapshot_table(project, spec)
     footer = SnapshotFooter(record=record, checks=checks)
     path = table.keep(window, digest[:16], rows, footer.model_dump(mode="json"))
-    return _described(footer, table, window, path)
+    return Snapshot(record=record, checks=checks, path=path)
 
 
 def read_source(
@@ -129,14 +129,7 @@ def load_snapshot(project: Project, spec: PipelineSpec, window: Window) -> Snaps
             next_step=f"Materialize {spec.name}/snapshot for {window} first.",
         )
     footer = read_described(files[0], SnapshotFooter)
-    return _described(footer, snapshot_table(project, spec), window, files[0])
-
-
-def _described(
-    footer: SnapshotFooter, table: WindowTable, window: Window, path: Place
-) -> Snapshot:
-    record = footer.record.model_copy(update={"version": table.version_of(window)})
-    return Snapshot(record=record, checks=footer.checks, path=path)
+    return Snapshot(record=footer.record, checks=footer.checks, path=files[0])
 
 
 def frozen_rows(project: Project, spec: PipelineSpec, window: Window, digest: str) -> RowGroups:

@@ -17,7 +17,8 @@ from batchinf_assets.attempts import lease_place, recorder_of
 from batchinf_assets.features.build import made_rows
 from batchinf_assets.lake.digest import content_digest
 from batchinf_assets.lake.files import read_parquet
-from batchinf_assets.lake.lease import Lease, Worker, hold
+from batchinf_assets.lake.lease import Lease, hold
+from batchinf_assets.lake.worker import Worker
 from batchinf_assets.lake.place import Place
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.maintain import Plan, apply, plan_maintenance
@@ -227,7 +228,6 @@ def test_a_draft_that_nobody_published_goes_with_its_files(desk: Desk) -> None:
     first = desk.publish().manifest.revision
     desk.correct(without_first)
     pending = desk.prepare("never published").revision
-    desk.redraft(scored_at=datetime.now(UTC))
     assert "draft" not in kinds(maintained(desk, STAGED))
     assert desk.output(pending).exists()
     assert kinds(maintained(desk, EXPIRED)) == ["checkpoint", "draft", "file"]
@@ -272,8 +272,7 @@ def test_while_maintenance_works_on_a_window_no_run_does(desk: Desk) -> None:
 
 
 def test_what_a_run_needs_again_after_the_plan_was_made_stays(desk: Desk) -> None:
-    draft = desk.draft()
-    desk.publish()
+    first = desk.publish().manifest.revision
     desk.correct(without_first)
     pending = desk.prepare("died before its draft")
     desk.store.drop_draft(desk.window)
@@ -282,7 +281,9 @@ def test_what_a_run_needs_again_after_the_plan_was_made_stays(desk: Desk) -> Non
     desk.store.write_draft(desk.window, pending)  # went on, and took the shards over
     done = apply(desk.project, desk.spec, plan, in_days(STAGED), run_id="maintenance")
     assert desk.output(pending.revision).is_file()
-    assert {each.place.parent.name for each in done.removals} == {draft.revision}
+    gone = [(each.what, each.place.parts[-4]) for each in done.removals]
+    assert gone == [("checkpoint", "_checkpoints"), ("file", "flight_delays")]
+    assert done.removals[0].place.parent.name == first
     assert desk.publish().manifest.revision == pending.revision
 
 
@@ -302,7 +303,7 @@ def test_a_dead_attempt_that_maintenance_finds_is_recorded_as_killed(desk: Desk)
     )
     place.write_bytes(dead.to_json())
     assert kinds(maintained(desk)) == ["checkpoint"]
-    assert recorder_of(desk.project).flush(10)
+    assert recorder_of(desk.project).flush(10) == 0
     record = Ledger(desk.project.lake).latest(desk.spec.name)[desk.window.key]
     assert (record.state, record.attempt, record.run_id) == ("killed", 7, "a run that died")
     assert predictions_table(desk.project, desk.spec).token_of(desk.window) == 8

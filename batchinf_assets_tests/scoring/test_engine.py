@@ -6,9 +6,13 @@ Runs that are killed or told to leave are in `resilience.test_preemption_process
 from __future__ import annotations
 
 import errno
+import os
 import random
 import shutil
+import signal
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -41,8 +45,10 @@ from batchinf_assets.scoring.predictions import (
     observed_bins,
     predictions_table,
 )
+from batchinf_assets.scoring.preemption import stopping_on_sigterm
 from batchinf_assets.scoring.score import score_window
-from batchinf_assets.scoring.workers import TRIES
+from batchinf_assets.scoring.shards import Shard, plan_shards
+from batchinf_assets.scoring.workers import TRIES, run_shards
 from batchinf_assets.snapshots.freeze import (
     SnapshotFooter,
     freeze_snapshot,
@@ -58,7 +64,7 @@ if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World
 
 NOW = datetime(2013, 7, 4, 5, tzinfo=UTC)
-ROWS, SHARD_ROWS, SHARDS = 737, 25, 30
+ROWS, SHARD_ROWS, SHARDS, FAILING = 737, 25, 30, 11
 PATIENCE_SECONDS = 60.0
 
 
@@ -105,11 +111,9 @@ class Scoring:
         project, spec = self.project, self.pipeline.spec
         model = watched(self.model, watch, for_threads=for_threads) if watch else self.model
         with attempting(project, spec, self.window, run_id=run_id, stage="predictions") as attempt:
-            manifest = score_window(
+            return score_window(
                 project, self.pipeline, self.window, model, attempt=attempt, now=NOW
             )
-            attempt.scored(manifest)
-        return manifest
 
     def rows_scored(self) -> tuple[Manifest, int]:
         """Score, and count the rows that the model was asked about."""
@@ -281,22 +285,22 @@ def failing(at: pa.Table, error: Exception, times: int = 10) -> tuple[Watch, Cou
 
 
 @pytest.mark.parametrize(
-    ("error", "tries", "reason", "code"),
+    ("error", "tries", "reason", "code", "finished"),
     [
-        (OSError(errno.EIO, "Input/output error"), TRIES, "Input/output error", "shard_failed"),
-        (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left", "out_of_space"),
-        (MemoryError(), 1, "do not fit into memory", "out_of_memory"),
+        (OSError(errno.EIO, "Input/output error"), TRIES, "output error", "shard_failed", 29),
+        (OSError(errno.ENOSPC, "No space left"), 1, "No space left", "out_of_space", FAILING),
+        (MemoryError(), 1, "do not fit into memory", "out_of_memory", 29),
     ],
     ids=["EIO", "ENOSPC", "memory"],
 )
-def test_a_shard_that_always_fails_is_given_up_and_the_others_are_kept(
-    scoring: Scoring, error: Exception, tries: int, reason: str, code: str
+def test_a_shard_that_always_fails_is_given_up_and_what_is_finished_is_kept(
+    scoring: Scoring, error: Exception, tries: int, reason: str, code: str, finished: int
 ) -> None:
-    watch, failed = failing(scoring.features_of(11), error)
+    watch, failed = failing(scoring.features_of(FAILING), error)
     with pytest.raises(ShardFailed) as failure:
-        scoring.score(watch)
+        scoring.score(watch, for_threads=False)
     assert failed["times"] == tries
-    for named in ("2013-07-04", "flight_delays", reason, f"{SHARDS - 1} of {SHARDS} shards"):
+    for named in ("2013-07-04", "flight_delays", reason, f"{finished} of {SHARDS} shards"):
         assert named in failure.value.message
     spec = scoring.pipeline.spec
     assert manifests(scoring.project, spec).draft(scoring.window) is None
@@ -306,8 +310,10 @@ def test_a_shard_that_always_fails_is_given_up_and_the_others_are_kept(
     assert reason in record["reason"]
 
     second, scored_again = scoring.rows_scored()
-    assert scored_again == SHARD_ROWS
-    assert second.shards == ShardsRecord(planned=SHARDS, computed=1, reused=SHARDS - 1)
+    assert second.shards == ShardsRecord(
+        planned=SHARDS, computed=SHARDS - finished, reused=finished
+    )
+    assert scored_again == rows_of(second, [FAILING, *range(finished + 1, SHARDS)])
 
 
 def test_storage_that_fails_for_a_moment_costs_a_try_and_no_byte(
@@ -315,9 +321,9 @@ def test_storage_that_fails_for_a_moment_costs_a_try_and_no_byte(
 ) -> None:
     calm, shaken = new_scoring("calm"), new_scoring("shaken")
     error = OSError(errno.EIO, "Input/output error")
-    watch, failed = failing(shaken.features_of(11), error, times=TRIES - 1)
+    watch, failed = failing(shaken.features_of(FAILING), error, times=TRIES - 1)
     manifest = shaken.score(watch)
-    assert failed["times"] == TRIES - 1
+    assert failed["times"] == shaken.recorded()["retries"] == TRIES - 1
     assert shaken.files(manifest) == calm.files(calm.score())
     assert manifest.shards == ShardsRecord(planned=SHARDS, computed=SHARDS, reused=0)
 
@@ -325,7 +331,7 @@ def test_storage_that_fails_for_a_moment_costs_a_try_and_no_byte(
 def test_a_bug_in_a_scorer_is_raised_as_what_it_is_and_recorded_by_its_class(
     scoring: Scoring,
 ) -> None:
-    watch, _ = failing(scoring.features_of(11), KeyError("postgres://user:secret@host"))
+    watch, _ = failing(scoring.features_of(FAILING), KeyError("postgres://user:secret@host"))
     with pytest.raises(KeyError):
         scoring.score(watch)
     record = scoring.recorded()
@@ -357,6 +363,27 @@ def test_workers_side_by_side_give_the_bytes_of_one(
     assert in_three.outputs == in_one.outputs
     assert together.files(in_three) == alone.files(in_one)
     assert in_three.checks == in_one.checks
+
+
+def test_a_signal_that_another_thread_takes_is_heard_by_the_one_that_waits() -> None:
+    waiting = threading.main_thread().ident or 0
+
+    def work(_shard: Shard) -> bool:
+        frames = sys._current_frames  # pyright: ignore[reportPrivateUsage]
+        while frames()[waiting].f_code is not threading.Condition.wait.__code__:
+            time.sleep(0.01)
+        time.sleep(0.05)  # from the call to the system's own wait
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        os.kill(os.getpid(), signal.SIGTERM)
+        return stop.wait(PATIENCE_SECONDS)
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # of this thread
+    try:
+        with stopping_on_sigterm() as stop:
+            outcome = run_shards(plan_shards([1, 1], 1), work, workers=1, stop=stop)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert outcome.results == {0: True}
 
 
 @pytest.fixture

@@ -148,6 +148,10 @@ class StorageRefused(BatchinfError):
     """The store answered that we may not; asking again would not help."""
 
 
+class StorageFailed(BatchinfError):
+    """A disk is full or broken; nothing became visible."""
+
+
 class StorageUnavailable(BatchinfError):
     """The store does not answer, or not in time, whatever was tried again."""
 

@@ -118,6 +118,37 @@ def test_where_the_lease_file_was_removed_the_number_is_above_those_in_the_table
     assert attempt_at("run-1")[0] == 7
 
 
+def test_where_the_lease_file_came_from_a_backup_the_number_is_above_those_in_the_tables_log(
+    lake: Project,
+    spec: PipelineSpec,
+    window: Window,
+    attempt_at: Callable[..., tuple[int, str]],
+) -> None:
+    attempt_at("run-1")
+    place, table = lease_place(lake, spec, window), predictions(lake, spec)
+    backup = place.read_bytes()
+    for run in range(2, 7):
+        table.fence(window, attempt_at(f"run-{run}")[0])
+    write_bytes(place, backup)
+    token = attempt_at("run-7", "published")[0]
+    assert token == 7
+    table.commit(window, [], {}, token=token)
+
+
+def test_a_damaged_lease_is_recorded_as_the_failure_of_no_attempt(
+    lake: Project,
+    spec: PipelineSpec,
+    window: Window,
+    attempt_at: Callable[..., tuple[int, str]],
+) -> None:
+    write_bytes(lease_place(lake, spec, window), b"{")
+    with pytest.raises(LeaseInvalid, match="is no lease"):
+        attempt_at("run-1")
+    (record,) = recorded(lake)
+    assert (record["state"], record["reason_code"]) == ("failed", "lease_invalid")
+    assert (record["attempt"], record["run_id"]) == (0, "run-1")
+
+
 @pytest.mark.parametrize(
     ("error", "state", "code"),
     [
@@ -276,6 +307,8 @@ def test_the_records_of_all_stages_make_one_published_attempt(
     assert set(dict(record["stage_seconds"])) == set(STAGES)
     assert (record["revision"], record["rows"]) == (scored.revision, scored.counts.scored)
     assert (record["shards_total"], record["shards_computed"]) == (3, 3)
+    assert record["bytes_written"] == sum(output.bytes for output in scored.outputs)
+    assert record["retries"] == 0
     assert record["bytes_written"] == sum(output.bytes for output in scored.outputs)
     assert (record["trace_id"], record["run_id"]) == (scored.trace_id, scored.run_id)
     assert record["manifest_sha256"] is not None

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from batchinf_assets.errors import UnknownWindow
-from batchinf_assets.windows import WindowSpec
+from batchinf_assets.windows import WindowSpec, folder_name_of
 
 NEW_YORK = ZoneInfo("America/New_York")
 
@@ -211,3 +211,10 @@ def test_a_grid_that_dagster_would_cut_otherwise_is_refused(
 ) -> None:
     with pytest.raises(ValidationError, match=problem):
         local(**changed)
+
+
+@pytest.mark.parametrize(("every", "folder"), [("day", "2013-07-01"), ("hour", "2013-07-01-0500")])
+def test_a_folder_is_named_after_its_window_without_a_colon(every: str, folder: str) -> None:
+    spec = WindowSpec.model_validate({"every": every, "start": date(2013, 1, 1)})
+    key = {"day": "2013-07-01", "hour": "2013-07-01-05:00"}[every]
+    assert spec.window(key).folder_name == folder == folder_name_of(key)

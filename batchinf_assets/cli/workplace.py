@@ -53,10 +53,13 @@ def open_instance(project: Project) -> dg.DagsterInstance:
     """Return Dagster's own storage."""
     import dagster as dg
 
+    from batchinf_assets.lake.conditional import locked
+
     project.dagster_home.mkdir(parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(project.dagster_home)
     try:
-        return dg.DagsterInstance.get()
+        with locked(project.dagster_home / "instance"):  # two first commands would both make tables
+            return dg.DagsterInstance.get()
     except (dg.DagsterError, yaml.YAMLError) as error:
         raise UsageError(
             f"{project.shown(project.dagster_home / 'dagster.yaml')} is no Dagster configuration: "

@@ -14,83 +14,31 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from batchinf_assets.errors import BatchinfError, DocumentTooLarge, LostRace
+from batchinf_assets.errors import BatchinfError, LostRace
 from batchinf_assets.lake.conditional import (
     ConditionalPlace,
     Outdated,
     create,
-    read_versioned,
     replace,
 )
-from batchinf_assets.lake.worker import Line, Worker
+from batchinf_assets.lake.lease_file import (
+    LARGEST_TOKEN,
+    Lease,
+    LeaseInvalid,
+    lease_invalid,
+    read_document,
+)
+from batchinf_assets.lake.worker import Worker
 
 BEATS_PER_TTL = 4
 DEFAULT_TTL = timedelta(seconds=60)
-LARGEST_TOKEN = 2**31
-LONGEST_TTL_SECONDS = 3_600
 
 logger = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
-Instant = Annotated[
-    AwareDatetime,
-    Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC)),
-]
-"""A time with which can be reckoned; a clock that shows another one is wrong."""
-
-
-class LeaseInvalid(BatchinfError):
-    """A lease file is damaged, or is not about the window it is named after."""
-
-
-class Lease(BaseModel):
-    """What the lease file of a window says. Anybody can write it, so all of it is bounded.
-
-    Attributes:
-        window: The window's key.
-        state: `free` after a release; the file stays, so that tokens only rise.
-        token: Counts the attempts at the window.
-        holder: The run that holds it, or held it last.
-        worker: The process of that run.
-        stage: What it does.
-        hold: Different for every time that the lease was acquired.
-        since: When it was acquired.
-        beat_at: When the holder last showed that it lives.
-        ttl_seconds: How long after that it counts as dead.
-        unreported: Dead attempts whose end nobody has recorded yet, in their order.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format_version: Literal[1] = 1
-    window: Line = Field(max_length=100)
-    state: Literal["held", "free"] = "held"
-    token: int = Field(ge=1, le=LARGEST_TOKEN)
-    holder: Line = Field(max_length=200)
-    worker: Worker
-    stage: Line = Field(max_length=100)
-    hold: Line = Field(max_length=100)
-    since: Instant
-    beat_at: Instant
-    ttl_seconds: float = Field(gt=0, le=LONGEST_TTL_SECONDS)
-    unreported: tuple[Lease, ...] = ()
-
-    @property
-    def expires_at(self) -> datetime:
-        """When the holder counts as dead unless it beats before."""
-        return self.beat_at + timedelta(seconds=self.ttl_seconds)
-
-    def is_live(self, now: datetime, here: Worker) -> bool:
-        """Say whether somebody has to be taken to work under this lease."""
-        return self.state == "held" and now <= self.expires_at and not self.worker.has_died(here)
-
-    def to_json(self) -> bytes:
-        """Write the document."""
-        return self.model_dump_json(indent=2).encode() + b"\n"
 
 
 class HeldLease:
@@ -148,7 +96,7 @@ class HeldLease:
             self.lease = changed
 
     def _current_version(self) -> str:
-        found = _read(self._place, self.lease.window)
+        found = read_document(self._place, self.lease.window)
         if found is None or (found[0].hold, found[0].state) != (self.lease.hold, "held"):
             raise _superseded(self.lease, found[0] if found else None)
         return found[1]
@@ -221,13 +169,13 @@ def read_lease(place: ConditionalPlace, window: str) -> Lease | None:
         LeaseInvalid: The file is damaged.
         OSError: It cannot be read.
     """
-    found = _read(place, window)
+    found = read_document(place, window)
     return found[0] if found else None
 
 
 def _acquire(place: ConditionalPlace, wanted: Lease, now: Clock) -> HeldLease:
     while True:
-        found = _read(place, wanted.window)
+        found = read_document(place, wanted.window)
         if found and found[0].hold == wanted.hold:  # our own write whose answer was lost
             return HeldLease(place, *found, now)
         try:
@@ -247,7 +195,7 @@ def _after(place: ConditionalPlace, last: Lease, wanted: Lease) -> Lease:
     goes_on = last.state == "free" and last.holder == wanted.holder
     token = max(wanted.token, last.token if goes_on else last.token + 1)
     if token > LARGEST_TOKEN:
-        raise _invalid(f"{place} has token {last.token}, and there is no higher one")
+        raise lease_invalid(f"{place} has token {last.token}, and there is no higher one")
     dead = () if last.state == "free" else (last.model_copy(update={"unreported": ()}),)
     return wanted.model_copy(
         update={
@@ -267,25 +215,8 @@ def _is_silent(
     if lease.beat_at <= now + timedelta(seconds=lease.ttl_seconds):
         return False
     time.sleep(patience)
-    found = _read(place, lease.window)
+    found = read_document(place, lease.window)
     return found is not None and found[1] == version
-
-
-def _read(place: ConditionalPlace, window: str) -> tuple[Lease, str] | None:
-    try:
-        found = read_versioned(place)
-    except DocumentTooLarge as error:
-        raise _invalid(f"{place} is no lease: it is too large") from error
-    if found is None:
-        return None
-    try:
-        lease = Lease.model_validate_json(found.content)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise _invalid(f"{place} is no lease: {problem['msg']}") from error
-    if lease.window != window:
-        raise _invalid(f"{place} is about window {lease.window[:40]!r} and not {window}")
-    return lease, found.version
 
 
 @contextmanager
@@ -362,14 +293,6 @@ def _unrenewed(lease: Lease, error: OSError | BatchinfError) -> LostRace:
         f"Run {lease.holder} could not renew its lease of window {lease.window} for "
         f"{lease.ttl_seconds:g} s: {_named(error)}.",
         next_step="Make the lake writable again, then run the window again.",
-    )
-
-
-def _invalid(problem: str) -> LeaseInvalid:
-    return LeaseInvalid(
-        f"{problem}.",
-        next_step="Make sure that no run works on the window and remove the file; the next run "
-        "makes a new one, with a token above those in the table's log.",
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,6 +98,8 @@ class RowGroups:
     def _refusing_damage(self) -> Generator[None]:
         try:
             yield
+        except MemoryError:  # Arrow's is an ArrowException too, and says nothing of the file
+            raise
         except (OSError, pa.ArrowException) as error:
             if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
                 raise  # the disk or our rights, not the file; pyarrow names damage without a number
@@ -104,6 +107,15 @@ class RowGroups:
                 f"{self.place} cannot be read back: {str(error).splitlines()[0]}.",
                 next_step="Restore the file from a backup, or run the window again.",
             ) from error
+
+
+def ahead(tables: Iterator[pa.Table]) -> Generator[pa.Table]:
+    """Give the same tables, the next one read by another thread while this one is looked at."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, tables, None)
+        while (table := coming.result()) is not None:
+            coming = reader.submit(next, tables, None)
+            yield table
 
 
 def write_row_groups(

@@ -5,6 +5,8 @@ What a table holds is read by `lake.table`; its log is made and read by `lake.ta
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from uuid import uuid4
@@ -20,6 +22,7 @@ from batchinf_assets.errors import (
     InvalidSpec,
     LostRace,
     ManifestInvalid,
+    StorageFailed,
     StorageUnavailable,
 )
 from batchinf_assets.lake.place import Place
@@ -43,6 +46,8 @@ COMMIT_KEY = "batchinf.commit"
 """Names one call, so that it knows its own commit where the answer was lost."""
 
 FENCE_TRIES = 3
+
+_SYSTEM_ERROR = re.compile(r"\(os error (?P<errno>\d+)\)")
 
 
 class WindowWriter:
@@ -101,7 +106,7 @@ class WindowWriter:
             written = {**metadata, TOKEN_KEY: str(token), COMMIT_KEY: call}
             self._write(window, token, replacement, written)
         except (DeltaError, OSError) as error:
-            failure = error
+            failure = _plain(error)
         landed = self._landed(call, known)
         if landed is None:
             self._require_unfenced(window, token)  # a fence may be what the commit met
@@ -154,7 +159,11 @@ class WindowWriter:
                 next_step="Check that it knows If-None-Match; then run the window again.",
             )
         if not isinstance(failure, CommitFailedError):
-            return failure
+            return StorageFailed(
+                f"{self._folder / LOG} could not be written: {_reason(failure)}.",
+                next_step="Make room, or mend the disk, and run the window again; nothing was "
+                "changed.",
+            )
         return LostRace(
             f"Another run changed table {self._name} while this one committed {window.key}.",
             next_step="Nothing was changed by this run; run it again to work on the new state.",
@@ -198,3 +207,16 @@ class WindowWriter:
 
 def _nullable(field: pa.Field) -> pa.Field:
     return field.with_nullable(nullable=True)
+
+
+def _plain(error: DeltaError | OSError) -> DeltaError | OSError:
+    """Return the operating system's error that delta-rs writes into a text, with its number."""
+    number = _SYSTEM_ERROR.search(str(error))
+    if number is None or isinstance(error, CommitFailedError):
+        return error
+    return OSError(int(number["errno"]), os.strerror(int(number["errno"])))
+
+
+def _reason(failure: Exception) -> str:
+    said = failure.strerror if isinstance(failure, OSError) else None
+    return said or str(failure).splitlines()[0].rstrip(".")

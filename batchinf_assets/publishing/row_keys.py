@@ -13,7 +13,7 @@ import pyarrow as pa
 from batchinf_assets.checks import CheckResult, Violation, merge_checks
 from batchinf_assets.contracts.key_order import KeyStream, check_key_streams
 from batchinf_assets.contracts.validate import check_values
-from batchinf_assets.lake.row_groups import RowGroups
+from batchinf_assets.lake.row_groups import RowGroups, ahead
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
@@ -48,7 +48,7 @@ def check_kept_keys(
     files = output_files(project, spec, manifest)
 
     def scored() -> Iterator[pa.Table]:
-        return chain.from_iterable(file.all(key) for file in files)
+        return ahead(chain.from_iterable(file.all(key) for file in files))
 
     return _check_keys(project, spec, window, manifest, scored)
 
@@ -75,7 +75,7 @@ def check_rows(
 
     def scored() -> Iterator[pa.Table]:
         contract.clear()
-        for rows in chain.from_iterable(file.all() for file in files):
+        for rows in ahead(chain.from_iterable(file.all() for file in files)):
             contract.append(check_values(rows, declared, key=spec.source.key, asset=ASSET))
             yield rows
 
@@ -88,7 +88,7 @@ def _check_keys(
 ) -> tuple[CheckResult, CheckResult]:
     key = spec.source.key
     snapshot = frozen_rows(project, spec, window, manifest.snapshot.digest)
-    return check_key_streams(lambda: snapshot.all(key), scored, key=key, asset=ASSET)
+    return check_key_streams(lambda: ahead(snapshot.all(key)), scored, key=key, asset=ASSET)
 
 
 def _check_schema(file: RowGroups, declared: pa.Schema) -> CheckResult:

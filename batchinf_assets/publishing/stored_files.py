@@ -22,8 +22,9 @@ from batchinf_assets.windows import Window
 MANIFESTS, CHECKPOINTS, LEASES = "_manifests", "_checkpoints", "_leases"
 TABLES = ("snapshot", "features", "predictions", "evaluation", "performance")
 
-_TEMPORARY = re.compile(r"\..+\.\d+(-\d+)?\.tmp|\.[a-z0-9_]{8}")
-"""What `lake.files.aside` and Python's `tempfile` name files and folders that are not finished."""
+_STAGED_COMMITS = "*.json#*"
+_TEMPORARY = re.compile(r"\..+\.\d+(-[0-9a-f]+)*\.tmp|\.[a-z0-9_]{8}|\d{20}\.json#\d+")
+"""What `lake.files.aside`, Python's `tempfile` and delta-rs name what is not finished."""
 
 _PARTITION_FOLDER = re.compile(rf"{PARTITION}=(?P<name>[0-9-]+)")
 _WINDOW_FOLDER = re.compile(r"(?P<name>[0-9][0-9-]*)")
@@ -35,7 +36,10 @@ def pipeline_folder(project: Project, spec: PipelineSpec) -> Place:
 
 
 def all_files(folder: Place) -> Iterator[Place]:
-    """Yield the files below a folder, those of Delta logs apart; no link is followed or yielded."""
+    """Yield the files below a folder; of Delta logs those alone that no commit came of.
+
+    No link is followed or yielded.
+    """
     if not isinstance(folder, Path):
         for place in folder.rglob("*"):
             if LOG not in place.relative_to(folder).parts:
@@ -138,6 +142,8 @@ def _walk(folder: Path) -> Iterator[Path]:
         if entry.is_dir(follow_symlinks=False):
             if entry.name != LOG or _TEMPORARY.fullmatch(folder.name):  # a log that was begun
                 yield from _walk(folder / entry.name)
+            else:
+                yield from sorted((folder / LOG).glob(_STAGED_COMMITS))
         elif entry.is_file(follow_symlinks=False):
             yield folder / entry.name
 

@@ -7,6 +7,10 @@ A candidate is a scored revision whose files lie in the table's folder but are n
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import compress
+from operator import not_
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +26,7 @@ from batchinf_assets.manifest import Manifest, OutputRecord
 from batchinf_assets.project import Project
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.checkpoints import Checkpoint, Checkpoints
+from batchinf_assets.scoring.fast import usable_cores
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
@@ -118,11 +123,14 @@ def _other_bins(found: Checkpoint, bins: Mapping[str, np.ndarray]) -> str | None
 
 def changed_files(folder: Place, outputs: tuple[OutputRecord, ...]) -> Iterator[Violation]:
     """Name every file that is missing or does not hold the recorded bytes."""
-    for output in outputs:
-        path = folder / output.path
-        if holds(path, output.bytes, output.sha256):
-            continue
-        if path.is_file():
+    with ThreadPoolExecutor(usable_cores()) as pool:  # hashing holds no lock
+        whole = list(pool.map(partial(_is_whole, folder), outputs))
+    for output in compress(outputs, map(not_, whole)):
+        if (folder / output.path).is_file():
             yield Violation(column=None, rule=f"in file {output.path} as scored (bytes changed)")
         else:
             yield Violation(column=None, rule=f"in file {output.path} (it is missing)")
+
+
+def _is_whole(folder: Place, output: OutputRecord) -> bool:
+    return holds(folder / output.path, output.bytes, output.sha256)

@@ -9,7 +9,6 @@ import hashlib
 import io
 import stat
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,10 +17,11 @@ import pyarrow.parquet as pq
 
 from batchinf_assets.errors import LandedFileMissing, LandedFileUnreadable
 from batchinf_assets.manifest import FileRecord
+from batchinf_assets.snapshots.recent_rows import RecentRows
 from batchinf_assets.windows import Window
 
 MAX_DECODED_BYTES = 8 * 2**30
-CACHED_FILES = 64
+CACHED_BYTES = 512 * 10**6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +76,16 @@ class Landing:
             raise _unreadable(name, "is no file")
         # Copying tools set the modification time back; nothing sets the change time.
         identity = (status.st_ino, status.st_ctime_ns, status.st_size)
-        record, rows = _read(path, name, identity)
+        found = _recent.get(path, identity, lambda: _read(path, name))
         relative = path.relative_to(self.folder).as_posix()
-        return LandedFile(record=record.model_copy(update={"path": relative}), rows=rows)
+        record = found.record.model_copy(update={"path": relative})
+        return LandedFile(record=record, rows=found.rows)
 
 
-@lru_cache(maxsize=CACHED_FILES)
-def _read(path: Path, name: str, _identity: tuple[int, int, int]) -> tuple[FileRecord, pa.Table]:
+_recent = RecentRows(CACHED_BYTES)
+
+
+def _read(path: Path, name: str) -> tuple[FileRecord, pa.Table]:
     try:
         content = path.read_bytes()
     except OSError as error:

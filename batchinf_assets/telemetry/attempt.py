@@ -22,6 +22,8 @@ State = Literal[
 ]
 
 REASON_CHARACTERS = 500
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+LARGEST_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,8 @@ class AttemptRecord:
         retries: Operations that were tried again.
 
     Raises:
-        ValueError: A time has no zone.
+        ValueError: A time has no zone or lies outside the years 1970 to 2199, or a number is
+            negative, not finite or larger than a table holds.
     """
 
     pipeline: str
@@ -92,6 +95,14 @@ class AttemptRecord:
     def __post_init__(self) -> None:
         if self.started_at.tzinfo is None or self.ended_at.tzinfo is None:
             raise ValueError("started_at and ended_at must carry a time zone")
+        if not min(self.started_at, self.ended_at) >= EARLIEST:
+            raise ValueError("started_at and ended_at must not lie before 1970")
+        if not max(self.started_at, self.ended_at) < LATEST:
+            raise ValueError("started_at and ended_at must lie before 2200")
+        for name in _NUMBERS:
+            _require_storable(name, getattr(self, name))
+        for stage, seconds in self.stage_seconds.items():
+            _require_storable(f"stage_seconds of {stage}", seconds)
 
     @property
     def attempt_id(self) -> str:
@@ -108,6 +119,31 @@ class AttemptRecord:
 
 
 FIELDS = tuple(each.name for each in fields(AttemptRecord))
+
+_NUMBERS = (
+    "attempt",
+    "rows",
+    "bytes_written",
+    "shards_total",
+    "shards_computed",
+    "shards_reused",
+    "cpu_seconds",
+    "io_read_bytes",
+    "io_write_bytes",
+    "io_seconds",
+    "peak_memory_bytes",
+    "retries",
+)
+
+
+def _require_storable(name: str, value: float | None) -> None:
+    if value is not None and not 0 <= value <= LARGEST_NUMBER:  # nor is what is no number
+        raise ValueError(f"{name} must be from 0 to {LARGEST_NUMBER}")
+
+
+def storable(value: object) -> object:
+    """Return a value as JSON and Parquet can hold it: undecodable file names have surrogates."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def merged(records: Sequence[AttemptRecord]) -> AttemptRecord:
@@ -216,7 +252,9 @@ _REFUSED_BY_THE_SYSTEM = {
 
 
 def _exhausted(error: BaseException | None) -> str | None:
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))  # deltalake raises errors that are their own cause
         if isinstance(error, MemoryError | duckdb.OutOfMemoryException):
             return "out_of_memory"
         if isinstance(error, OSError) and error.errno in _EXHAUSTED:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from batchinf_assets.lake.files import aside, fsync
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
 from batchinf_assets.lake.table_log import COMMIT, LOG, open_table
-from batchinf_assets.telemetry.attempt import FIELDS, AttemptRecord, merged
+from batchinf_assets.telemetry.attempt import FIELDS, AttemptRecord, merged, storable
 
 FOLDER = "_ledger"
 FORMAT_VERSION = 1
@@ -86,6 +86,7 @@ class Ledger:
 
     def __init__(self, lake: Place) -> None:
         self.place = lake / FOLDER
+        self._last_seen: int | None = None
 
     def append(self, records: Sequence[AttemptRecord]) -> None:
         """Add records; on a local disk they have reached it when this returns.
@@ -101,9 +102,8 @@ class Ledger:
         """
         if not records:
             return
-        newest = max(self._versions() or [self._create()])
         added = [self._written(month, rows) for month, rows in _by_month(records).items()]
-        self._commit(added, newest + 1)
+        self._commit(added)
 
     def read(self, pipeline: str | None = None, window: str | None = None) -> pa.Table:
         """Return one row per attempt, ordered by pipeline, window, attempt and end.
@@ -161,7 +161,7 @@ class Ledger:
             )
             content = (Path(made) / LOG / COMMIT.format(0)).read_bytes()
         with suppress(FileExistsError):  # another writer was faster
-            _put_new(self.place / LOG / COMMIT.format(0), content)
+            _put_new(self._commit_place(0), content)
         if isinstance(self.place, Path):
             fsync(self.place.parent)
         return 0
@@ -185,19 +185,35 @@ class Ledger:
             "stats": json.dumps({"numRecords": rows.num_rows}),
         }
 
-    def _commit(self, added: Iterable[Mapping[str, Any]], first: int) -> None:
+    def _commit(self, added: Iterable[Mapping[str, Any]]) -> None:
         info = {"timestamp": _now_milliseconds(), "operation": "WRITE", "isBlindAppend": True}
         actions = [{"commitInfo": info}, *({"add": each} for each in added)]
         content = "\n".join(map(json.dumps, actions)).encode()
-        for version in range(first, first + COMMITS_TRIED):
+        for version in self._free_versions():
             try:
-                return _put_new(self.place / LOG / COMMIT.format(version), content)
+                _put_new(self._commit_place(version), content)
             except FileExistsError:
                 continue  # another writer's commit
+            self._last_seen = version
+            return
         raise LostRace(
             f"Other writers took {COMMITS_TRIED} versions of the ledger {self.place} in a row.",
             next_step="Nothing was added; write the records again.",
         )
+
+    def _free_versions(self) -> Iterator[int]:
+        """Yield versions to try: a log is listed only where others have written to it meanwhile.
+
+        The version seen last is looked for, because the whole folder may have been moved away.
+        """
+        seen = self._last_seen
+        if seen is not None and self._commit_place(seen).is_file():
+            yield seen + 1
+        newest = max(self._versions() or [self._create()])
+        yield from range(newest + 1, newest + 1 + COMMITS_TRIED)
+
+    def _commit_place(self, version: int) -> Place:
+        return self.place / LOG / COMMIT.format(version)
 
 
 def _put_new(place: Place, content: bytes) -> None:
@@ -237,21 +253,23 @@ def _table(records: Iterable[AttemptRecord]) -> pa.Table:
 
 
 def _row(record: AttemptRecord) -> dict[str, Any]:
-    values = {name: _storable(getattr(record, name)) for name in FIELDS}
+    values = {name: storable(getattr(record, name)) for name in FIELDS}
     values["stage_seconds"] = list(record.stage_seconds.items())
     identity = {"attempt_id": record.attempt_id, PARTITION: record.month}
     return {"format_version": FORMAT_VERSION, **identity, **values}
 
 
-def _storable(value: object) -> object:
-    """A lone surrogate, as undecodable file names have, would keep the whole batch out."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-
-
 def _record(row: Mapping[str, Any]) -> AttemptRecord:
     values: dict[str, Any] = {name: row[name] for name in FIELDS}
     values["stage_seconds"] = dict(row["stage_seconds"])
-    return AttemptRecord(**values)
+    try:
+        return AttemptRecord(**values)
+    except ValueError as error:
+        raise ManifestInvalid(
+            f"The ledger has a record of window {str(row['window'])[:40]!r} that no attempt "
+            f"leaves: {error}.",
+            next_step="Restore the folder from a backup, or move it away to begin a new one.",
+        ) from error
 
 
 def _one_per_attempt(rows: pa.Table) -> pa.Table:

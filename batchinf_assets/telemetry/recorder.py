@@ -11,6 +11,8 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -20,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from batchinf_assets.errors import BatchinfError
 from batchinf_assets.lake.files import write_bytes
-from batchinf_assets.telemetry.attempt import AttemptRecord, reason_text
+from batchinf_assets.telemetry.attempt import FIELDS, AttemptRecord, reason_text, storable
 from batchinf_assets.telemetry.ledger import Ledger
 
 _log = logging.getLogger(__name__)
@@ -48,8 +50,10 @@ class Spool:
 
         Raises:
             OSError: The disk is full or the folder cannot be written.
+            ValueError: A field holds what it may not.
         """
-        content = _document.dump_json(record)
+        texts = {name: storable(getattr(record, name)) for name in FIELDS}
+        content = _document.dump_json(replace(record, **texts))
         path = self.folder / f"{hashlib.sha256(content).hexdigest()}.json"
         write_bytes(path, content)
         return path
@@ -165,39 +169,64 @@ class Recorder:
         self._thread = thread
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                if not self._waiting and self._answered == self._asked:
-                    self._thread = None
-                    return
-                asked = self._asked
-                self._writing = tuple(self._waiting)
-                self._waiting.clear()
-            self._write(self._writing)
-            with self._changed:
-                self._writing = ()
-                self._answered = asked
-                self._changed.notify_all()
+        try:
+            while (asked := self._take()) is not None:
+                try:
+                    self._write(self._writing)
+                finally:
+                    self._settle(asked)
+        finally:
+            self._leave()
+
+    def _take(self) -> int | None:
+        """Begin to write what waits; None, and the thread is gone, where nothing does."""
+        with self._changed:
+            if not self._waiting and self._answered == self._asked:
+                self._thread = None
+                return None
+            self._writing = tuple(self._waiting)
+            self._waiting.clear()
+            return self._asked
+
+    def _settle(self, asked: int) -> None:
+        with self._changed:
+            self._writing = ()
+            self._answered = asked
+            self._changed.notify_all()
+
+    def _leave(self) -> None:
+        """Where an error that nobody foresaw ends this thread, let another one go on."""
+        with self._changed:
+            if self._thread is threading.current_thread():
+                self._thread = None
+                if self._waiting or self._answered != self._asked:
+                    self._start()
 
     def _write(self, records: Sequence[AttemptRecord]) -> None:
+        problem: str | None = "an error that nobody foresaw"
         try:
             spooled = self._spool.read()
             self._ledger.append([*spooled.values(), *records])
             self._spool.forget(spooled)
+            problem = None
         except STORAGE_FAILURES as error:
-            with self._changed:
-                self._keep(records, reason_text(error))
+            problem = reason_text(error)
+        finally:
+            if problem is not None:
+                with self._changed:
+                    self._keep(records, problem)
 
     def _keep(self, records: Sequence[AttemptRecord], reason: str) -> None:
-        lost = 0
-        for record in records:
-            try:
-                self._spooled.add(self._spool.keep(record))
-            except OSError:
-                lost += 1
-        self._lost += lost
+        kept = 0
+        try:
+            for record in records:
+                with suppress(OSError, ValueError):
+                    self._spooled.add(self._spool.keep(record))
+                    kept += 1
+        finally:
+            lost = len(records) - kept
+            self._lost += lost
         if records:
-            kept = len(records) - lost
             _log.warning(
                 "The ledger was not written (%s): %d records wait in %s, %d are lost.",
                 *(reason, kept, self._spool.folder, lost),

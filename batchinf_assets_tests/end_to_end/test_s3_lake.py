@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -69,7 +69,7 @@ class Machine:
         return result.stdout
 
     @contextmanager
-    def acting(self, who: str) -> Iterator[None]:
+    def acting(self, who: str) -> Generator[None]:
         """Note what the body asks the store for."""
         self.proxy.inject()
         yield
@@ -209,11 +209,17 @@ def test_late_rows_make_a_new_revision_and_the_old_one_stays(machine: Machine) -
 def test_of_two_machines_that_run_one_window_at_once_one_publishes(
     machine: Machine, tmp_path: Path
 ) -> None:
-    runs = []
-    for name in ("one", "another"):
-        environ = os.environ | {"DAGSTER_HOME": str(dagster_home(tmp_path / name))}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        runs.append(subprocess.Popen([*RUN, CONTESTED], env=environ, cwd=CHECKOUT, **pipes))
+    runs = [
+        subprocess.Popen(
+            [*RUN, CONTESTED],
+            env=os.environ | {"DAGSTER_HOME": str(dagster_home(tmp_path / name))},
+            cwd=CHECKOUT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("one", "another")
+    ]
     told = [run.communicate(timeout=PATIENCE_SECONDS) for run in runs]
     attempts = Ledger(machine.lake).read("flight_delays", CONTESTED).to_pylist()
     assert [attempt["state"] for attempt in attempts].count("published") == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from batchinf_assets.errors import LostRace
+from batchinf_assets.errors import DocumentTooLarge, LostRace
 from batchinf_assets.lake import conditional
 from batchinf_assets.lake.conditional import (
     LockStuck,
@@ -22,6 +22,8 @@ from batchinf_assets.lake.conditional import (
     read_versioned,
     replace,
 )
+from batchinf_assets.lake.files import LARGEST_DOCUMENT
+from batchinf_assets.lake.s3 import S3Place
 
 COUNT_UP = """
 import sys
@@ -206,3 +208,10 @@ def test_a_store_compares_by_itself() -> None:
     assert read_versioned(shelf) is None
     assert replace(shelf, b"two", create(shelf, b"one")) == "2"
     assert read_versioned(shelf) == Versioned(content=b"two", version="2")
+
+
+def test_a_document_larger_than_any_is_refused(place: Path, s3_lake: S3Place) -> None:
+    for where in (place, s3_lake / "document"):
+        create(where, bytes(LARGEST_DOCUMENT + 1))
+        with pytest.raises(DocumentTooLarge, match=f"more than {LARGEST_DOCUMENT} bytes"):
+            read_versioned(where)

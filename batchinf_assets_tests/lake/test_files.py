@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import resource
@@ -16,18 +17,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.errors import ManifestInvalid, StorageUnavailable
+from batchinf_assets.errors import DocumentTooLarge, ManifestInvalid, StorageUnavailable
 from batchinf_assets.lake import files
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.lake.files import (
     DataFile,
     aside,
+    holds,
     open_input,
+    read_bounded,
     read_footer,
     read_parquet,
     write_bytes,
     write_parquet,
 )
+from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.s3 import S3Place
 
 RANDOM = np.random.default_rng(20130701)
@@ -213,6 +217,16 @@ def test_threads_that_write_the_same_path_do_not_mix(path: Path) -> None:
     assert [found.name for found in path.parent.iterdir()] == [path.name]
 
 
+def test_two_writers_of_one_process_and_thread_number_write_apart(path: Path) -> None:
+    """So number containers that share a file system their processes: each from one on."""
+    with aside(path) as first, aside(path) as second:
+        first.write_bytes(b"the first one's")
+        second.write_bytes(b"the second one's")
+        assert first.read_bytes() == b"the first one's"
+    assert path.read_bytes() == b"the first one's"  # whose block ended last
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
 def test_a_flipped_bit_in_any_page_is_noticed(path: Path) -> None:
     write_parquet(path, TABLE, FOOTER)
     content = path.read_bytes()
@@ -323,3 +337,41 @@ def test_arrow_opens_both_kinds_of_places(path: Path, s3_lake: S3Place) -> None:
             assert file.read(3) == b"456"
         with pytest.raises(FileNotFoundError):
             open_input(place.with_name("absent"))
+
+
+@pytest.fixture(params=["on a disk", "on S3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    folder = tmp_path if request.param == "on a disk" else request.getfixturevalue("s3_lake")
+    return folder / "a document"
+
+
+def test_a_document_is_read_up_to_its_limit(place: Place) -> None:
+    write_bytes(place, b"ten bytes!")
+    assert read_bounded(place) == read_bounded(place, 10) == b"ten bytes!"
+    with pytest.raises(DocumentTooLarge, match="a document has more than 9 bytes"):
+        read_bounded(place, 9)
+
+
+def test_a_document_that_is_not_there_is_not_there(place: Place) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_bounded(place)
+
+
+def test_a_device_without_end_is_read_no_further_than_the_limit() -> None:
+    with pytest.raises(DocumentTooLarge):
+        read_bounded(Path("/dev/zero"), 100)
+
+
+def test_a_file_holds_its_bytes_and_no_others(place: Place) -> None:
+    content = b"a hundred rows"
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert not holds(place, len(content), sha256)
+    write_bytes(place, content)
+    assert holds(place, len(content), sha256)
+    assert not holds(place, len(content) + 1, sha256)
+    write_bytes(place, b"a hundred rowz")
+    assert not holds(place, len(content), sha256)
+
+
+def test_a_folder_holds_no_bytes(tmp_path: Path) -> None:
+    assert not holds(tmp_path, tmp_path.stat().st_size, "0" * 64)

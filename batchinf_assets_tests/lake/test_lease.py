@@ -25,11 +25,12 @@ from batchinf_assets.lake.lease import (
     HeldLease,
     Lease,
     LeaseInvalid,
-    Worker,
     hold,
     read_lease,
 )
+from batchinf_assets.lake.lease_file import LARGEST_TOKEN
 from batchinf_assets.lake.place import Place, parse_place
+from batchinf_assets.lake.worker import Worker
 
 WINDOW = "2013-07-01"
 NOON = datetime(2013, 7, 2, 12, tzinfo=UTC)
@@ -179,7 +180,9 @@ def test_a_dead_holder_is_followed_by_a_higher_token_whoever_follows(place: Path
 
 def test_a_process_that_ended_here_is_dead_at_once(place: Path) -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
-        worker = described(process.pid)
+        worker = Worker.here().model_copy(
+            update={"pid": process.pid, "started": start_of(process.pid)}
+        )
         lease = held_by(worker, datetime.now(UTC)).model_copy(update={"ttl_seconds": 3600})
         create(place, lease.to_json())
         with pytest.raises(LostRace), holding(place):
@@ -347,35 +350,40 @@ def test_a_lease_that_cannot_be_released_expires_and_a_warning_says_when(
     assert expires_at.isoformat(timespec="seconds") in said
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        b"",
-        b"{",
-        b"null",
-        held_by().to_json()[:-20],
-        held_by().to_json().replace(b'"token": 3', b'"token": 0'),
-        held_by().to_json().replace(b'"format_version": 1', b'"format_version": 2'),
-        held_by().to_json().replace(b'"token"', b'"tokens"'),
-        held_by().to_json().replace(b"Z", b""),
-        held_by().to_json().replace(b'"pid": 17', b'"pid": -1'),
-    ],
-)
-def test_a_damaged_lease_is_no_lost_race_and_says_what_to_do(place: Path, damage: bytes) -> None:
-    place.parent.mkdir()
-    place.write_bytes(damage)
-    with pytest.raises(LeaseInvalid) as refusal, holding(place):
+@pytest.mark.parametrize("state", ["held", "free"])
+def test_after_the_highest_token_there_is_none(place: Path, state: str) -> None:
+    last = held_by(token=LARGEST_TOKEN).model_copy(update={"state": state})
+    create(place, last.to_json())
+    with pytest.raises(LeaseInvalid, match=f"token {LARGEST_TOKEN}, and there is no higher one"):
+        token_of(place, "run-1")
+    assert read_lease(place, WINDOW) == last
+
+
+@pytest.mark.parametrize("at_least", [LARGEST_TOKEN + 1, 2**63])
+def test_a_log_that_asks_for_a_higher_token_than_there_is_is_named(
+    place: Path, at_least: int
+) -> None:
+    with pytest.raises(LeaseInvalid, match="token") as refusal:
+        token_of(place, "run-1", at_least=at_least)
+    assert "restore the table's log" in refusal.value.next_step
+    assert not place.exists()
+
+
+def test_a_clock_that_is_far_off_gives_no_lease(place: Path) -> None:
+    with (
+        pytest.raises(LeaseInvalid, match="since") as refusal,
+        holding(place, now=lambda: datetime(1970, 1, 1, tzinfo=UTC)),
+    ):
         pass
-    assert str(place) in refusal.value.message
-    assert "remove the file" in refusal.value.next_step
-    assert "\n" not in str(refusal.value)
-    assert place.read_bytes() == damage
+    assert "clock" in refusal.value.next_step
+    assert not place.exists()
 
 
-def test_the_lease_of_another_window_is_refused(place: Path) -> None:
-    create(place, held_by().model_copy(update={"window": "2013-07-02"}).to_json())
-    with pytest.raises(LeaseInvalid, match=r"2013-07-02.*2013-07-01"):
-        read_lease(place, WINDOW)
+def test_a_holder_with_a_long_ttl_is_not_waited_for_longer_than_our_own(place: Path) -> None:
+    silent = held_by(beat_at=NOON + timedelta(days=1)).model_copy(update={"ttl_seconds": 3_600})
+    create(place, silent.to_json())
+    with holding(place, ttl=SHORT, now=lambda: NOON) as held:
+        assert held.lease.token == 4
 
 
 def test_a_lease_file_is_plain_json(place: Path) -> None:
@@ -464,43 +472,6 @@ def test_in_a_bucket_one_of_eight_holds_and_the_next_one_goes_on_counting(
         assert held.lease.token == 2
 
 
-def test_this_process_lives_and_one_with_its_number_and_another_start_has_died() -> None:
-    here = Worker.here()
-    assert here.started is not None
-    assert not here.has_died(here)
-    assert here.model_copy(update={"started": here.started - 1}).has_died(here)
-
-
-def test_a_process_that_nobody_has_waited_for_has_died_too() -> None:
-    with subprocess.Popen(["sleep", "60"]) as process:
-        worker = described(process.pid)
-        assert not worker.has_died(Worker.here())
-        process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert worker.has_died(Worker.here())
-    assert worker.has_died(Worker.here())
-
-
-@pytest.mark.parametrize(
-    "unlike", [{"boot_id": "another"}, {"boot_id": None}, {"pid_namespace": "pid:[1]"}]
-)
-def test_of_a_process_elsewhere_nothing_is_known(unlike: dict[str, str | None]) -> None:
-    here = Worker.here()
-    there = here.model_copy(update={"started": 1, **unlike})
-    assert not there.has_died(here)
-
-
-def test_without_proc_a_process_is_named_by_host_and_number_and_only_time_tells(
-    tmp_path: Path,
-) -> None:
-    here = Worker.here(proc=tmp_path)
-    assert here == Worker(host=here.host, pid=os.getpid())
-    gone = here.model_copy(update={"pid": 2**22})
-    assert not gone.has_died(here)
-    known = Worker.here()
-    assert not known.model_copy(update={"started": 1}).has_died(known, proc=tmp_path)
-
-
 def written(place: Path) -> Lease:
     lease = read_lease(place, WINDOW)
     assert lease is not None
@@ -511,7 +482,5 @@ def beat_until_lost(held: HeldLease) -> None:
     wait_for(lambda: held._lost is not None)
 
 
-def described(pid: int) -> Worker:
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    started = int(stat.rpartition(")")[2].split()[19])
-    return Worker.here().model_copy(update={"pid": pid, "started": started})
+def start_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])

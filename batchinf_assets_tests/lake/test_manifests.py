@@ -10,8 +10,8 @@ import pytest
 
 from batchinf_assets.errors import LostRace, ManifestInvalid
 from batchinf_assets.lake import conditional
+from batchinf_assets.lake.files import LARGEST_DOCUMENT, write_bytes
 from batchinf_assets.lake.manifests import (
-    LARGEST_MANIFEST,
     SIGNATURE_BYTES,
     ManifestStore,
     SignedManifest,
@@ -24,6 +24,7 @@ from batchinf_assets.manifest import (
     FileRecord,
     Manifest,
     ModelRecord,
+    OutputRecord,
     SettingsRecord,
     SnapshotRecord,
     WindowRecord,
@@ -250,6 +251,40 @@ def test_who_was_overtaken_while_writing_touches_nothing_of_the_others(
 
 def test_a_huge_manifest_is_refused_before_it_is_read(store: ManifestStore) -> None:
     path = keep(store, DAY, manifest(R1))
-    os.truncate(path, LARGEST_MANIFEST + 1)
-    with pytest.raises(ManifestInvalid, match=f"more than {LARGEST_MANIFEST} bytes"):
+    os.truncate(path, LARGEST_DOCUMENT + 1)
+    with pytest.raises(ManifestInvalid, match=f"more than {LARGEST_DOCUMENT} bytes"):
         store.read(DAY, R1)
+
+
+def test_a_huge_draft_is_refused_before_it_is_read(any_store: ManifestStore) -> None:
+    any_store.write_draft(DAY, manifest(R1))
+    draft = any_store.path(DAY, R1).with_name("draft.json")
+    write_bytes(draft, draft.read_bytes() + b" " * LARGEST_DOCUMENT)
+    with pytest.raises(
+        ManifestInvalid, match=rf"draft\.json has more than {LARGEST_DOCUMENT} bytes"
+    ):
+        any_store.draft(DAY)
+
+
+def of_shards(count: int) -> Manifest:
+    output = OutputRecord(
+        path=f"window=2013-07-01-0000/{R1}/part-00000.parquet",
+        sha256="f" * 64,
+        bytes=2**40,
+        rows=2**30,
+    )
+    outputs = [output.model_copy(update={"path": f"{output.path}{n:05d}"}) for n in range(count)]
+    return manifest(R1).model_copy(update={"outputs": tuple(outputs)})
+
+
+def test_a_manifest_of_fifty_thousand_shards_can_be_kept(store: ManifestStore) -> None:
+    document = of_shards(50_000)
+    store.write_draft(DAY, document)
+    assert store.draft(DAY) == document
+
+
+def test_a_draft_that_nobody_would_read_is_not_written(store: ManifestStore) -> None:
+    with pytest.raises(ManifestInvalid, match="names 90000 files") as refusal:
+        store.write_draft(DAY, of_shards(90_000))
+    assert "shard_rows" in refusal.value.next_step
+    assert store.draft(DAY) is None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +17,8 @@ import pytest
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.lake.files import write_parquet
-from batchinf_assets.lake.row_groups import RowGroups, write_row_groups
+from batchinf_assets.lake.layout import ROW_GROUP_ROWS
+from batchinf_assets.lake.row_groups import LARGEST_ROW_GROUP, RowGroups, ahead, write_row_groups
 
 ROWS = pa.table(
     {
@@ -103,3 +108,120 @@ def test_a_file_of_our_other_writer_is_read_in_its_groups(tmp_path: Path) -> Non
     assert groups.rows == (300, 300, 300, 100)
     assert pa.concat_tables(groups.all()).equals(ROWS)
     assert groups.schema == ROWS.schema
+
+
+def test_reading_ahead_changes_neither_tables_nor_failures() -> None:
+    assert [table.num_rows for table in ahead(pieces(3, 5, 2))] == [3, 5, 2]
+    assert list(ahead(iter([]))) == []
+
+    def breaking() -> Iterator[pa.Table]:
+        yield from pieces(3)
+        raise KeyError("in the middle")
+
+    tables = ahead(breaking())
+    assert next(tables).num_rows == 3
+    with pytest.raises(KeyError, match="in the middle"):
+        next(tables)
+
+
+def test_reading_ahead_may_be_given_up() -> None:
+    tables = ahead(pieces(3, 5, 2))
+    assert next(tables).num_rows == 3
+    tables.close()
+
+
+def overwrite_rows(path: Path) -> None:
+    """Leave the footer alone as it was, and of the rows nothing that could be decoded."""
+    content = bytearray(path.read_bytes())
+    footer = int.from_bytes(content[-8:-4], "little") + 8
+    content[4:-footer] = b"\xff" * (len(content) - footer - 4)
+    path.write_bytes(bytes(content))
+
+
+def test_a_row_group_as_large_as_ours_may_be_is_read(tmp_path: Path) -> None:
+    rows = pa.table({"key": np.zeros(ROW_GROUP_ROWS, np.int8)})
+    pq.write_table(rows, tmp_path / "a.parquet", row_group_size=ROW_GROUP_ROWS)
+    assert [table.num_rows for table in RowGroups(tmp_path / "a.parquet").all()] == [ROW_GROUP_ROWS]
+
+
+def test_a_row_group_of_more_rows_than_ours_is_refused_before_it_is_decoded(
+    tmp_path: Path,
+) -> None:
+    path, rows = tmp_path / "a.parquet", ROW_GROUP_ROWS + 1
+    pq.write_table(pa.table({"key": np.zeros(rows, np.int8)}), path, row_group_size=rows)
+    overwrite_rows(path)
+    for read in (lambda: RowGroups(path).rows, lambda: next(RowGroups(path).read([0], ["key"]))):
+        with pytest.raises(ManifestInvalid, match=r"a\.parquet has a row group of 131,073 rows"):
+            read()
+
+
+def test_a_small_file_that_unpacks_to_more_than_ours_is_refused_before_it_is_decoded(
+    tmp_path: Path,
+) -> None:
+    path, zeros = tmp_path / "bomb.parquet", pa.array(np.zeros(ROW_GROUP_ROWS))
+    columns = {f"zeros {number}": zeros for number in range(1 + LARGEST_ROW_GROUP // zeros.nbytes)}
+    pq.write_table(pa.table(columns), path, use_dictionary=False, compression="zstd")
+    assert path.stat().st_size < 2**20
+    overwrite_rows(path)
+    limit = rf"131,072 rows and 1,0\d\d,\d{{3}},\d{{3}} bytes; .* {LARGEST_ROW_GROUP:,} bytes"
+    for read in (
+        lambda: RowGroups(path).rows,
+        lambda: next(RowGroups(path).read([0], ["zeros 0"])),
+    ):
+        with pytest.raises(ManifestInvalid, match=limit):
+            read()
+
+
+class BrokenDisk(io.RawIOBase):
+    """A file whose disk answers so many reads, and fails from then on."""
+
+    def __init__(self, content: bytes, answers: int) -> None:
+        self._file, self._answers = io.BytesIO(content), answers
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        self._answers -= 1
+        if self._answers < 0:
+            raise OSError(errno.EIO, "Input/output error")
+        return self._file.read(size)
+
+
+@dataclass(frozen=True)
+class OnBrokenDisk:
+    """A place on it; every opening of the file begins to count anew."""
+
+    content: bytes
+    answers: int
+
+    def open(self, mode: str, buffering: int) -> BrokenDisk:
+        assert (mode, buffering) == ("rb", 0)
+        return BrokenDisk(self.content, self.answers)
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_a_disk_that_fails_is_not_taken_for_a_damaged_file(tmp_path: Path, answers: int) -> None:
+    """Another try may succeed, and no backup has to be restored."""
+    file = write_row_groups(tmp_path / "a.parquet", ROWS.schema, pieces(400, 600))
+    place: Any = OnBrokenDisk(Path(str(file.path)).read_bytes(), answers)
+    with pytest.raises(OSError, match="Input/output error") as failure:
+        list(RowGroups(place).all())
+    assert failure.value.errno == errno.EIO
+
+
+def test_a_path_that_the_system_refuses_is_not_taken_for_a_damaged_file(tmp_path: Path) -> None:
+    loop = tmp_path / "loop.parquet"
+    loop.symlink_to(loop)
+    with pytest.raises(OSError, match=r"loop\.parquet") as failure:
+        list(RowGroups(loop).all())
+    assert failure.value.errno == errno.ELOOP

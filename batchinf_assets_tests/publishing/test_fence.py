@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.attempts import attempting
+from batchinf_assets.attempts import attempting, lease_place
 from batchinf_assets.errors import Fenced, LostRace
+from batchinf_assets.evaluation.evaluate import evaluate_window
+from batchinf_assets.lake.lease import read_lease
 from batchinf_assets.publishing.fence import Fence
 from batchinf_assets.publishing.publish import publish_window
 from batchinf_assets.publishing.verify import verify_window
@@ -141,6 +143,31 @@ def test_a_fence_after_publishing_does_not_hide_what_was_published(desk: Desk) -
     desk.publish()
     predictions_table(desk.project, desk.spec).fence(desk.window, 5)
     assert desk.rows().num_rows == ROWS
+    assert holds(desk)
+
+
+def test_who_was_replaced_while_it_evaluated_leaves_the_draft_of_its_successor(desk: Desk) -> None:
+    draft = desk.draft()
+    with pytest.raises(LostRace):
+        evaluate_window(
+            desk.project, desk.spec, desk.window, desk.model, require_held=Lost().require_held
+        )
+    assert desk.draft() == draft
+
+
+@pytest.mark.parametrize("run_id", ["run", "another run"])
+def test_where_the_lease_file_came_from_a_backup_the_next_attempt_publishes_at_once(
+    desk: Desk, run_id: str
+) -> None:
+    predictions_table(desk.project, desk.spec).fence(desk.window, 6)
+    lease = read_lease(lease_place(desk.project, desk.spec, desk.window), desk.window.key)
+    assert lease is not None
+    assert (lease.token, lease.holder) == (1, "run")  # that of the scoring, before the other five
+    with attempting(
+        desk.project, desk.spec, desk.window, run_id=run_id, stage="published"
+    ) as attempt:
+        assert attempt.token == 7
+        assert publish(desk, attempt)
     assert holds(desk)
 
 

@@ -284,3 +284,40 @@ def test_a_draft_whose_contents_are_of_another_revision_is_refused(desk: Desk) -
 def test_a_draft_about_another_pipeline_is_refused(desk: Desk) -> None:
     desk.redraft(pipeline="other")
     assert "of flight_delays 2013-07-04 (found other 2013-07-04)" in rules(desk)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "window=2013-07-05/{revision}/part-00000.parquet",
+        "window=2013-07-04/0123456789abcdef/part-00000.parquet",
+        "window=2013-07-04/part-00000.parquet",
+        "window=2013-07-04/{revision}/part-00001.parquet",
+        "window=2013-07-04/{revision}/part 0%200.parquet",
+    ],
+    ids=["another window", "another revision", "no revision", "another shard", "an odd name"],
+)
+def test_a_draft_whose_file_lies_anywhere_but_in_its_own_place_is_refused(
+    desk: Desk, place: str
+) -> None:
+    draft = desk.draft()
+    own, found = draft.outputs[0].path, place.format(revision=draft.revision)
+    table = desk.output(draft.revision).parents[2]
+    (table / found).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(table / own, table / found)  # the very bytes that were scored
+    desk.redraft(outputs=(draft.outputs[0].model_copy(update={"path": found}),))
+    assert rules(desk) == [f"in file {own} (found {found})"]
+    with pytest.raises(WindowRefused, match=r"rows must be in file window=2013-07-04/"):
+        desk.publish()
+    assert desk.visible() is None
+
+
+def test_files_in_another_order_than_their_shards_are_refused(desk: Desk) -> None:
+    spec = desk.spec.model_copy(update={"shard_rows": 300})
+    cut = replace(desk, pipeline=replace(desk.pipeline, spec=spec))
+    first, second, third = cut.prepare().outputs
+    cut.redraft(outputs=(second, first, third))
+    assert rules(cut) == [
+        f"in file {first.path} (found {second.path})",
+        f"in file {second.path} (found {first.path})",
+    ]

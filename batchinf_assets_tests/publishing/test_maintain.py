@@ -18,8 +18,8 @@ from batchinf_assets.features.build import made_rows
 from batchinf_assets.lake.digest import content_digest
 from batchinf_assets.lake.files import read_parquet
 from batchinf_assets.lake.lease import Lease, hold
-from batchinf_assets.lake.worker import Worker
 from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.worker import Worker
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.maintain import Plan, apply, plan_maintenance
 from batchinf_assets.publishing.signed import read_signed_manifest

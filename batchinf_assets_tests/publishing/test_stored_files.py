@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from batchinf_assets.errors import UnknownWindow
+from batchinf_assets.lake.files import aside
 from batchinf_assets.publishing.stored_files import (
     all_files,
     files_by_window,
@@ -86,3 +87,9 @@ def test_what_a_write_left_behind_is_told_by_its_name(
     tmp_path: Path, name: str, *, left_behind: bool
 ) -> None:
     assert is_temporary(tmp_path / name, tmp_path) is left_behind
+
+
+def test_what_is_being_written_is_told_by_its_name(tmp_path: Path) -> None:
+    with aside(tmp_path / "features" / "window=2013-07-01" / "a.parquet") as temporary:
+        temporary.touch()
+        assert is_temporary(temporary, tmp_path)

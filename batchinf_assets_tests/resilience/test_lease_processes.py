@@ -28,8 +28,9 @@ import pytest
 from batchinf_assets.errors import Fenced, LostRace
 from batchinf_assets.lake.conditional import locked
 from batchinf_assets.lake.files import write_parquet
-from batchinf_assets.lake.lease import HeldLease, Lease, Worker, hold, read_lease
+from batchinf_assets.lake.lease import HeldLease, Lease, hold, read_lease
 from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.lake.worker import Worker
 from batchinf_assets.windows import WindowSpec
 
 WINDOW = "2013-07-01"

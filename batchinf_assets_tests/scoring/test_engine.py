@@ -1,6 +1,7 @@
 """Finishing a revision: only missing shards are scored, and a failing one costs no other.
 
-Runs that are killed or told to leave are in `resilience.test_preemption_processes`.
+Runs that are told to leave, or are replaced, are in `test_engine_leaving`; whole processes in
+`resilience.test_preemption_processes`.
 """
 
 from __future__ import annotations
@@ -15,15 +16,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.attempts import attempting, recorder_of
 from batchinf_assets.errors import ShardFailed
 from batchinf_assets.evaluation.evaluate import evaluate_window
 from batchinf_assets.features.build import (
@@ -34,19 +33,15 @@ from batchinf_assets.features.build import (
 )
 from batchinf_assets.lake.digest import content_digest
 from batchinf_assets.manifest import Manifest, ShardsRecord
-from batchinf_assets.project import Project
 from batchinf_assets.scoring import engine
 from batchinf_assets.scoring import score as room
-from batchinf_assets.scoring.checkpoints import Checkpoints
 from batchinf_assets.scoring.model import ScoringModel, scoring_model
 from batchinf_assets.scoring.predictions import (
-    checkpoints_of,
     manifests,
     observed_bins,
     predictions_table,
 )
 from batchinf_assets.scoring.preemption import stopping_on_sigterm
-from batchinf_assets.scoring.score import score_window
 from batchinf_assets.scoring.shards import Shard, plan_shards
 from batchinf_assets.scoring.workers import TRIES, run_shards
 from batchinf_assets.snapshots.freeze import (
@@ -56,22 +51,28 @@ from batchinf_assets.snapshots.freeze import (
     snapshot_table,
 )
 from batchinf_assets.spec import Pipeline
-from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.windows import Window
-from batchinf_assets_tests.scoring.watched_scorer import Watch, watched
+from batchinf_assets_tests.scoring.sharded_window import (
+    NOW,
+    PATIENCE_SECONDS,
+    ROWS,
+    SHARD_ROWS,
+    SHARDS,
+    Scoring,
+    in_shards_of,
+)
+from batchinf_assets_tests.scoring.watched_scorer import Watch
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World
 
-NOW = datetime(2013, 7, 4, 5, tzinfo=UTC)
-ROWS, SHARD_ROWS, SHARDS, FAILING = 737, 25, 30, 11
-PATIENCE_SECONDS = 60.0
+FAILING = 11
 
 
 @pytest.fixture(scope="module")
 def shards(pipeline: Pipeline) -> Pipeline:
     """The pipeline in thirty small shards."""
-    return replace(pipeline, spec=pipeline.spec.model_copy(update={"shard_rows": SHARD_ROWS}))
+    return in_shards_of(pipeline, SHARD_ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -94,56 +95,6 @@ def template(
     freeze_snapshot(project, shards.spec, window)
     build_features(project, shards, window)
     return lake
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scoring:
-    """Scores the window in one lake, under a lease and on record."""
-
-    project: Project
-    pipeline: Pipeline
-    window: Window
-    model: ScoringModel
-
-    def score(
-        self, watch: Watch | None = None, *, for_threads: bool = True, run_id: str = "run"
-    ) -> Manifest:
-        project, spec = self.project, self.pipeline.spec
-        model = watched(self.model, watch, for_threads=for_threads) if watch else self.model
-        with attempting(project, spec, self.window, run_id=run_id, stage="predictions") as attempt:
-            return score_window(
-                project, self.pipeline, self.window, model, attempt=attempt, now=NOW
-            )
-
-    def rows_scored(self) -> tuple[Manifest, int]:
-        """Score, and count the rows that the model was asked about."""
-        counts: list[int] = []
-        return self.score(lambda rows: counts.append(rows.num_rows)), sum(counts)
-
-    def files(self, manifest: Manifest) -> dict[str, bytes]:
-        folder = Path(str(predictions_table(self.project, self.pipeline.spec).folder))
-        return {output.path: (folder / output.path).read_bytes() for output in manifest.outputs}
-
-    def file(self, manifest: Manifest, index: int) -> Path:
-        folder = predictions_table(self.project, self.pipeline.spec).folder
-        return Path(str(folder / manifest.outputs[index].path))
-
-    def checkpoint(self, manifest: Manifest, index: int) -> Path:
-        return Path(str(self.checkpoints(manifest.revision).folder)) / f"{index:05d}.json"
-
-    def checkpoints(self, revision: str) -> Checkpoints:
-        return checkpoints_of(self.project, self.pipeline.spec, self.window, revision)
-
-    def features_of(self, index: int) -> pa.Table:
-        """Return what the scorer is given of a shard."""
-        features = load_features(self.project, self.pipeline.spec, self.window).rows
-        names = list(self.pipeline.spec.features.columns)
-        return features.select(names).slice(index * SHARD_ROWS, SHARD_ROWS)
-
-    def recorded(self) -> dict[str, Any]:
-        """Return the ledger's record of the last attempt."""
-        assert recorder_of(self.project).flush(PATIENCE_SECONDS) == 0
-        return Ledger(self.project.lake).read().to_pylist()[-1]
 
 
 @pytest.fixture

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
+import sys
 import threading
+import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import wait
+from types import CodeType, FrameType
 
 import pytest
 
-from batchinf_assets.errors import BatchinfError
+from batchinf_assets.errors import BatchinfError, StorageUnavailable
 from batchinf_assets.scoring.shards import Shard, plan_shards
 from batchinf_assets.scoring.workers import TRIES, run_shards
 
 SHARDS = plan_shards([10] * 40, 10)
+PATIENCE_SECONDS = 20.0
 
 
 def test_every_shard_is_worked_on_exactly_once() -> None:
@@ -75,17 +83,53 @@ def test_a_shard_that_fails_once_is_not_a_failure() -> None:
     assert (len(outcome.results), outcome.failure, outcome.retries) == (40, None, 4)
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_what_another_try_does_not_mend_is_not_tried_again(number: int) -> None:
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM]
+)
+def test_what_another_try_does_not_mend_is_not_tried_again_nor_met_by_other_shards(
+    number: int,
+) -> None:
+    begun: list[int] = []
+
+    def work(shard: Shard) -> int:
+        begun.append(shard.index)
+        if shard.index == 2:
+            raise OSError(number, "no")
+        return shard.index
+
+    outcome = run_shards(SHARDS, work, workers=1, stop=threading.Event())
+    assert begun == [0, 1, 2]
+    assert sorted(outcome.results) == [0, 1]
+    assert isinstance(outcome.failure, OSError)
+    assert outcome.retries == 0
+
+
+def test_a_store_that_does_not_answer_for_a_moment_costs_tries_and_no_shard() -> None:
     tries: Counter[int] = Counter()
 
     def work(shard: Shard) -> int:
         tries[shard.index] += 1
-        raise OSError(number, "no")
+        if shard.index == 3 and tries[3] < TRIES:
+            raise StorageUnavailable("The store does not answer.", next_step="Wait.")
+        return shard.index
 
-    outcome = run_shards(SHARDS[:2], work, workers=1, stop=threading.Event())
-    assert dict(tries) == {0: 1, 1: 1}
-    assert isinstance(outcome.failure, OSError)
+    outcome = run_shards(SHARDS, work, workers=1, stop=threading.Event())
+    assert sorted(outcome.results) == [shard.index for shard in SHARDS]
+    assert (tries[3], outcome.retries, outcome.failure) == (TRIES, TRIES - 1, None)
+
+
+def test_a_store_that_never_answers_is_given_up_and_not_asked_for_the_other_shards() -> None:
+    tries: Counter[int] = Counter()
+
+    def work(shard: Shard) -> int:
+        tries[shard.index] += 1
+        if shard.index == 3:
+            raise StorageUnavailable("The store does not answer.", next_step="Wait.")
+        return shard.index
+
+    outcome = run_shards(SHARDS, work, workers=1, stop=threading.Event())
+    assert dict(tries) == {0: 1, 1: 1, 2: 1, 3: TRIES}
+    assert isinstance(outcome.failure, StorageUnavailable)
 
 
 def test_after_a_refusal_no_new_shard_begins() -> None:
@@ -114,6 +158,51 @@ def test_once_told_to_stop_no_new_shard_begins_and_the_current_one_ends() -> Non
     outcome = run_shards(SHARDS, work, workers=1, stop=stop)
     assert sorted(outcome.results) == [0, 1, 2, 3, 4]
     assert outcome.failure is None
+
+
+@pytest.fixture
+def _python_hears_ctrl_c() -> Iterator[None]:
+    """A shell that starts a test run in the background has it ignore the signal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_python_hears_ctrl_c")
+def test_after_ctrl_c_no_new_shard_begins_and_those_at_work_end() -> None:
+    stop, together = threading.Event(), threading.Barrier(2, timeout=PATIENCE_SECONDS)
+    begun: list[int] = []
+    ended: list[int] = []
+
+    def work(shard: Shard) -> None:
+        begun.append(shard.index)
+        if shard.index < 2:  # both workers have one
+            together.wait()
+            if shard.index == 0:
+                wait_until_main_thread_waits()
+                os.kill(os.getpid(), signal.SIGINT)
+            stop.wait(PATIENCE_SECONDS)
+        ended.append(shard.index)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_shards(SHARDS, work, workers=2, stop=stop)
+    assert sorted(begun) == sorted(ended) == [0, 1]
+
+
+def wait_until_main_thread_waits() -> None:
+    """Return once it waits for its workers; while it starts them it waits for other things."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not {wait.__code__, threading.Condition.wait.__code__} <= set(codes_of_main_thread()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def codes_of_main_thread() -> Iterator[CodeType]:
+    frames = sys._current_frames  # pyright: ignore[reportPrivateUsage]
+    frame: FrameType | None = frames()[threading.main_thread().ident or 0]
+    while frame is not None:
+        yield frame.f_code
+        frame = frame.f_back
 
 
 def test_a_bug_is_not_taken_for_a_failing_shard() -> None:

@@ -14,6 +14,7 @@ import pytest
 from batchinf_assets.errors import LandedFileMissing, LandedFileUnreadable
 from batchinf_assets.snapshots import landing as room
 from batchinf_assets.snapshots.landing import Landing
+from batchinf_assets.snapshots.recent_rows import RecentRows
 from batchinf_assets.windows import WindowSpec
 
 WINDOW = WindowSpec(start=date(2013, 1, 1)).window("2013-07-01")
@@ -141,3 +142,17 @@ def test_a_file_that_vanished_is_missing_though_it_was_read_before(landing: Land
     path.unlink()
     with pytest.raises(LandedFileMissing):
         landing.read(PATTERN, WINDOW)
+
+
+def test_of_a_backfill_only_the_last_rows_stay_in_memory(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recent = RecentRows(2 * ROWS.get_total_buffer_size())
+    monkeypatch.setattr(room, "_recent", recent)
+    pq.write_table(ROWS.slice(0, 10), landing.folder / "planes.parquet")
+    planes = landing.read("planes.parquet").rows
+    for window in WindowSpec(start=date(2013, 1, 1)).between("2013-07-01", "2013-07-20"):
+        pq.write_table(ROWS, landing.path(PATTERN, window))
+        landing.read(PATTERN, window)
+        assert landing.read("planes.parquet").rows is planes
+    assert recent.bytes <= 2 * ROWS.get_total_buffer_size()

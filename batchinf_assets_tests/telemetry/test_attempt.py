@@ -36,6 +36,31 @@ def test_a_time_without_a_zone_is_refused(attempted: MakeRecord) -> None:
         attempted(started_at=datetime(2026, 11, 1))  # noqa: DTZ001
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rows", 2**63),
+        ("rows", -1),
+        ("attempt", 10**30),
+        ("peak_memory_bytes", 2**64),
+        ("cpu_seconds", float("nan")),
+        ("io_seconds", float("inf")),
+        ("cpu_seconds", -0.5),
+        ("stage_seconds", {"predictions": float("nan")}),
+        ("started_at", datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5)))),
+        ("ended_at", datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-5)))),
+        ("ended_at", datetime(2200, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_what_no_table_holds_is_refused(attempted: MakeRecord, field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=field):
+        attempted(**{field: value})
+
+
+def test_the_largest_figures_are_kept(attempted: MakeRecord) -> None:
+    assert attempted(rows=2**63 - 1, retries=0, cpu_seconds=1e9).rows == 2**63 - 1
+
+
 def test_the_month_is_that_of_the_end_in_utc(attempted: MakeRecord) -> None:
     midnight = datetime(2026, 12, 1, tzinfo=timezone(timedelta(hours=2)))
     assert attempted(ended_at=midnight).month == "2026-11"

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.process
+import sys
 import threading
 from collections import deque
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.telemetry.attempt import FIELDS
-from batchinf_assets.telemetry.ledger import LEDGER_SCHEMA, Ledger
+from batchinf_assets.telemetry.ledger import COMMITS_TRIED, LEDGER_SCHEMA, Ledger
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.telemetry.conftest import MakeRecord
@@ -224,3 +228,66 @@ def test_times_keep_their_microseconds(ledger: Ledger, attempted: MakeRecord) ->
     record = replace(record, ended_at=record.ended_at + timedelta(microseconds=7))
     ledger.append([record])
     assert ledger.latest("flight_delays")["2026-10-31"] == record
+
+
+@contextmanager
+def listed_folders() -> Generator[list[str]]:
+    """Collect the names of the folders that this thread lists."""
+    found: list[str] = []
+    thread = threading.get_ident()
+    watching = [True]
+
+    def hear(event: str, arguments: tuple[object, ...]) -> None:
+        if watching and event in ("os.listdir", "os.scandir") and threading.get_ident() == thread:
+            found.append(Path(str(arguments[0])).name)
+
+    sys.addaudithook(hear)  # stays, and is deaf from then on
+    try:
+        yield found
+    finally:
+        watching.clear()
+
+
+def test_only_the_first_append_lists_the_log(ledger: Ledger, attempted: MakeRecord) -> None:
+    ledger.append([attempted(0)])
+    another = Ledger(ledger.place.parent)
+    with listed_folders() as first:
+        another.append([attempted(1)])
+    assert "_delta_log" in first
+    with listed_folders() as later:
+        for number in range(2, 5):
+            another.append([attempted(number)])
+    assert "_delta_log" not in later
+    assert ledger.read().num_rows == 5
+
+
+def test_after_the_commits_of_others_the_log_is_listed_once(
+    ledger: Ledger, attempted: MakeRecord
+) -> None:
+    ledger.append([attempted(0)])
+    other = Ledger(ledger.place.parent)
+    for number in range(1, COMMITS_TRIED + 10):
+        other.append([attempted(number)])
+    with listed_folders() as listed:
+        ledger.append([attempted(500)])
+    assert listed.count("_delta_log") == 1
+    assert ledger.read().num_rows == COMMITS_TRIED + 11
+
+
+def test_a_ledger_that_was_moved_away_is_begun_anew(ledger: Ledger, attempted: MakeRecord) -> None:
+    for number in range(3):
+        ledger.append([attempted(number)])
+    ledger.place.rename(ledger.place.with_name("moved away"))
+    ledger.append([attempted(9)])
+    assert ledger.read().column("attempt").to_pylist() == [9]
+
+
+def test_a_row_that_no_attempt_leaves_is_damage(ledger: Ledger, attempted: MakeRecord) -> None:
+    ledger.append([attempted()])
+    rows = ledger.read()
+    impossible = rows.set_column(
+        rows.schema.get_field_index("rows"), "rows", pa.array([-1], pa.int64())
+    )
+    write_deltalake(ledger.place, impossible, mode="append")
+    with pytest.raises(ManifestInvalid, match=r"2026-10-31.*rows must be"):
+        ledger.read()

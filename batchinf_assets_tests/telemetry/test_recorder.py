@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import pytest
 
 from batchinf_assets.telemetry.attempt import AttemptRecord
 from batchinf_assets.telemetry.ledger import Ledger
-from batchinf_assets.telemetry.recorder import Recorder
+from batchinf_assets.telemetry.recorder import Recorder, Spool
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.telemetry.conftest import MakeRecord
@@ -159,6 +160,112 @@ def test_two_recorders_may_share_a_spool(
         thread.join()
     assert attempts(ledger) == list(range(10))
     assert set(ledger.read().column("cpu_seconds").to_pylist()) == {1.0}
+
+
+class Unforeseen(Exception):
+    """An error that nobody foresaw."""
+
+
+@pytest.fixture
+def unforeseen_allowed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let threads end with that error, and with no other; there must be one that does."""
+    found: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda ended: found.append(ended.exc_type))
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "batchinf-ledger":
+            thread.join(PATIENCE_SECONDS)
+    assert set(found) == {Unforeseen}
+
+
+class FailingLedger(Ledger):
+    """A ledger whose first appends fail as nobody foresaw."""
+
+    def __init__(self, lake: Path, failures: int) -> None:
+        super().__init__(lake)
+        self.failures = failures
+        self.may_fail = threading.Event()
+
+    def append(self, records: Sequence[AttemptRecord]) -> None:
+        if self.failures > 0:
+            self.failures -= 1
+            self.may_fail.wait(PATIENCE_SECONDS)
+            raise Unforeseen
+        super().append(records)
+
+
+@pytest.mark.usefixtures("unforeseen_allowed")
+def test_an_error_that_nobody_foresaw_loses_nothing_and_the_next_batch_is_written(
+    tmp_path: Path, spool: Path, attempted: MakeRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = FailingLedger(tmp_path / "lake", failures=1)
+    recorder = Recorder(ledger, spool=spool)
+    recorder.record(attempted(1))
+    recorder.record(attempted(2))  # waits while the first one's write fails, or fails with it
+    ledger.may_fail.set()
+    recorder.flush(PATIENCE_SECONDS)
+    assert recorder.close(PATIENCE_SECONDS) == 0
+    assert attempts(ledger) == [1, 2]
+    assert recorder.lost == 0
+    assert "nobody foresaw" in caplog.text
+
+
+@pytest.mark.usefixtures("unforeseen_allowed")
+def test_what_waits_while_the_writer_dies_is_written_by_another(
+    tmp_path: Path, spool: Path, attempted: MakeRecord
+) -> None:
+    ledger = FailingLedger(tmp_path / "lake", failures=1)
+    recorder = Recorder(ledger, spool=spool)
+    recorder.record(attempted(1))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while ledger.failures and time.monotonic() < deadline:
+        time.sleep(0.001)  # until the writer has taken the first record
+    flushed = threading.Thread(target=recorder.flush, args=[PATIENCE_SECONDS])
+    recorder.record(attempted(2))
+    flushed.start()
+    ledger.may_fail.set()
+    flushed.join(PATIENCE_SECONDS)
+    assert not flushed.is_alive()
+    recorder.flush(PATIENCE_SECONDS)
+    assert attempts(ledger) == [1, 2]
+
+
+@pytest.mark.usefixtures("unforeseen_allowed")
+def test_a_batch_that_neither_ledger_nor_spool_takes_is_counted_whatever_happens(
+    tmp_path: Path, spool: Path, attempted: MakeRecord
+) -> None:
+    ledger = FailingLedger(tmp_path / "lake", failures=10)
+    ledger.may_fail.set()
+    spool.write_text("in the way")
+    recorder = Recorder(ledger, spool=spool)
+    recorder.record(attempted(1))
+    assert recorder.flush(PATIENCE_SECONDS) == 1
+    assert (recorder.lost, recorder.close(PATIENCE_SECONDS)) == (1, 1)
+
+
+def test_undecodable_text_waits_on_the_local_disk_too(
+    ledger: Ledger, spool: Path, attempted: MakeRecord
+) -> None:
+    break_ledger(ledger)
+    with Recorder(ledger, spool=spool) as recorder:
+        recorder.record(attempted(1, worker="h\udcffst:1"))
+        assert recorder.flush(PATIENCE_SECONDS) == 1
+    assert recorder.lost == 0
+    ledger.place.unlink()
+    assert Recorder(ledger, spool=spool).flush(PATIENCE_SECONDS) == 0
+    assert ledger.read().column("worker").to_pylist() == [r"h\udcffst:1"]
+
+
+def test_a_waiting_record_that_no_table_holds_is_set_aside(
+    ledger: Ledger, spool: Path, attempted: MakeRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Spool(spool).keep(attempted(1, rows=7))
+    path.write_text(path.read_text().replace('"rows":7', f'"rows":{2**63}'))
+    with Recorder(ledger, spool=spool) as recorder:
+        recorder.record(attempted(2))
+    assert attempts(ledger) == [2]
+    assert [file.suffix for file in spool.iterdir()] == [".damaged"]
+    assert "set aside" in caplog.text
 
 
 def test_equal_records_share_a_spool_file(

@@ -21,7 +21,8 @@ from batchinf_assets.errors import (
     ShardFailed,
     WindowRefused,
 )
-from batchinf_assets.lake.lease import Lease, read_lease
+from batchinf_assets.lake.files import write_bytes
+from batchinf_assets.lake.lease import Lease, LeaseInvalid, read_lease
 from batchinf_assets.lake.worker import Worker
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.spec import Pipeline, PipelineSpec
@@ -125,7 +126,7 @@ def test_where_the_lease_file_came_from_a_backup_the_number_is_above_those_in_th
     attempt_at: Callable[..., tuple[int, str]],
 ) -> None:
     attempt_at("run-1")
-    place, table = lease_place(lake, spec, window), predictions(lake, spec)
+    place, table = lease_place(lake, spec, window), predictions_table(lake, spec)
     backup = place.read_bytes()
     for run in range(2, 7):
         table.fence(window, attempt_at(f"run-{run}")[0])

@@ -80,8 +80,9 @@ class HeldLease:
 
     def forget_the_dead(self) -> None:
         """Drop the attempts whose end was reported; the next beat writes it."""
-        with self._writing:
-            self.lease = self.lease.model_copy(update={"unreported": ()})
+        if self.lease.unreported:
+            with self._writing:
+                self.lease = self.lease.model_copy(update={"unreported": ()})
 
     def _write(self, **changes: object) -> None:
         with self._writing:
@@ -154,8 +155,9 @@ def hold(
         )
     except ValidationError as error:
         raise _unwritable(window, error) from error
+    asked = time.monotonic()
     held = _acquire(place, wanted, now)
-    with _beating(held, ttl.total_seconds()):
+    with _beating(held, ttl.total_seconds(), asked):
         for dead in held.lease.unreported:
             on_takeover(dead, held.lease.token)
         held.forget_the_dead()
@@ -220,11 +222,13 @@ def _is_silent(
 
 
 @contextmanager
-def _beating(held: HeldLease, ttl: float) -> Generator[None]:
+def _beating(held: HeldLease, ttl: float, shown: float) -> Generator[None]:
     """Renew a lease from now on; release it at the end, whatever the end is."""
     stop = threading.Event()
     # Daemon: a run that dies without unwinding must not be kept alive by its own heartbeat.
-    thread = threading.Thread(target=_beat, args=(held, stop, ttl), name="lease", daemon=True)
+    thread = threading.Thread(
+        target=_beat, args=(held, stop, ttl, shown), name="lease", daemon=True
+    )
     thread.start()
     try:
         yield
@@ -234,9 +238,9 @@ def _beating(held: HeldLease, ttl: float) -> Generator[None]:
         _release(held)
 
 
-def _beat(held: HeldLease, stop: threading.Event, ttl: float) -> None:
-    shown = time.monotonic()
-    pause = 0.0  # at once: acquiring may have taken a good part of the ttl
+def _beat(held: HeldLease, stop: threading.Event, ttl: float, shown: float) -> None:
+    # Counted from before the lease was acquired, which may have taken a good part of the ttl.
+    pause = max(0.0, shown + ttl / BEATS_PER_TTL - time.monotonic())
     while not stop.wait(pause):
         started = time.monotonic()
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
@@ -116,6 +117,8 @@ def quoted(name: str) -> str:
 def _settings() -> dict[str, str | bool | int | float | list[str]]:
     return {
         "memory_limit": MEMORY_LIMIT,
+        # What does not fit is spilled there; DuckDB's own choice is the folder that we stand in.
+        "temp_directory": str(Path(tempfile.gettempdir()) / "batchinf-duckdb"),
         "threads": 1,  # float sums must not depend on which thread comes first
         "autoload_known_extensions": False,
         "autoinstall_known_extensions": False,

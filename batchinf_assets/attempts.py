@@ -245,6 +245,7 @@ class _Stage:
     def _record(self, state: State) -> AttemptRecord:
         manifest = self.began.manifest if self.began else None
         shards = manifest.shards if manifest and self.name == "predictions" else None
+        wrote = self.began is not None and self.began.bytes_written is not None
         return AttemptRecord(
             pipeline=self.spec.name,
             window=self.window.key,
@@ -258,10 +259,10 @@ class _Stage:
             trace_id=self.trace_id,
             revision=manifest.revision if manifest else None,
             manifest_sha256=self.began.manifest_sha256 if self.began else None,
-            rows=manifest.counts.scored if manifest else None,
+            rows=manifest.counts.scored if manifest and manifest.shards else None,
             shards_total=shards.planned if shards else None,
-            shards_computed=shards.computed if shards else None,
-            shards_reused=shards.reused if shards else None,
+            shards_computed=shards.computed if shards and wrote else None,
+            shards_reused=shards.reused if shards and wrote else None,
             bytes_written=self.began.bytes_written if self.began else None,
             retries=self.began.retries if self.began else None,
         )

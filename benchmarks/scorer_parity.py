@@ -145,8 +145,11 @@ class Pieces(Sequence[pa.Table]):
 
     @property
     def _shards(self) -> tuple[list[Shard], list[Shard]]:
-        real = self.flights.features.num_rows
-        return plan_shards(real, self.piece), plan_shards(self.adversarial, self.piece)
+        real, made = (
+            [min(self.piece, rows - start) for start in range(0, rows, self.piece)]
+            for rows in (self.flights.features.num_rows, self.adversarial)
+        )
+        return plan_shards(real, self.piece), plan_shards(made, self.piece)
 
 
 BOOSTING: Mapping[str, Any] = {

@@ -81,8 +81,8 @@ def run_shards(
 
     count = max(1, min(workers, len(shards)))
     with ThreadPoolExecutor(count) as pool:
-        running = [pool.submit(run) for _ in range(count)]
         try:
+            running = [pool.submit(run) for _ in range(count)]
             while wait(running, timeout=SIGNALS_HEARD_AFTER_SECONDS).not_done:
                 pass
         except BaseException:  # Ctrl-C: leaving the pool waits for what has begun, and for no more

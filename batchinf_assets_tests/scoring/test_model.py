@@ -55,6 +55,7 @@ def test_the_champion_scores_by_trees_and_names_who_vouches_for_it(
     assert model.scorer.name == TREES
     assert model.promotion is not None
     assert (model.promotion.sequence, model.promotion.version) == (1, "1")
+    (parity,) = (each for each in model.artifact.card.parity if each.scorer == TREES)
     assert model.record("champion").model_dump() == {
         "name": "flight_delays",
         "version": "1",
@@ -63,7 +64,9 @@ def test_the_champion_scores_by_trees_and_names_who_vouches_for_it(
         "scorer": TREES,
         "key_id": key.id,
         "promotion": 1,
+        "parity": {"rows": parity.rows, "largest_difference": 0.0, "label_flips": 0},
     }
+    assert parity.rows > 0
 
 
 def test_the_scorer_of_the_same_bytes_is_made_once(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import Result
 
+from batchinf_assets.attempts import attempting
 from batchinf_assets.errors import BatchinfError, FeatureSqlFailed, WindowRefused
 from batchinf_assets.features.build import build_features
 from batchinf_assets.registry.registry import Registry
@@ -153,7 +154,10 @@ def score(operator: Operator, pipeline: Pipeline) -> None:
     project, window = operator.project, pipeline.spec.window.window(WINDOW)
     now = datetime(2013, 7, 1, tzinfo=UTC)
     model = scoring_model(Registry.at(project, {}), pipeline, now)
-    score_window(project, pipeline, window, model, run_id="attack", now=now)
+    with attempting(
+        project, pipeline.spec, window, run_id="attack", stage="predictions"
+    ) as attempt:
+        score_window(project, pipeline, window, model, attempt=attempt, now=now)
 
 
 def test_a_typo_in_the_declaration_is_named(operator: Operator, own_pipeline: Path) -> None:
@@ -177,7 +181,7 @@ def test_a_lake_that_cannot_be_one_is_named(
 ) -> None:
     (tmp_path / "file").touch()
     for lake, reason in (
-        ("s3://bucket/lake", "keeps its lake on a local disk only"),
+        ("ftp://bucket/lake", "neither a folder nor a plain s3://bucket/prefix"),
         (str(tmp_path / "file"), "is no folder"),
     ):
         monkeypatch.setenv("BATCHINF_LAKE", lake)

@@ -189,12 +189,14 @@ def test_a_damaged_table_log_is_named_by_whatever_needs_it(operator: Operator, t
 def test_a_damaged_manifest_is_named_and_the_window_is_still_listed(
     operator: Operator, content: bytes
 ) -> None:
-    (manifest,) = (operator.project.lake / "flight_delays/_manifests" / WINDOW).iterdir()
+    (manifest,) = (operator.project.lake / "flight_delays/_manifests" / WINDOW).glob("*.json")
     manifest.write_bytes(content)
     for command in ("verify", "manifest", "run"):
         result = operator.batchinf(command, "flight_delays", WINDOW)
         assert result.exit_code == 1
-        assert f"{manifest} is no manifest" in complaint(result)
+        assert str(manifest) in result.stderr
+        if command != "run":  # which holds the signature against it before anything is parsed
+            assert f"{manifest} is no manifest" in result.stderr
     status = operator.batchinf("status", "flight_delays", "--json")
     (window,) = json.loads(status.stdout)
     assert window["state"] == "published"
@@ -241,7 +243,7 @@ def test_verify_notices_a_lost_model(operator: Operator) -> None:
 def test_verify_notices_a_manifest_that_was_edited(
     operator: Operator, forged: dict[str, object], problem: str
 ) -> None:
-    (manifest,) = (operator.project.lake / "flight_delays/_manifests" / WINDOW).iterdir()
+    (manifest,) = (operator.project.lake / "flight_delays/_manifests" / WINDOW).glob("*.json")
     manifest.write_text(json.dumps({**json.loads(manifest.read_bytes()), **forged}))
     result = operator.batchinf("verify", "flight_delays", WINDOW)
     assert result.exit_code == 1

@@ -119,7 +119,7 @@ class Registry:
             )
             place_artifact(self.artifact_root, draft, version, statement.signed(key))
             client.set_model_version_tag(name, version, DIGEST_TAG, draft.digest)
-            client.set_registered_model_alias(name, CHALLENGER, version)
+            _point(client, name, CHALLENGER, version)
         return self.version(name, version)
 
     def point(self, name: str, alias: str, version: str) -> None:
@@ -129,7 +129,7 @@ class Registry:
             ModelUnavailable: The registry does not answer.
         """
         with self._asking() as client:
-            client.set_registered_model_alias(name, alias, version)
+            _point(client, name, alias, version)
 
     def resolve(self, name: str, alias: str) -> ModelVersion:
         """Return the version that an alias names; writes nothing.
@@ -329,6 +329,16 @@ def _create_version(client: Any, draft: ArtifactDraft) -> str:
         await_creation_for=0,
     )
     return str(entry.version)
+
+
+def _point(client: Any, name: str, alias: str, version: str) -> None:
+    try:
+        client.set_registered_model_alias(name, alias, version)
+    except _mlflow().exceptions.MlflowException as error:
+        if error.error_code != "BAD_REQUEST":
+            raise
+        # MLflow looks whether the alias is there and then inserts it; another did in between.
+        client.set_registered_model_alias(name, alias, version)
 
 
 def _search(client: Any, name: str) -> Iterator[Any]:

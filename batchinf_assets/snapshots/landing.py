@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,9 @@ from batchinf_assets.windows import Window
 
 MAX_DECODED_BYTES = 8 * 2**30
 CACHED_BYTES = 512 * 10**6
+
+CLOCK_TICK_SECONDS = 0.02
+"""Two changes of a file within one tick of the kernel's clock can leave the same change time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +63,8 @@ class Landing:
 
         Raises:
             LandedFileMissing: It has not landed.
-            LandedFileUnreadable: It is empty, truncated, no Parquet file, or closed to us.
+            LandedFileUnreadable: It is empty, truncated, no Parquet file, closed to us, or somebody
+                wrote to it meanwhile.
         """
         path = self.path(pattern, window)
         name = f"{self.shown}/{path.relative_to(self.folder).as_posix()}"
@@ -74,9 +80,7 @@ class Landing:
             ) from error
         if not stat.S_ISREG(status.st_mode):
             raise _unreadable(name, "is no file")
-        # Copying tools set the modification time back; nothing sets the change time.
-        identity = (status.st_ino, status.st_ctime_ns, status.st_size)
-        found = _recent.get(path, identity, lambda: _read(path, name))
+        found = _recent.get(path, _identity(status), lambda: _read(path, name))
         relative = path.relative_to(self.folder).as_posix()
         record = found.record.model_copy(update={"path": relative})
         return LandedFile(record=record, rows=found.rows)
@@ -87,7 +91,7 @@ _recent = RecentRows(CACHED_BYTES)
 
 def _read(path: Path, name: str) -> tuple[FileRecord, pa.Table]:
     try:
-        content = path.read_bytes()
+        content = _unchanged_bytes(path, name)
     except OSError as error:
         raise _unreadable(name, f"cannot be read ({error.strerror})") from error
     if not content:
@@ -98,6 +102,28 @@ def _read(path: Path, name: str) -> tuple[FileRecord, pa.Table]:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise _unreadable(name, f"is no whole Parquet file ({reason})") from error
+
+
+def _unchanged_bytes(path: Path, name: str) -> bytes:
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+        if time.time() - before.st_ctime < CLOCK_TICK_SECONDS:
+            time.sleep(CLOCK_TICK_SECONDS)
+            before = os.fstat(file.fileno())
+        content = file.read()
+        after = os.fstat(file.fileno())
+    if _identity(before) != _identity(after) or len(content) != after.st_size:
+        raise LandedFileUnreadable(
+            f"{name} was changed while it was read.",
+            next_step="Run the window again once it is written; upstream should write elsewhere "
+            "and then rename the file.",
+        )
+    return content
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    """Copying tools set the modification time back; nothing sets the change time."""
+    return status.st_ino, status.st_ctime_ns, status.st_size
 
 
 def _decoded(content: bytes, name: str) -> pa.Table:

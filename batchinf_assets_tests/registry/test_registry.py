@@ -2,6 +2,7 @@ import json
 import logging
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -11,6 +12,9 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from mlflow.store.model_registry.dbmodels.models import SqlRegisteredModelAlias
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from batchinf_assets.errors import ModelRefused, ModelUnavailable, Refusal, UsageError
 from batchinf_assets.lake.s3 import S3Place
@@ -248,6 +252,34 @@ def test_a_new_registry_says_nothing_and_writes_nothing_outside_the_lake(raced):
     lake = raced.registry.artifact_root.parent
     assert sorted(path.name for path in lake.iterdir()) == ["_models", "_registry"]
     assert [path.name for path in (lake / "_registry").iterdir()] == ["registry.db"]
+
+
+def test_an_alias_that_another_process_makes_at_the_same_moment_is_moved(toys):
+    for model in (b"first", b"second"):
+        toys.register(toys.draft("one", model=model))
+    others = []
+
+    def make_it_first(session, *_):
+        if not others and any(isinstance(row, SqlRegisteredModelAlias) for row in session.new):
+            others.append(row_of_the_alias(toys.registry, version="1"))
+
+    event.listen(Session, "before_flush", make_it_first)
+    try:
+        toys.registry.point("one", "champion", "2")
+    finally:
+        event.remove(Session, "before_flush", make_it_first)
+    assert others == [1]
+    assert toys.registry.resolve("one", "champion").version == "2"
+
+
+def row_of_the_alias(registry, *, version):
+    """Insert what MLflow inserts for `one@champion`, as another process; return how many rows."""
+    with sqlite3.connect(registry.tracking_uri.removeprefix("sqlite:///")) as database:
+        return database.execute(
+            "INSERT INTO registered_model_aliases (workspace, name, alias, version) "
+            "SELECT workspace, name, 'champion', ? FROM registered_models WHERE name = 'one'",
+            (version,),
+        ).rowcount
 
 
 def test_asking_says_nothing(toys, caplog, capfd):

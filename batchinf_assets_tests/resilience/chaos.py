@@ -16,6 +16,7 @@ import shutil
 import signal
 import time
 from argparse import ArgumentParser
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from batchinf_assets_tests.resilience.folder_faults import KILL, Change, run_sto
 from batchinf_assets_tests.resilience.forks import Fork, ForkFailed
 from batchinf_assets_tests.resilience.power_loss import PageCache
 from batchinf_assets_tests.resilience.rehearsal import Rehearsal
-from batchinf_assets_tests.resilience.window_run import fingerprint, visible_rows
+from batchinf_assets_tests.resilience.window_run import STAGES, fingerprint, visible_rows
 
 LANES = 2
 NOT_HERE = 77
@@ -115,11 +116,14 @@ class Chaos:
         return stages, problems
 
     def _killed(self, scene: Scene, root: Path, change: int, *, power: bool) -> bool:
-        cache = PageCache(root)
+        cache, due = PageCache(root), self.rehearsal.expected[scene.name].place(change)
+        seen: Counter[str] = Counter()
 
-        def decide(number: int, found: Change) -> int | None:
-            if number == change:
+        def decide(_number: int, found: Change) -> int | None:
+            stage = self.rehearsal.stage
+            if (STAGES.index(stage), seen[stage]) >= due:
                 return KILL
+            seen[stage] += 1
             cache.follow(found)
             return None
 
@@ -135,8 +139,9 @@ class Chaos:
     def _read_until(
         self, stop: mmap.mmap, scene: Scene, root: Path, expected: Expected
     ) -> tuple[int, list[str]]:
-        reads, mixed = 0, list[str]()
-        while not stop[0]:
+        reads, mixed, last = 0, list[str](), False
+        while not last:
+            last = bool(stop[0])
             try:
                 found = fingerprint(visible_rows(scene.project(root), self.rehearsal.pipeline))
             except Exception as error:  # noqa: BLE001 - whatever a reader meets is reported

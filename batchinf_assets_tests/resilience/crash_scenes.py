@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from batchinf_assets.project import Project
-from batchinf_assets_tests.resilience.window_run import DAY, project_at
+from batchinf_assets_tests.resilience.window_run import DAY, STAGES, project_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,15 @@ class Expected:
         """Group the numbers of the changes: a step is a run of equal calls on one file."""
         numbers = range(len(self.changes))
         return [list(step) for _, step in groupby(numbers, key=lambda n: self.changes[n])]
+
+    def place(self, change: int) -> tuple[int, int]:
+        """Return the stage of a change and its number within it, both from 0.
+
+        A slow machine makes more changes, such as heartbeats of the lease: numbers within a stage
+        drift less than numbers within the run.
+        """
+        stage = self.changes[change][0]
+        return STAGES.index(stage), sum(at == stage for at, *_ in self.changes[:change])
 
 
 def set_scenes(folder: Path, world: Path) -> Iterator[Scene]:

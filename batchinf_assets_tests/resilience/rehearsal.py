@@ -83,6 +83,7 @@ class Rehearsal:
 
     def run(self, scene: Scene, root: Path, run_id: str) -> Manifest:
         """Run the window as `run_id`."""
+        self._stage[0] = 0
 
         def entering(stage: str) -> None:
             self._stage[0] = STAGES.index(stage)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
+import time
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -51,6 +55,58 @@ def test_a_file_that_no_window_names_is_read_too(landing: Landing) -> None:
 def test_metadata_of_the_writer_is_left_behind(landing: Landing) -> None:
     drop(landing, ROWS.replace_schema_metadata({"pandas": "{}"}))
     assert landing.read(PATTERN, WINDOW).rows.schema.metadata is None
+
+
+def test_a_file_that_is_overwritten_while_it_is_read_is_refused_or_whole(landing: Landing) -> None:
+    path = landing.path(PATTERN, WINDOW)
+    versions = [many_rows(path.with_name(name), value) for name, value in (("a", 1.0), ("b", 2.0))]
+    path.write_bytes(versions[0].read_bytes())
+    whole = {hashlib.sha256(version.read_bytes()).hexdigest() for version in versions}
+    changed = "data/landing/flights/2013-07-01.parquet was changed while it was read."
+    read, refused = list[str](), list[str]()
+    command = [sys.executable, "-c", OVERWRITER, path, *versions]
+    with subprocess.Popen(command) as writer:
+        try:
+            until = time.monotonic() + 60
+            while time.monotonic() < until and refused.count(changed) < 5:
+                try:
+                    read.append(landing.read(PATTERN, WINDOW).record.sha256)
+                except LandedFileUnreadable as refusal:
+                    refused.append(refusal.message)
+        finally:
+            writer.kill()
+    assert set(read) <= whole
+    assert refused.count(changed) == 5  # others met a writer that rested half-way: a damaged file
+
+
+OVERWRITER = """
+import sys
+from pathlib import Path
+path, *versions = map(Path, sys.argv[1:])
+contents = [version.read_bytes() for version in versions]
+while True:
+    for content in contents:
+        with path.open("r+b") as file:
+            for start in range(0, len(content), 65536):
+                file.seek(start)
+                file.write(content[start : start + 65536])
+"""
+"""Writes two versions of equal size over each other, again and again, in place."""
+
+
+def many_rows(path: Path, value: float) -> Path:
+    """Write 8 MB, as many for every value."""
+    rows = pa.table({"value": np.full(10**6, value)})
+    pq.write_table(
+        rows,
+        path,
+        use_dictionary=False,
+        compression="none",
+        write_page_checksum=True,
+        data_page_size=2**30,
+        max_rows_per_page=10**6,
+    )
+    return path
 
 
 def test_a_missing_file_is_named_with_its_window(landing: Landing) -> None:

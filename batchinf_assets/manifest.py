@@ -23,8 +23,9 @@ from pydantic import (
 )
 
 from batchinf_assets.checks import CheckResult
+from batchinf_assets.contract_spec import Name
 from batchinf_assets.errors import ManifestInvalid
-from batchinf_assets.spec import Name, PipelineSpec
+from batchinf_assets.spec import PipelineSpec
 
 LONGEST_TEXT = 1000
 _ROOTED = re.compile(r"[/\\~]|[A-Za-z]:[/\\]")

@@ -10,78 +10,36 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import yaml
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
-    StringConstraints,
     ValidationError,
     model_validator,
 )
 
+from batchinf_assets.contract_spec import (
+    AcceptedChange,
+    ColumnSpec,
+    Declared,
+    FeatureSpec,
+    FreshnessSpec,
+    LateSpec,
+    LimitsSpec,
+    Name,
+    QuarantineSpec,
+    RelativePath,
+    RuleSpec,
+    VolumeSpec,
+    require_consistent,
+)
 from batchinf_assets.errors import InvalidSpec, UnknownPipeline
 from batchinf_assets.windows import WindowSpec
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-ColumnType = Literal["string", "bool", "int32", "int64", "float32", "float64", "timestamp", "date"]
 
-NUMERIC: frozenset[ColumnType] = frozenset({"int32", "int64", "float32", "float64"})
-
-
-def _inside(value: str) -> str:
-    path = PurePosixPath(value)
-    if path.is_absolute() or ".." in path.parts or "\0" in value or not path.parts:
-        raise ValueError(f"{value!r} must be a relative path without '..'")
-    return value
-
-
-RelativePath = Annotated[str, AfterValidator(_inside)]
-
-
-class _Model(BaseModel):
-    # A bound of NaN would let everything pass.
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ColumnSpec(_Model):
-    """One column and what its values may be."""
-
-    type: ColumnType
-    description: str | None = None
-    nullable: bool = False
-    min: float | None = Field(default=None, description="Smallest allowed value.")
-    max: float | None = Field(default=None, description="Largest allowed value.")
-    allowed: tuple[str, ...] | None = Field(default=None, description="The only allowed strings.")
-
-    @model_validator(mode="after")
-    def _rules_fit_the_type(self) -> ColumnSpec:
-        if self.type not in NUMERIC and (self.min is not None or self.max is not None):
-            raise ValueError(f"min and max need a numeric type, not {self.type}")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
-        if self.allowed is not None and self.type != "string":
-            raise ValueError(f"allowed needs type string, not {self.type}")
-        return self
-
-
-class FeatureSpec(ColumnSpec):
-    """One feature: a column that the model reads."""
-
-    drift: bool = Field(default=True, description="Whether drift of this feature is judged.")
-
-    @model_validator(mode="after")
-    def _models_read_no_times(self) -> FeatureSpec:
-        if self.type in ("timestamp", "date"):
-            raise ValueError(f"a feature cannot have type {self.type}: derive a number from it")
-        return self
-
-
-class SourceSpec(_Model):
+class SourceSpec(Declared):
     """The rows to score, as they land."""
 
     files: RelativePath = Field(
@@ -90,6 +48,26 @@ class SourceSpec(_Model):
     key: tuple[Name, ...] = Field(min_length=1, description="Columns that identify a row.")
     time: Name = Field(description="When the row's event happens; lies inside its window.")
     columns: dict[Name, ColumnSpec]
+    accept: tuple[AcceptedChange, ...] = Field(
+        default=(), description="Changes of a file's columns that do not stop a window."
+    )
+    limits: LimitsSpec = LimitsSpec()
+    quarantine: QuarantineSpec | None = None
+    rules: tuple[RuleSpec, ...] = ()
+    volume: VolumeSpec | None = None
+    freshness: FreshnessSpec | None = None
+    late: LateSpec | None = Field(
+        default=None, description="By default corrected data is taken whenever it lands."
+    )
+
+    @model_validator(mode="after")
+    def _rules_are_consistent(self) -> SourceSpec:
+        require_consistent(self.columns, self.rules, self.quarantine)
+        if self.freshness is not None:
+            column = self.columns.get(self.freshness.column)
+            if column is None or column.type != "timestamp":
+                raise ValueError(f"freshness.column '{self.freshness.column}' is no timestamp")
+        return self
 
     @model_validator(mode="after")
     def _key_and_time_are_columns(self) -> SourceSpec:
@@ -107,7 +85,7 @@ class SourceSpec(_Model):
         return self
 
 
-class OutcomesSpec(_Model):
+class OutcomesSpec(Declared):
     """Ground truth that lands later, per window, under the source's key."""
 
     files: RelativePath
@@ -127,7 +105,7 @@ class OutcomesSpec(_Model):
         return self
 
 
-class AsOfSpec(_Model):
+class AsOfSpec(Declared):
     """Which reference row a source row may see: the latest one known at its time.
 
     A reference row counts as known `lag` after its own time. The view that feature SQL gets holds
@@ -146,7 +124,7 @@ class AsOfSpec(_Model):
         return self
 
 
-class ReferenceSpec(_Model):
+class ReferenceSpec(Declared):
     """A table beside the source: slowly changing, or observed over time (`as_of`)."""
 
     file: RelativePath
@@ -165,14 +143,21 @@ class ReferenceSpec(_Model):
         return self
 
 
-class FeaturesSpec(_Model):
+class FeaturesSpec(Declared):
     """The model's input: one row per source row."""
 
     sql: RelativePath = "features.sql"
     columns: dict[Name, FeatureSpec] = Field(min_length=1)
+    quarantine: QuarantineSpec | None = None
+    rules: tuple[RuleSpec, ...] = ()
+
+    @model_validator(mode="after")
+    def _rules_are_consistent(self) -> FeaturesSpec:
+        require_consistent(self.columns, self.rules, self.quarantine)
+        return self
 
 
-class TrainingSpec(_Model):
+class TrainingSpec(Declared):
     """Windows to learn from, and the file whose `train(features, labels)` learns."""
 
     script: RelativePath = "train.py"
@@ -189,7 +174,7 @@ class TrainingSpec(_Model):
 Metric = Literal["precision", "recall", "auroc", "log_loss", "brier"]
 
 
-class CanarySpec(_Model):
+class CanarySpec(Declared):
     """A share of a recent window, scored by candidate and champion before a promotion."""
 
     share: float = Field(default=0.2, gt=0, le=1, description="Of the window's rows, by key.")
@@ -202,7 +187,7 @@ class CanarySpec(_Model):
     segments: tuple[Name, ...] = Field(default=(), description="Features to report by.")
 
 
-class PromotionSpec(_Model):
+class PromotionSpec(Declared):
     """What a candidate must show before it becomes the champion."""
 
     margin: dict[Metric, float] = Field(
@@ -222,14 +207,14 @@ class PromotionSpec(_Model):
         return self
 
 
-class ChallengerSpec(_Model):
+class ChallengerSpec(Declared):
     """A candidate that is trained again and again, on windows that roll with what has landed."""
 
     windows: int = Field(ge=1, description="Windows to learn from, the newest with outcomes last.")
     holdout: int = Field(ge=1, description="Newer windows, to compare with the champion on.")
 
 
-class ModelSpec(_Model):
+class ModelSpec(Declared):
     """Which registered model scores, and how a first one is made."""
 
     name: Name
@@ -240,7 +225,7 @@ class ModelSpec(_Model):
     challenger: ChallengerSpec | None = None
 
 
-class PredictionSpec(_Model):
+class PredictionSpec(Declared):
     """The model's output column: the probability of the label."""
 
     column: Name
@@ -254,14 +239,14 @@ class PredictionSpec(_Model):
         return self
 
 
-class PostprocessSpec(_Model):
+class PostprocessSpec(Declared):
     """Row-wise SQL over `scored`, run shard by shard; adds columns to the prediction."""
 
     sql: RelativePath = "postprocess.sql"
     columns: dict[Name, ColumnSpec]
 
 
-class GoldenSpec(_Model):
+class GoldenSpec(Declared):
     """A fixed labelled sample, scored with every revision by the same code."""
 
     file: RelativePath
@@ -271,7 +256,7 @@ class GoldenSpec(_Model):
     at_most: dict[Literal["log_loss", "brier"], float] = Field(default_factory=dict)
 
 
-class DriftSpec(_Model):
+class DriftSpec(Declared):
     """Population stability index against the training reference."""
 
     moderate: float = Field(default=0.1, gt=0)
@@ -285,7 +270,7 @@ class DriftSpec(_Model):
         return self
 
 
-class RetentionSpec(_Model):
+class RetentionSpec(Declared):
     """How long maintenance keeps what no reader sees; what is published stays whatever its age."""
 
     superseded_days: int = Field(
@@ -299,7 +284,7 @@ class RetentionSpec(_Model):
     )
 
 
-class PipelineSpec(_Model):
+class PipelineSpec(Declared):
     """One model's batch scoring, declared once."""
 
     name: Name
@@ -343,6 +328,19 @@ class PipelineSpec(_Model):
         for segment in self.model.promotion.canary.segments:
             if segment not in self.features.columns:
                 raise ValueError(f"model.promotion.canary.segments names '{segment}', no feature")
+        return self
+
+    @model_validator(mode="after")
+    def _references_hold_what_is_looked_up(self) -> PipelineSpec:
+        for name, column in (*self.source.columns.items(), *self.features.columns.items()):
+            if column.known_in is None:
+                continue
+            reference, _, looked_up = column.known_in.partition(".")
+            declared = self.references.get(reference)
+            if declared is None or looked_up not in declared.columns:
+                raise ValueError(f"column '{name}': known_in names '{column.known_in}', no column")
+            if declared.columns[looked_up].type != column.type:
+                raise ValueError(f"column '{name}' and {column.known_in} differ in type")
         return self
 
     @model_validator(mode="after")

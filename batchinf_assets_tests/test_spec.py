@@ -11,14 +11,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.errors import InvalidSpec, UnknownPipeline
-from batchinf_assets.spec import (
-    DEFS_FOLDER,
-    ColumnSpec,
-    PipelineSpec,
-    load_pipeline,
-    pipeline_names,
-)
+from batchinf_assets.spec import DEFS_FOLDER, PipelineSpec, load_pipeline, pipeline_names
 
 TOY = {
     "name": "toy",

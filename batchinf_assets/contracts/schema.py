@@ -14,7 +14,7 @@ import pandas as pd
 import pandera.pandas as pandera
 
 from batchinf_assets.checks import SAMPLE_KEYS
-from batchinf_assets.spec import ColumnSpec, ColumnType
+from batchinf_assets.contract_spec import ColumnSpec, ColumnType
 
 NOT_NULL = "not null"
 FINITE = "finite"

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.lake.schema import ARROW_TYPES
-from batchinf_assets.spec import ColumnSpec
 
 
 def holds(table: pa.Table, columns: Mapping[str, ColumnSpec]) -> bool:

@@ -20,10 +20,10 @@ from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaError, SchemaErrorReason, SchemaErrors
 
 from batchinf_assets.checks import SAMPLE_KEYS, CheckResult, Violation
+from batchinf_assets.contract_spec import ColumnSpec, ColumnType
 from batchinf_assets.contracts.schema import NOT_NULL, pandera_schema
 from batchinf_assets.contracts.screen import holds
 from batchinf_assets.lake.schema import ARROW_TYPES, arrow_schema
-from batchinf_assets.spec import ColumnSpec, ColumnType
 
 LONGEST_TEXT = 80
 """Characters of a foreign text that a message quotes."""

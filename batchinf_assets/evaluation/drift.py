@@ -13,10 +13,11 @@ from typing import Literal
 import pyarrow as pa
 
 from batchinf_assets.checks import CheckResult, Violation
+from batchinf_assets.contract_spec import NUMERIC
 from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.lake.query import query, sql_beside
 from batchinf_assets.registry.profile import CategoryCounts, NumericBins, Profile
-from batchinf_assets.spec import NUMERIC, PipelineSpec
+from batchinf_assets.spec import PipelineSpec
 
 POPULATION_STABILITY_SQL = sql_beside(__file__, "population_stability.sql")
 

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 import dagster as dg
 
 from batchinf_assets.checks import CheckResult
+from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.evaluation.performance import Performance
 from batchinf_assets.evaluation.records import METRIC_SCHEMA
 from batchinf_assets.features.lineage import column_lineage
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import EvaluationRecord
-from batchinf_assets.spec import ColumnSpec, Pipeline
+from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window
 
 Metadata = dict[str, dg.MetadataValue]

@@ -8,6 +8,7 @@ import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from pydantic import Field
 
+from batchinf_assets.contract_spec import Name
 from batchinf_assets.orchestration.keys import MODEL, asset_key
 from batchinf_assets.orchestration.metadata import Metadata
 from batchinf_assets.orchestration.model_metadata import (
@@ -27,7 +28,7 @@ from batchinf_assets.promotion.promote import (
 )
 from batchinf_assets.registry.registry import ModelVersion
 from batchinf_assets.registry.trust import promoted_model
-from batchinf_assets.spec import Name, Pipeline, PipelineSpec
+from batchinf_assets.spec import Pipeline, PipelineSpec
 
 
 class Demotion(dg.Config):

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
+from batchinf_assets.contract_spec import ColumnType, FeatureSpec
 from batchinf_assets.errors import LostRace, ModelRefused, Refusal
 from batchinf_assets.lake.files import place_folder
 from batchinf_assets.registry.card import (
@@ -35,7 +36,6 @@ from batchinf_assets.registry.statement import (
     verify_folder,
 )
 from batchinf_assets.registry.untrusted_text import one_line
-from batchinf_assets.spec import ColumnType, FeatureSpec
 
 CARD_FILE: Literal["model.json"] = "model.json"
 PROFILE_FILE: Literal["profile.json"] = "profile.json"

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
+from batchinf_assets.contract_spec import ColumnType, Name
 from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.lake.digest import canonical_json
 from batchinf_assets.registry.untrusted_text import one_line
-from batchinf_assets.spec import ColumnType, Name
 
 LIBRARIES = ("numpy", "scikit-learn", "skops")
 

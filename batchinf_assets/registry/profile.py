@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from batchinf_assets.contract_spec import NUMERIC, FeatureSpec
 from batchinf_assets.errors import InvalidSpec, ModelRefused, Refusal
 from batchinf_assets.lake.digest import canonical_json
-from batchinf_assets.spec import NUMERIC, FeatureSpec
 
 Values = pa.Array | pa.ChunkedArray
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
+from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.manifest import ModelRecord, ParityOutcome
 from batchinf_assets.registry.artifact import Artifact
 from batchinf_assets.registry.promotions import Promotion
@@ -14,7 +15,7 @@ from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.trust import open_version, promoted_model
 from batchinf_assets.scoring.load import load_scorer
 from batchinf_assets.scoring.scorer import Scorer
-from batchinf_assets.spec import FeatureSpec, Pipeline
+from batchinf_assets.spec import Pipeline
 
 
 @dataclass(frozen=True, kw_only=True)

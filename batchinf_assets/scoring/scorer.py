@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
+from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import BatchinfError, ModelRefused, Refusal
 from batchinf_assets.scoring.frame import model_frame
-from batchinf_assets.spec import FeatureSpec
 
 SMALL_SHARD = 16_384
 """Rows up to which threads cost more than they give: they are started anew for every tree."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import BatchinfError, ModelRefused, Refusal
 from batchinf_assets.registry.card import ParityRecord, ScorerFile, SignedFile
 from batchinf_assets.registry.estimator import load_estimator
@@ -38,7 +39,6 @@ from batchinf_assets.scoring.parity import (
 )
 from batchinf_assets.scoring.scorer import Scorer, SklearnScorer, score_rows
 from batchinf_assets.scoring.untranslatable import Untranslatable
-from batchinf_assets.spec import FeatureSpec
 from batchinf_assets.training.examine import (
     FINDINGS,
     GOLDEN,

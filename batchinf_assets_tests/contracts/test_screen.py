@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from batchinf_assets.contract_spec import ColumnSpec, ColumnType
 from batchinf_assets.contracts.screen import holds
 from batchinf_assets.contracts.validate import broken_rules, check_values, conform
 from batchinf_assets.lake.schema import ARROW_TYPES
-from batchinf_assets.spec import ColumnSpec, ColumnType
 
 TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
 NAN, INF = float("nan"), float("inf")

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.registry.artifact import (
     artifact_folder,
@@ -18,7 +19,6 @@ from batchinf_assets.registry.artifact import (
 )
 from batchinf_assets.registry.card import FileDigest
 from batchinf_assets.registry.statement import ModelStatement
-from batchinf_assets.spec import FeatureSpec
 
 COLUMNS = {
     "distance": FeatureSpec(type="float64"),

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import InvalidSpec, ModelRefused
 from batchinf_assets.lake.query import query
 from batchinf_assets.registry.profile import CategoryCounts, NumericBins, Profile, build_profile
-from batchinf_assets.spec import FeatureSpec
 
 NUMBER = FeatureSpec(type="float64")
 TEXT = FeatureSpec(type="string")

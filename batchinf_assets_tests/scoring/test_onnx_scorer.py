@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
 
+from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import BatchinfError, ModelRefused, Refusal, UsageError
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.scoring.onnx_scorer import BLOCK_ROWS, load_onnx
 from batchinf_assets.scoring.scorer import score_rows
-from batchinf_assets.spec import FeatureSpec
 
 ROWS = 2_500
 WIDTH = 5

@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
+from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.registry.card import ParityRecord
 from batchinf_assets.scoring.adversarial import adversarial_rows, hostile_rows
@@ -24,7 +25,6 @@ from batchinf_assets.scoring.parity import (
     reference_record,
 )
 from batchinf_assets.scoring.scorer import SklearnScorer
-from batchinf_assets.spec import FeatureSpec
 
 
 @dataclass(frozen=True)

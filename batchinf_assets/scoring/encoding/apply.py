@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.scoring.encoding.recipe import (
     Arithmetic,
@@ -31,7 +32,6 @@ from batchinf_assets.scoring.encoding.recipe import (
     Step,
 )
 from batchinf_assets.scoring.frame import feature_column
-from batchinf_assets.spec import FeatureSpec
 
 Array = npt.NDArray[Any]
 Values = pa.Array | Array

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.scoring.encoding.recipe import (
     Cast,
     Finite,
@@ -21,7 +22,6 @@ from batchinf_assets.scoring.encoding.recipe import (
     Step,
 )
 from batchinf_assets.scoring.untranslatable import Untranslatable
-from batchinf_assets.spec import FeatureSpec
 
 DType = np.dtype[Any]
 

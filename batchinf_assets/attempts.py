@@ -18,6 +18,7 @@ from typing import Any
 
 from batchinf_assets.errors import (
     BatchinfError,
+    HeldForApproval,
     LostRace,
     ModelRefused,
     Preempted,
@@ -289,4 +290,5 @@ def _state(error: BaseException) -> State:
         return "lost_race"
     if isinstance(error, Preempted):
         return "preempted"
-    return "refused" if isinstance(error, WindowRefused | ModelRefused) else "failed"
+    refusals = WindowRefused | ModelRefused | HeldForApproval
+    return "refused" if isinstance(error, refusals) else "failed"

@@ -5,10 +5,18 @@ The rules themselves live in `contracts` and `evaluation`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-SAMPLE_KEYS = 5
+SAMPLE_KEYS = 10
+
+LONGEST_TEXT = 80
+"""Characters of a foreign text that a message quotes."""
+
+_SPELLED_OUT = 3
+_RANGE = re.compile(r"\b(in \[|inside|at least|at most|one of)")
+_FORMULA = re.compile(r"(?![+-]?(\d[\d.e+-]*|inf|nan)?$)[=+@-]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,22 +24,34 @@ class Violation:
     """One broken rule.
 
     Attributes:
-        column: The column, or None for a rule over whole rows.
-        rule: The rule in words, with its bound: `at most 1.0`.
+        column: The column, or None for a rule over whole rows or the table.
+        rule: What is expected, in words, with its bound: `at most 1.0`.
         count: Rows that break it; 0 where the rule is about the table and not about rows.
-        samples: At most five keys of such rows, each written as `column=value, …`.
+        samples: Keys of at most `SAMPLE_KEYS` such rows, each written as `column=value, …`.
+        found: What is there instead, in words; None where the count of rows says it.
     """
 
     column: str | None
     rule: str
     count: int = 0
     samples: tuple[str, ...] = ()
+    found: str | None = None
 
     def __str__(self) -> str:
-        where = f"column '{self.column}'" if self.column else "rows"
-        rows = f": {self.count} row{'s' if self.count != 1 else ''}" if self.count else ""
-        keys = f" (first: {self.samples[0]})" if self.samples else ""
-        return f"{where} must be {self.rule}{rows}{keys}"
+        where = f"column {self.column}: " if self.column else "rows: " if self.count else ""
+        there = self.found or self._counted()
+        found = f", found {there}" if there else ""
+        keys = f" (e.g. {'; '.join(self.samples[:_SPELLED_OUT])})" if self.samples else ""
+        return f"{where}expected {self.rule}{found}{keys}"
+
+    def _counted(self) -> str | None:
+        if not self.count:
+            return None
+        one = self.count == 1
+        if self.rule == "not null":
+            return f"{self.count} null{'' if one else 's'}"
+        breaks = "outside" if _RANGE.search(self.rule) else f"that break{'s' if one else ''} it"
+        return f"{self.count} row{'' if one else 's'} {breaks}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +83,8 @@ def blocking_failures(checks: Iterable[CheckResult]) -> list[CheckResult]:
 def summarize(failures: Iterable[CheckResult]) -> str:
     """Say in one clause what failed, the first three violations spelled out."""
     found = [str(v) for failure in failures for v in failure.violations]
-    shown = "; ".join(found[:3])
-    return f"{shown}; and {len(found) - 3} more" if len(found) > 3 else shown
+    shown, rest = "; ".join(found[:_SPELLED_OUT]), len(found) - _SPELLED_OUT
+    return f"{shown}; and {rest} more" if rest > 0 else shown
 
 
 def merge_checks(checks: Iterable[CheckResult]) -> list[CheckResult]:
@@ -101,4 +121,20 @@ def _merged(group: list[CheckResult]) -> CheckResult:
 
 def _added(first: Violation, second: Violation) -> Violation:
     samples = (*first.samples, *second.samples)[:SAMPLE_KEYS]
-    return replace(first, count=first.count + second.count, samples=samples)
+    found = first.found if first.found == second.found else None
+    return replace(first, count=first.count + second.count, samples=samples, found=found)
+
+
+def quoted(text: str) -> str:
+    r"""Return a foreign name or value as plain text that is safe wherever it is shown.
+
+    It is cut at `LONGEST_TEXT` characters. What cannot be printed, what opens or closes markup and
+    what makes a formula of a spreadsheet's cell is written as in a Python literal: `\x3c`.
+    """
+    cut = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+    plain = "".join(c if c.isprintable() and c not in "<>" else _escaped(c) for c in cut)
+    return _escaped(plain[0]) + plain[1:] if _FORMULA.match(plain) else plain
+
+
+def _escaped(character: str) -> str:
+    return repr(character)[1:-1] if not character.isprintable() else f"\\x{ord(character):02x}"

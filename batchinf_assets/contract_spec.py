@@ -45,7 +45,19 @@ def _inside(value: str) -> str:
     return value
 
 
+def _of_a_format(value: str) -> str:
+    if not value.lower().endswith(LANDED_ENDINGS):
+        raise ValueError(f"{value!r} must end in one of {', '.join(LANDED_ENDINGS)}")
+    return value
+
+
+LANDED_ENDINGS = (
+    ".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz",
+)  # fmt: skip
+"""What a landed file's name may end in; the ending says the format."""
+
 RelativePath = Annotated[str, AfterValidator(_inside)]
+LandedPath = Annotated[str, AfterValidator(_inside), AfterValidator(_of_a_format)]
 
 
 class Declared(BaseModel):
@@ -187,6 +199,18 @@ class LateSpec(Declared):
     accept_for: timedelta = Field(
         ge=timedelta(0), description="After the end of the window, as in `P3D` or `PT12H`."
     )
+
+
+def require_plain(columns: Mapping[str, ColumnSpec], where: str, *rules: str) -> None:
+    """Require that no column declares one of these rules, as nobody would follow it there.
+
+    Raises:
+        ValueError: One does.
+    """
+    for name, column in columns.items():
+        for rule in rules:
+            if getattr(column, rule):
+                raise ValueError(f"{where} column '{name}' cannot declare {rule}")
 
 
 def default_on_break(quarantine: QuarantineSpec | None) -> OnBreak:

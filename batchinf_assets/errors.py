@@ -47,8 +47,40 @@ class LandedFileMissing(BatchinfError):
     """A file that should have landed is not there."""
 
 
+class LandingFault(StrEnum):
+    """Why a landed file was refused: stable codes, for alerts and for tests."""
+
+    NO_FILE = "no_file"
+    UNREADABLE = "unreadable"
+    CHANGED_WHILE_READ = "changed_while_read"
+    EMPTY = "empty"
+    NOT_PARQUET = "not_parquet"
+    TRUNCATED = "truncated"
+    DAMAGED = "damaged"
+    TOO_LARGE = "too_large"
+    TOO_MANY_ROWS = "too_many_rows"
+    TOO_MANY_COLUMNS = "too_many_columns"
+    TEXT_TOO_LONG = "text_too_long"
+    EXPANDS_TOO_FAR = "expands_too_far"
+    BAD_ENCODING = "bad_encoding"
+    NUL_BYTE = "nul_byte"
+    MALFORMED_LINE = "malformed_line"
+    BAD_VALUE = "bad_value"
+    NO_HEADER = "no_header"
+    DUPLICATE_COLUMN = "duplicate_column"
+    NESTED_COLUMN = "nested_column"
+
+
 class LandedFileUnreadable(BatchinfError):
-    """A landed file is empty, truncated, corrupt, no file, or closed to us."""
+    """A landed file is closed to us, damaged, not of its format, or above a declared limit.
+
+    Attributes:
+        reason: The code of what is wrong with it.
+    """
+
+    def __init__(self, message: str, *, reason: LandingFault, next_step: str) -> None:
+        super().__init__(message, next_step=next_step)
+        self.reason = reason
 
 
 class WindowMissing(BatchinfError):
@@ -166,6 +198,10 @@ class WindowRefused(BatchinfError):
     def __init__(self, message: str, *, next_step: str, checks: Sequence[CheckResult]) -> None:
         super().__init__(message, next_step=next_step)
         self.checks = tuple(checks)
+
+
+class HeldForApproval(BatchinfError):
+    """Corrected data landed later than the pipeline takes it unasked; what was frozen stays."""
 
 
 class Preempted(BatchinfError):

@@ -54,6 +54,7 @@ def _relative_file(file: FileRecord) -> FileRecord:
 Text = Annotated[str, AfterValidator(_portable)]
 RelativePath = Annotated[str, AfterValidator(_relative)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+RevisionId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -68,6 +69,18 @@ class FileRecord(_Value):
     path: str
     sha256: Digest
     bytes: Count
+
+
+class QuarantineRecord(FileRecord):
+    """The file that says which rows were set aside and why.
+
+    Attributes:
+        path: From the quarantine table's folder.
+        lines: One per row and broken rule.
+    """
+
+    path: RelativePath
+    lines: Annotated[int, Field(gt=0, lt=2**63)]
 
 
 class OutputRecord(FileRecord):
@@ -88,6 +101,14 @@ class WindowRecord(_Value):
     end: AwareDatetime
 
 
+class ApprovalRecord(_Value):
+    """Who let corrected data in that landed late, why and when."""
+
+    by: Text
+    reason: Text
+    at: AwareDatetime
+
+
 class SnapshotRecord(_Value):
     """The frozen source rows.
 
@@ -97,6 +118,11 @@ class SnapshotRecord(_Value):
         digest: Of the rows, whatever their file looks like.
         rows: Their count.
         source: The landed file.
+        landed: Rows of that file, `rows` + `quarantined`; None where it is not known.
+        quarantined: Rows that were set aside before the others were frozen.
+        rejected: Digest of what was said of them; None where there are none.
+        contract: Digest of the declared rules that they were judged by; None where not known.
+        approval: Who let it in, where it landed late; None where nobody was asked.
     """
 
     table: RelativePath = "snapshot"
@@ -104,6 +130,28 @@ class SnapshotRecord(_Value):
     digest: Digest
     rows: Count
     source: RelativeFile
+    landed: Count | None = None
+    quarantined: Count = 0
+    rejected: Digest | None = None
+    contract: Digest | None = None
+    approval: ApprovalRecord | None = None
+
+    @property
+    def rows_in(self) -> int:
+        """Rows that landed."""
+        return self.rows + self.quarantined
+
+    @property
+    def content(self) -> tuple[str | None, ...]:
+        """What decides a revision: the rows, the contract, and what was set aside by it."""
+        return self.digest, self.contract, self.rejected
+
+    @model_validator(mode="after")
+    def _every_row_is_accounted_for(self) -> SnapshotRecord:
+        if self.landed not in (None, self.rows_in):
+            raise ValueError("landed rows are those frozen and those quarantined")
+        _require_reasons(self.quarantined, self.rejected)
+        return self
 
 
 class FeaturesRecord(_Value):
@@ -113,6 +161,9 @@ class FeaturesRecord(_Value):
         digest: Of the rows, whatever their file looks like.
         rows: Their count.
         definition: Digest of the feature SQL and what was declared beside it.
+        contract: Digest of the declared rules that they were judged by; None where not known.
+        quarantined: Rows that were set aside because of their features.
+        rejected: Digest of what was said of them; None where there are none.
         row_group_rows: Rows per row group of the features file; None where it is not known.
         references: Landed files that were read beside the snapshot.
         absent: Outcome files that had not landed, and would have been read.
@@ -124,6 +175,24 @@ class FeaturesRecord(_Value):
     row_group_rows: Count | None = None
     references: tuple[RelativeFile, ...]
     absent: tuple[RelativePath, ...]
+    contract: Digest | None = None
+    quarantined: Count = 0
+    rejected: Digest | None = None
+
+    @property
+    def content(self) -> tuple[str | None, ...]:
+        """What decides a revision: the rows, the contract, and what was set aside by it."""
+        return self.digest, self.contract, self.rejected
+
+    @model_validator(mode="after")
+    def _every_row_has_a_reason(self) -> FeaturesRecord:
+        _require_reasons(self.quarantined, self.rejected)
+        return self
+
+
+def _require_reasons(quarantined: int, rejected: str | None) -> None:
+    if bool(quarantined) != (rejected is not None):
+        raise ValueError("quarantined rows and the digest of their reasons go together")
 
 
 class ParityOutcome(_Value):
@@ -216,6 +285,32 @@ class ShardsRecord(_Value):
         return self
 
 
+class ChangesRecord(_Value):
+    """What a revision corrects; row counts are None where they are not known.
+
+    Attributes:
+        supersedes: The revision that readers saw while this one was scored; None where there was
+            none.
+        carried_from: The revision whose scores were kept for rows with unchanged features; None
+            where every row was scored.
+        reason: Why every row was scored, although a revision was superseded.
+        rows_added: Snapshot rows whose key is new.
+        rows_changed: Snapshot rows with other values.
+        rows_removed: Snapshot rows that are gone.
+        carried: Rows that kept their score.
+        scored_again: Rows that were scored, those added among them; 0 where nothing is superseded.
+    """
+
+    supersedes: RevisionId | None = None
+    carried_from: RevisionId | None = None
+    reason: Text | None = None
+    rows_added: Count | None = None
+    rows_changed: Count | None = None
+    rows_removed: Count | None = None
+    carried: Count = 0
+    scored_again: Count = 0
+
+
 class ResourcesRecord(_Value):
     """What scoring used; None where the machine does not tell.
 
@@ -261,9 +356,11 @@ class Manifest(_Value):
         code: The code, the libraries and the machine.
         settings: Scoring and post-processing settings.
         counts: Row conservation.
+        quarantine: Which rows were set aside and why; None where there are none.
         outputs: The files, in key order.
         checks: What was checked, by asset, with figures and up to five keys of broken rows.
         shards: How many were computed and how many taken over from an earlier attempt.
+        changes: What the revision corrects; None where it is not known.
         timings: Seconds per stage.
         resources: What scoring used.
         evaluation: Golden quality and drift.
@@ -286,9 +383,11 @@ class Manifest(_Value):
     code: CodeRecord
     settings: SettingsRecord
     counts: CountsRecord
+    quarantine: QuarantineRecord | None = None
     outputs: tuple[OutputRecord, ...]
     checks: tuple[CheckResult, ...]
     shards: ShardsRecord | None = None
+    changes: ChangesRecord | None = None
     timings: dict[Name, Measure] = Field(default_factory=dict[Name, Measure])
     resources: ResourcesRecord | None = None
     evaluation: EvaluationRecord | None = None

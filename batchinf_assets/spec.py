@@ -26,6 +26,7 @@ from batchinf_assets.contract_spec import (
     Declared,
     FeatureSpec,
     FreshnessSpec,
+    LandedPath,
     LateSpec,
     LimitsSpec,
     Name,
@@ -34,6 +35,7 @@ from batchinf_assets.contract_spec import (
     RuleSpec,
     VolumeSpec,
     require_consistent,
+    require_plain,
 )
 from batchinf_assets.errors import InvalidSpec, UnknownPipeline
 from batchinf_assets.windows import WindowSpec
@@ -42,7 +44,7 @@ from batchinf_assets.windows import WindowSpec
 class SourceSpec(Declared):
     """The rows to score, as they land."""
 
-    files: RelativePath = Field(
+    files: LandedPath = Field(
         description="Path below the landing folder; {window} is the window's key."
     )
     key: tuple[Name, ...] = Field(min_length=1, description="Columns that identify a row.")
@@ -80,6 +82,8 @@ class SourceSpec(Declared):
                 raise ValueError(f"source.columns lacks '{name}'")
             if self.columns[name].nullable:
                 raise ValueError(f"key or time column '{name}' cannot be nullable")
+            if self.columns[name].on_break == "warn":
+                raise ValueError(f"key or time column '{name}' cannot break a rule and pass")
         if self.columns[self.time].type != "timestamp":
             raise ValueError(f"source.time '{self.time}' must have type timestamp")
         return self
@@ -88,7 +92,7 @@ class SourceSpec(Declared):
 class OutcomesSpec(Declared):
     """Ground truth that lands later, per window, under the source's key."""
 
-    files: RelativePath
+    files: LandedPath
     known_at: Name = Field(description="When the row became known; feature SQL sees no later row.")
     history: int = Field(
         default=0, ge=0, description="Windows before the scored one that feature SQL sees."
@@ -127,7 +131,7 @@ class AsOfSpec(Declared):
 class ReferenceSpec(Declared):
     """A table beside the source: slowly changing, or observed over time (`as_of`)."""
 
-    file: RelativePath
+    file: LandedPath
     columns: dict[Name, ColumnSpec]
     as_of: AsOfSpec | None = None
 
@@ -328,6 +332,16 @@ class PipelineSpec(Declared):
         for segment in self.model.promotion.canary.segments:
             if segment not in self.features.columns:
                 raise ValueError(f"model.promotion.canary.segments names '{segment}', no feature")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_are_followed_where_they_are_declared(self) -> PipelineSpec:
+        looked_up = ("on_break", "known_in", "unique")
+        require_plain(self.outcomes.columns if self.outcomes else {}, "outcomes", *looked_up)
+        for name, reference in self.references.items():
+            require_plain(reference.columns, f"references.{name}", *looked_up)
+        extra = self.postprocess.columns if self.postprocess else {}
+        require_plain(extra, "postprocess", *looked_up)
         return self
 
     @model_validator(mode="after")

@@ -18,13 +18,9 @@ import pyarrow.parquet as pq
 import skops.io
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from batchinf_assets.contracts.columns import check_columns
 from batchinf_assets.contracts.in_window import check_in_window
-from batchinf_assets.contracts.validate import (
-    check_columns,
-    check_same_keys,
-    check_unique_key,
-    check_values,
-)
+from batchinf_assets.contracts.validate import check_same_keys, check_unique_key, check_values
 from batchinf_assets.features.build import (
     FeaturesFooter,
     _file_name,

@@ -7,12 +7,15 @@ import gc
 import click
 
 from batchinf_assets import __version__
+from batchinf_assets.cli.approve import approve
+from batchinf_assets.cli.backfill import backfill
+from batchinf_assets.cli.contracts import contract
 from batchinf_assets.cli.demo import demo
 from batchinf_assets.cli.keys import keys
 from batchinf_assets.cli.maintenance import maintain
 from batchinf_assets.cli.models import model
 from batchinf_assets.cli.proofs import replay, verify
-from batchinf_assets.cli.windows import backfill, manifest, run, status
+from batchinf_assets.cli.windows import manifest, run, status
 from batchinf_assets.cli.workplace import complain
 from batchinf_assets.errors import BatchinfError
 
@@ -40,7 +43,20 @@ def main(*, debug: bool) -> None:  # noqa: ARG001 - read by _Commands
     gc.set_threshold(100_000, 20, 100)
 
 
-for command in (run, backfill, status, manifest, verify, replay, maintain, model, keys, demo):
+for command in (
+    run,
+    backfill,
+    approve,
+    contract,
+    status,
+    manifest,
+    verify,
+    replay,
+    maintain,
+    model,
+    keys,
+    demo,
+):
     main.add_command(command)
 
 

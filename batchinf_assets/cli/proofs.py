@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -25,15 +26,20 @@ EVERY = click.option("--all", "all_", is_flag=True, help="Every published window
 @click.argument("pipeline")
 @click.argument("window", required=False)
 @EVERY
+@click.option("--revision", help="A superseded revision of WINDOW instead of the published one.")
 @as_json
-def verify(*, pipeline: str, window: str | None, all_: bool, json_: bool) -> None:
+def verify(
+    *, pipeline: str, window: str | None, all_: bool, revision: str | None, json_: bool
+) -> None:
     """Verify what is published: exit 0 only if every digest, count, key and signature holds."""
     from batchinf_assets.publishing.verify import undeclared, verify_window
 
     spec, project = load_pipeline(pipeline).spec, here()
+    if revision is not None:
+        require_revision(revision, window)
     keys, registry = _chosen(project, spec, window, all_=all_), open_registry(project)
     verified = [
-        verify_window(project, registry, spec, spec.window.window(key))
+        verify_window(project, registry, spec, spec.window.window(key), revision=revision)
         if window is not None or spec.window.has(key)
         else undeclared(key)
         for key in bar(keys, "Verifying", shown=not json_)
@@ -79,6 +85,19 @@ def replay(*, pipeline: str, window: str | None, all_: bool, json_: bool) -> Non
         _tell(replays, failures)
         click.echo(f"{len(same)} of {len(keys)} windows came out the same.")
     sys.exit(0 if len(same) == len(keys) else 1)
+
+
+def require_revision(revision: str, window: str | None) -> None:
+    """Require an id that may become a path, and the window that it belongs to.
+
+    Raises:
+        UsageError: It is no revision's id, or no window is named.
+    """
+    if window is None or not re.fullmatch(r"[0-9a-f]{16}", revision):
+        raise UsageError(
+            "--revision needs one window and the 16 hex digits of a revision.",
+            next_step="`batchinf manifest` shows the one that is published.",
+        )
 
 
 def _tell(replays: Mapping[str, Replay], failures: Mapping[str, str]) -> None:

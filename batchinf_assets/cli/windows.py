@@ -48,23 +48,10 @@ def run(*, pipeline: str, window: str, json_: bool) -> None:
     WINDOW is a window's key, such as 2013-07-01.
     """
     declared = load_pipeline(pipeline)
-    _run(declared, [declared.spec.window.window(window)], json_=json_)
-
-
-@click.group()
-def backfill() -> None:
-    """Run many windows."""
-
-
-@backfill.command("run")
-@click.argument("pipeline")
-@click.option("--from", "first", required=True, help="First window.")
-@click.option("--to", "last", required=True, help="Last window, itself included.")
-@as_json
-def backfill_run(*, pipeline: str, first: str, last: str, json_: bool) -> None:
-    """Materialize a range of windows here, in one run; a refused window stops no other."""
-    declared = load_pipeline(pipeline)
-    _run(declared, declared.spec.window.between(first, last), json_=json_)
+    report = run_here(declared, [declared.spec.window.window(window)], shown=not json_)
+    if json_:
+        print_json(asdict(report))
+    sys.exit(exit_code([report]))
 
 
 @click.command()
@@ -93,8 +80,11 @@ def status(*, pipeline: str, json_: bool) -> None:
         return
     print_table(
         f"{spec.name}: {sum(w.revision is not None for w in windows)} of {len(windows)} published",
-        ["window", "state", "rows", "revision", "model", "drift", "held back"],
-        [[w.window, w.state, w.rows, w.revision, w.model, w.drift, _notes(w)] for w in windows],
+        ["window", "state", "rows", "quarantined", "revision", "model", "drift", "held back"],
+        [
+            [w.window, _state(w), w.rows, w.quarantined, w.revision, w.model, w.drift, _notes(w)]
+            for w in windows
+        ],
     )
 
 
@@ -124,6 +114,12 @@ def manifest(*, pipeline: str, window: str, revision: str | None, json_: bool) -
     click.echo(manifests(project, spec).read(found, chosen).to_json(), nl=False)
 
 
+def _state(window: WindowStatus) -> str:
+    failure = window.last_failure
+    held = failure is not None and failure.reason_code == "held_for_approval"
+    return f"{window.state}, held" if held else window.state
+
+
 def _notes(window: WindowStatus) -> str | None:
     """Say what keeps a window from going on, and who is at it."""
     notes = (window.held_by, window.pending, window.held_back)
@@ -142,17 +138,23 @@ def _no_model(project: Project, spec: PipelineSpec) -> str | None:
     return None
 
 
-def _run(pipeline: Pipeline, windows: Sequence[Window], *, json_: bool) -> None:
+def run_here(pipeline: Pipeline, windows: Sequence[Window], *, shown: bool) -> RunReport:
+    """Materialize windows that follow one another in this process, and tell what became of them."""
     from batchinf_assets.orchestration.execute import run_job
 
     project, job = here(), job_of(pipeline)
-    with Console(shown=not json_).run_progress(len(windows)) as on_event:
+    with Console(shown=shown).run_progress(len(windows)) as on_event:
         report = run_job(job, open_instance(project), windows, on_event)
-    if json_:
-        print_json(asdict(report))
-    else:
+    if shown:
         _tell(report, windows)
-    sys.exit(Preempted.exit_code if report.preempted else 0 if report.succeeded else 1)
+    return report
+
+
+def exit_code(reports: Sequence[RunReport]) -> int:
+    """Return what the process ends with after these runs."""
+    if any(report.preempted for report in reports):
+        return Preempted.exit_code
+    return 0 if all(report.succeeded for report in reports) else 1
 
 
 def _tell(report: RunReport, windows: Sequence[Window]) -> None:

@@ -4,47 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchinf_assets.checks import CheckResult, Violation
-from batchinf_assets.contracts.validate import sample_keys
 from batchinf_assets.windows import Window
 
+IN_WINDOW = "in_window"
 
-def check_in_window(
-    rows: pa.Table, *, time: str, window: Window, key: Sequence[str], asset: str
-) -> CheckResult:
-    """Check that there are rows and that each one's time lies inside the window.
+
+def rows_outside(times: pa.ChunkedArray, window: Window) -> npt.NDArray[np.int64]:
+    """Return the positions of the times outside a window, ascending; a null is not outside.
 
     Args:
-        rows: Conformed rows.
-        time: The timestamp column that places a row.
-        window: The window they were dropped for.
-        key: Columns that identify a row, for the samples.
-        asset: The asset that is checked.
+        times: A conformed timestamp column.
+        window: Its start belongs to it, its end does not.
     """
     kind = pa.timestamp("us", tz="UTC")
-    times = rows.column(time)
     early = pc.less(times, pa.scalar(window.start, kind))
     late = pc.greater_equal(times, pa.scalar(window.end, kind))
-    outside = rows.filter(pc.or_(early, late))
-    violations: list[Violation] = []
-    if rows.num_rows == 0:
-        violations.append(Violation(column=None, rule="at least one in the window (found: none)"))
-    if outside.num_rows:
-        violations.append(
-            Violation(
-                column=time,
-                rule=f"inside the window {window.start.isoformat()} to {window.end.isoformat()}",
-                count=outside.num_rows,
-                samples=sample_keys(outside, key),
-            )
-        )
+    outside = pc.or_(early, late)
+    return np.flatnonzero(pc.and_(pc.is_valid(outside), outside).to_numpy())
+
+
+def inside(window: Window) -> str:
+    """Return the rule in words."""
+    return f"inside the window {window.start.isoformat()} to {window.end.isoformat()}"
+
+
+def check_in_window(rows: int, outside: Sequence[Violation], asset: str) -> CheckResult:
+    """Check that a window has rows and, where these block, none outside of it.
+
+    Args:
+        rows: How many rows were not set aside.
+        outside: What is wrong with their times.
+        asset: The asset that is checked.
+    """
+    none = Violation(column=None, rule="at least one in the window (found: none)")
+    violations = (*outside,) if rows else (none, *outside)
     return CheckResult(
-        name="in_window",
+        name=IN_WINDOW,
         asset=asset,
         passed=not violations,
-        violations=tuple(violations),
-        measured={"rows": rows.num_rows},
+        violations=violations,
+        measured={"rows": rows},
     )

@@ -1,13 +1,15 @@
-"""The checks of one window's table: columns, values, unique keys, no row lost or invented.
+"""The checks of one window's rows: values, unique keys, no row lost or invented.
 
-Each returns a `CheckResult` and raises for no data. The order of use is `check_columns`, `conform`,
-then the others, which expect conformed tables. Where the rules come from: `contracts.schema`.
+Each returns a `CheckResult` and raises for no data. All expect tables that `contracts.columns`
+conformed. Where the rules come from: `contracts.schema`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import cast
 
 import numpy as np
@@ -20,30 +22,15 @@ from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaError, SchemaErrorReason, SchemaErrors
 
 from batchinf_assets.checks import SAMPLE_KEYS, CheckResult, Violation
-from batchinf_assets.contract_spec import ColumnSpec, ColumnType
+from batchinf_assets.contract_spec import ColumnSpec
+from batchinf_assets.contracts.row_texts import sample_keys
 from batchinf_assets.contracts.schema import NOT_NULL, pandera_schema
-from batchinf_assets.contracts.screen import holds
-from batchinf_assets.lake.schema import ARROW_TYPES, arrow_schema
-
-LONGEST_TEXT = 80
-"""Characters of a foreign text that a message quotes."""
-
-_SHOWN_COLUMNS = 20
+from batchinf_assets.contracts.screen import suspects, unclear_rows
+from batchinf_assets.contracts.value_rules import ValueSets, value_sets
+from batchinf_assets.lake.schema import ARROW_TYPES
 
 # Counters beside key columns; with a blank in the name no declared column is called like them.
 _ROWS, _ROWS_IN, _ROWS_OUT, _SURPLUS = "key rows", "rows in", "rows out", "surplus rows"
-
-_INTEGERS = frozenset({pa.int8(), pa.int16(), pa.int32(), pa.int64()})
-_READABLE: Mapping[ColumnType, frozenset[pa.DataType]] = {
-    "string": frozenset({pa.string(), pa.large_string(), pa.string_view()}),
-    "bool": frozenset({pa.bool_()}),
-    "int32": _INTEGERS,
-    "int64": _INTEGERS,
-    "float32": frozenset({pa.float32()}),
-    "float64": frozenset({pa.float32(), pa.float64()}),
-    "date": frozenset({pa.date32()}),
-}
-_DECLARED_NAMES: Mapping[pa.DataType, str] = {arrow: name for name, arrow in ARROW_TYPES.items()}
 
 # Without these pandas turns integers with nulls into floats and rounds what is above 2**53.
 _NULLABLE_DTYPES = {
@@ -53,54 +40,125 @@ _NULLABLE_DTYPES = {
 }
 
 
-def check_columns(table: pa.Table, columns: Mapping[str, ColumnSpec], *, asset: str) -> CheckResult:
-    """Check that every declared column is there, with a type that `conform` can cast exactly.
+@dataclass(frozen=True, kw_only=True)
+class BrokenRule:
+    """A rule and the rows that break it.
 
-    Extra columns are no violation. Integers of any signed width, float32 for float64, the string
-    layouts (dictionaries of them too) and zoned timestamps of any unit fit as long as no value
-    changes; a timestamp without a time zone never fits.
+    Attributes:
+        column: The column, or None for a rule over whole rows.
+        rule: The rule in words.
+        rows: Positions in the judged table, ascending; none where the column itself is missing.
     """
-    violations = [
-        v for name, column in columns.items() for v in _column_violations(table, name, column.type)
-    ]
-    measured = {"rows": table.num_rows, "columns": table.num_columns}
-    return _result("schema", asset, violations, measured)
 
+    column: str | None
+    rule: str
+    rows: npt.NDArray[np.int64]
 
-def conform(table: pa.Table, columns: Mapping[str, ColumnSpec]) -> pa.Table:
-    """Return the declared columns in their order, cast to the declared Arrow types.
-
-    Only for tables that passed `check_columns`. Nulls in a non-nullable column stay, for
-    `check_values` to report.
-    """
-    schema = arrow_schema(columns)
-    # Table.cast would refuse such nulls without saying in which rows.
-    arrays = [table.column(field.name).cast(field.type) for field in schema]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    def violation(self, table: pa.Table, key: Sequence[str]) -> Violation:
+        """Count the rows and name the first."""
+        first = table.select(list(key)).take(pa.array(self.rows[:SAMPLE_KEYS]))
+        samples = sample_keys(first, key) if self.rows.size else ()
+        return Violation(column=self.column, rule=self.rule, count=self.rows.size, samples=samples)
 
 
 def check_values(
-    table: pa.Table, columns: Mapping[str, ColumnSpec], *, key: Sequence[str], asset: str
+    table: pa.Table,
+    columns: Mapping[str, ColumnSpec],
+    *,
+    key: Sequence[str],
+    asset: str,
+    known: Mapping[str, pa.Array] = MappingProxyType({}),
 ) -> CheckResult:
-    """Check the values of a conformed table against the declared rules.
+    """Check the values of a whole conformed table; every rule blocks.
+
+    Args:
+        table: The rows.
+        columns: Each column's spec by name.
+        key: Columns that identify a row, for the samples.
+        asset: The asset that is checked.
+        known: Values of the reference of each column with `known_in`, by the column's name.
 
     Returns:
         One violation per column and rule, with the number of rows and the first keys. A table
         without rows passes; `measured["rows"]` says that there was nothing to judge.
 
     Raises:
+        InvalidSpec: RE2 refuses a pattern, or a column's reference was not given.
         pandera.errors.SchemaError: The table is not conformed, so that a rule cannot be applied.
     """
-    broken = () if holds(table, columns) else broken_rules(table, columns, key)
-    return _result("contract", asset, broken, {"rows": table.num_rows})
+    sets = value_sets(table, columns, known)
+    (broken,) = broken_values([table], [Unclear.of(table, columns, sets)], sets)
+    violations = [each.violation(table, key) for each in broken]
+    return _result("contract", asset, violations, {"rows": table.num_rows})
 
 
-def broken_rules(
-    table: pa.Table, columns: Mapping[str, ColumnSpec], key: Sequence[str]
-) -> list[Violation]:
-    """Return what pandera finds in a conformed table; `check_values` asks only where it must."""
-    errors = _pandera_errors(table, _cached_schema(tuple(columns.items())))
-    return [v for error in errors for v in _value_violations(error, table, key)]
+@dataclass(frozen=True, kw_only=True)
+class Unclear:
+    """What of a table's values only pandera can judge.
+
+    Attributes:
+        columns: The columns in which it would find something wrong.
+        rows: The positions of the rows in which it would, ascending.
+    """
+
+    columns: Mapping[str, ColumnSpec]
+    rows: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, table: pa.Table, columns: Mapping[str, ColumnSpec], sets: ValueSets) -> Unclear:
+        """Screen conformed rows, all or some of those that `sets` was made for."""
+        found = suspects(table, columns, sets)
+        rows = unclear_rows(table, found, sets) if found else np.empty(0, np.int64)
+        return cls(columns=found, rows=rows)
+
+
+def broken_values(
+    tables: Sequence[pa.Table], unclear: Sequence[Unclear], sets: ValueSets
+) -> list[list[BrokenRule]]:
+    """Return the broken rules of single columns, as pandera finds them; in the declared order.
+
+    pandera costs milliseconds per column, however few the rows: it is asked once for all tables.
+
+    Args:
+        tables: Parts of one conformed table.
+        unclear: What the screen left of each.
+        sets: What the rules `known_in` and `unique` need to know of the whole table.
+
+    Returns:
+        For each part its broken rules, with positions in that part.
+    """
+    columns = {name: column for each in unclear for name, column in each.columns.items()}
+    if not columns:
+        return [[] for _ in tables]
+    kept = [name for name in tables[0].column_names if name in columns]
+    parts = [
+        table.select(kept).take(pa.array(each.rows)) if kept else table.select(kept)
+        for table, each in zip(tables, unclear, strict=True)
+    ]
+    found = pandera_verdict(pa.concat_tables(parts), columns, sets)
+    ends = np.cumsum([each.rows.size for each in unclear])
+    return [
+        [part for rule in found if (part := _part_of(rule, end - each.rows.size, each)) is not None]
+        for each, end in zip(unclear, ends, strict=True)
+    ]
+
+
+def _part_of(rule: BrokenRule, first: int, unclear: Unclear) -> BrokenRule | None:
+    """Cut out of a verdict on several tables' unclear rows what is about one of them."""
+    if not rule.rows.size:
+        return rule if rule.column in unclear.columns else None
+    start, end = np.searchsorted(rule.rows, (first, first + unclear.rows.size))
+    if start == end:
+        return None
+    return replace(rule, rows=unclear.rows[rule.rows[start:end] - first])
+
+
+def pandera_verdict(
+    table: pa.Table, columns: Mapping[str, ColumnSpec], sets: ValueSets
+) -> list[BrokenRule]:
+    """Return what pandera finds in the columns of a conformed table."""
+    errors = _pandera_errors(table, _schema(columns, sets))
+    return [broken for error in errors for broken in _broken(error, table)]
 
 
 def check_unique_key(table: pa.Table, *, key: Sequence[str], asset: str) -> CheckResult:
@@ -140,68 +198,10 @@ def check_same_keys(
     return _result("row_conservation", asset, violations, measured)
 
 
-def sample_keys(rows: pa.Table, key: Sequence[str]) -> tuple[str, ...]:
-    """Write the first keys of conformed rows as `column=value, column=value`.
-
-    Timestamps are ISO 8601 with offset, texts cut and their control characters escaped.
-    """
-    texts = [_texts(rows.column(name).slice(0, SAMPLE_KEYS)) for name in key]
-    return tuple(
-        ", ".join(f"{name}={text}" for name, text in zip(key, row, strict=True))
-        for row in zip(*texts, strict=True)
-    )
-
-
-def _column_violations(table: pa.Table, name: str, declared: ColumnType) -> Iterator[Violation]:
-    positions = table.schema.get_all_field_indices(name)
-    if not positions:
-        yield Violation(column=name, rule=f"present (found: {_column_list(table)})")
-        return
-    if len(positions) > 1:
-        yield Violation(column=name, rule=f"present once (found {len(positions)} times)")
-        return
-    column = table.column(positions[0])
-    found = _DECLARED_NAMES.get(column.type, _quoted(str(column.type)))
-    if not _is_readable(column.type, declared):
-        wanted = "timestamp with time zone" if declared == "timestamp" else declared
-        yield Violation(column=name, rule=f"type {wanted} (found: {found})")
-    elif declared == "string" and not _is_intact(column):
-        yield Violation(column=name, rule="valid UTF-8")
-    elif changed := _changed_by_cast(column, ARROW_TYPES[declared]):
-        rule = f"type {declared} (found: {found} with values that do not fit)"
-        yield Violation(column=name, rule=rule, count=changed)
-
-
-def _is_readable(found: pa.DataType, declared: ColumnType) -> bool:
-    if declared == "timestamp":
-        return pa.types.is_timestamp(found) and found.tz is not None
-    if declared == "string" and pa.types.is_dictionary(found):
-        found = found.value_type
-    return found in _READABLE[declared]
-
-
-def _is_intact(column: pa.ChunkedArray) -> bool:
-    # Readers hand on bytes that are no UTF-8, and dictionary indices that point nowhere.
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def _changed_by_cast(column: pa.ChunkedArray, target: pa.DataType) -> int:
-    try:
-        column.cast(target)
-    except pa.ArrowInvalid:
-        there_and_back = column.cast(target, safe=False).cast(column.type, safe=False)
-        return pc.sum(pc.not_equal(column, there_and_back)).as_py()
-    return 0
-
-
-def _column_list(table: pa.Table) -> str:
-    names = [_quoted(name) for name in table.column_names[:_SHOWN_COLUMNS]]
-    rest = table.num_columns - len(names)
-    return ", ".join(names or ["no columns"]) + (f" and {rest} more" if rest else "")
+def _schema(columns: Mapping[str, ColumnSpec], sets: ValueSets) -> pandera.DataFrameSchema:
+    if any(column.unique or column.known_in is not None for column in columns.values()):
+        return pandera_schema(columns, sets)
+    return _cached_schema(tuple(columns.items()))
 
 
 @lru_cache(maxsize=64)
@@ -210,9 +210,7 @@ def _cached_schema(columns: tuple[tuple[str, ColumnSpec], ...]) -> pandera.DataF
 
 
 def _pandera_errors(table: pa.Table, schema: pandera.DataFrameSchema) -> list[SchemaError]:
-    frame = table.to_pandas(
-        date_as_object=False, ignore_metadata=True, types_mapper=_NULLABLE_DTYPES.get
-    )
+    frame = _counted(table).to_pandas(types_mapper=_NULLABLE_DTYPES.get)
     # PANDERA_VALIDATION_ENABLED=false in the environment would make every window pass.
     with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
         try:
@@ -222,24 +220,28 @@ def _pandera_errors(table: pa.Table, schema: pandera.DataFrameSchema) -> list[Sc
     return []
 
 
-def _value_violations(
-    error: SchemaError, table: pa.Table, key: Sequence[str]
-) -> Iterator[Violation]:
+def _counted(table: pa.Table) -> pa.Table:
+    """Write times and dates as numbers: pandera cannot word those that Python's cannot hold."""
+    kinds = {ARROW_TYPES["timestamp"]: pa.int64(), ARROW_TYPES["date"]: pa.int32()}
+    arrays = [column.cast(kinds.get(column.type, column.type)) for column in table.columns]
+    return pa.Table.from_arrays(arrays, names=table.column_names)
+
+
+def _broken(error: SchemaError, table: pa.Table) -> Iterator[BrokenRule]:
     if error.reason_code is SchemaErrorReason.CHECK_ERROR:
         raise error
     if error.reason_code is SchemaErrorReason.COLUMN_NOT_IN_DATAFRAME:
-        yield Violation(column=str(error.failure_cases), rule="present")
+        nowhere = np.empty(0, np.int64)
+        yield BrokenRule(column=str(error.failure_cases), rule="present", rows=nowhere)
         return
-    column = error.schema.name
+    column = str(error.schema.name)
     # pandas shows NaN and null alike, Arrow does not: a NaN is not finite, a null is missing.
     is_null = table.column(column).is_null().to_numpy()
     about_nulls = error.reason_code is SchemaErrorReason.SERIES_CONTAINS_NULLS
     rows = _failed_rows(error)
     rows = rows[is_null[rows] == about_nulls]
     if rows.size:
-        rule = NOT_NULL if about_nulls else _rule(error)
-        samples = sample_keys(table.select(list(key)).take(rows[:SAMPLE_KEYS]), key)
-        yield Violation(column=column, rule=rule, count=rows.size, samples=samples)
+        yield BrokenRule(column=column, rule=NOT_NULL if about_nulls else _rule(error), rows=rows)
 
 
 def _rule(error: SchemaError) -> str:
@@ -278,26 +280,6 @@ def _over_keys(
     if broken.num_rows:
         count = abs(pc.sum(broken.column(counted)).as_py())
         yield Violation(column=None, rule=rule, count=count, samples=sample_keys(broken, key))
-
-
-def _texts(column: pa.ChunkedArray) -> list[str]:
-    # Arrow writes values that Python's datetime cannot hold; naive, it needs no zone database.
-    is_time = pa.types.is_timestamp(column.type)
-    plain = column.cast(pa.timestamp("us")) if is_time else column
-    texts = ["null" if text is None else text for text in plain.cast(pa.string()).to_pylist()]
-    return [_iso(text) if is_time else _quoted(text) for text in texts]
-
-
-def _iso(text: str) -> str:
-    """Turn Arrow's `2013-01-01 05:00:00.000000` into `2013-01-01T05:00:00+00:00`."""
-    if text == "null" or text.startswith("<"):  # Arrow's way to say: beyond its calendar
-        return text
-    return text.replace(" ", "T").removesuffix(".000000") + "+00:00"
-
-
-def _quoted(text: str) -> str:
-    cut = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)
 
 
 def _result(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import duckdb
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from batchinf_assets.checks import SAMPLE_KEYS, CheckResult, Violation
-from batchinf_assets.contracts.validate import (
-    check_columns,
-    check_same_keys,
-    check_unique_key,
-    check_values,
-    conform,
-)
+from batchinf_assets.checks import SAMPLE_KEYS, CheckResult, Violation, merge_checks
+from batchinf_assets.contracts.columns import ANY_LAYOUT, check_columns, conform
+from batchinf_assets.contracts.judge import judge_rows
+from batchinf_assets.contracts.row_contract import RowContract
+from batchinf_assets.contracts.table_rules import check_table_rules
+from batchinf_assets.contracts.validate import check_same_keys, check_unique_key
 from batchinf_assets.errors import FeatureSqlFailed, WindowMissing
 from batchinf_assets.features.views import Views, build_views
 from batchinf_assets.lake.digest import (
@@ -34,6 +33,7 @@ from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import FeaturesRecord
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import landing_of, load_snapshot, require_passed
+from batchinf_assets.snapshots.quarantine import SetAside, keep_features_lines
 from batchinf_assets.spec import Pipeline, PipelineSpec
 from batchinf_assets.windows import Window
 
@@ -77,6 +77,21 @@ class Features:
         return RowGroups(self.path)
 
 
+@dataclass(frozen=True, kw_only=True)
+class JudgedFeatures:
+    """What the feature SQL gave, judged.
+
+    Attributes:
+        rows: Key and features of the rows that go on, sorted by key.
+        set_aside: Those that do not; their places are those in the snapshot.
+        checks: What was checked; no blocking check failed.
+    """
+
+    rows: pa.Table
+    set_aside: SetAside
+    checks: tuple[CheckResult, ...]
+
+
 def features_table(project: Project, spec: PipelineSpec) -> WindowTable:
     """Return the pipeline's features table."""
     return WindowTable(project.lake / spec.name / ASSET, arrow_schema(spec.feature_table))
@@ -85,6 +100,19 @@ def features_table(project: Project, spec: PipelineSpec) -> WindowTable:
 def feature_definition(pipeline: Pipeline) -> str:
     """Digest everything declared that decides the features: SQL, columns, views."""
     return json_sha256(_definition(pipeline))
+
+
+def features_contract(spec: PipelineSpec) -> str:
+    """Digest everything declared of the features that decides which rows are scored."""
+    declared = spec.features.model_dump(
+        mode="json",
+        exclude={
+            "sql": True,
+            "columns": {"__all__": {"description", "drift"}},
+            "rules": {"__all__": {"description"}},
+        },
+    )
+    return json_sha256(declared)
 
 
 def definition_place(project: Project, spec: PipelineSpec, digest: str) -> Place:
@@ -111,7 +139,7 @@ def build_features(project: Project, pipeline: Pipeline, window: Window) -> Feat
     """Make and commit the feature rows of a window; a no-op where they are there already.
 
     Raises:
-        WindowMissing: The window has no snapshot.
+        WindowMissing: The window has no snapshot, or the quarantine lacks what that set aside.
         LandedFileMissing: A reference has not landed.
         FeatureSqlFailed: DuckDB refused the SQL.
         WindowRefused: The rows break the contract; nothing was written.
@@ -119,21 +147,25 @@ def build_features(project: Project, pipeline: Pipeline, window: Window) -> Feat
     spec = pipeline.spec
     snapshot = load_snapshot(project, spec, window)
     views = build_views(landing_of(project), spec, window, snapshot.rows)
-    rows, checks = compute_features(pipeline, window, views)
+    made = compute_features(pipeline, window, views)
     record = FeaturesRecord(
-        digest=content_digest(rows, spec.source.key),
-        rows=rows.num_rows,
+        digest=content_digest(made.rows, spec.source.key),
+        rows=made.rows.num_rows,
         definition=feature_definition(pipeline),
+        contract=features_contract(spec),
+        quarantined=made.set_aside.count,
+        rejected=made.set_aside.digest,
         row_group_rows=row_group_rows(spec.shard_rows),
         references=views.files,
         absent=views.absent,
     )
     _keep_definition(project, pipeline, record.definition)
-    footer = FeaturesFooter(record=record, snapshot=snapshot.record.digest, checks=checks)
+    footer = FeaturesFooter(record=record, snapshot=snapshot.record.digest, checks=made.checks)
+    keep_features_lines(project, spec, window, snapshot.record, made.set_aside, record.digest)
     path = features_table(project, spec).keep(
         window,
         _file_name(record, footer.snapshot),
-        rows,
+        made.rows,
         footer.model_dump(mode="json"),
         row_group_rows=row_group_rows(spec.shard_rows),
         scan=True,
@@ -141,39 +173,75 @@ def build_features(project: Project, pipeline: Pipeline, window: Window) -> Feat
     return _described(footer, path)
 
 
-def compute_features(
-    pipeline: Pipeline, window: Window, views: Views
-) -> tuple[pa.Table, tuple[CheckResult, ...]]:
-    """Run the feature SQL and check what comes out.
-
-    Returns:
-        Key and features, sorted by key, and the checks they passed.
+def compute_features(pipeline: Pipeline, window: Window, views: Views) -> JudgedFeatures:
+    """Run the feature SQL and judge what comes out.
 
     Raises:
         FeatureSqlFailed: DuckDB refused the SQL.
-        WindowRefused: A declared column is missing or mistyped, or a row breaks the contract.
+        WindowRefused: A declared column is missing or mistyped, or rows break the contract.
     """
     spec, key = pipeline.spec, pipeline.spec.source.key
-    name = f"{spec.name}/{spec.features.sql}"
+    rows, schema = feature_rows(pipeline, window, views)
+    judged = judge_rows(rows, _row_contract(spec), known=views.known)
+    set_aside = SetAside.of(ASSET, judged.rejected)
+    counts = {"rows_out": judged.accepted.num_rows, "quarantined": set_aside.count}
+    checks = merge_checks(  # rows and table have their warnings in common
+        (
+            schema,
+            *judged.checks,
+            check_unique_key(judged.accepted, key=key, asset=ASSET),
+            _check_conservation(views.tables["snapshot"], rows, counts, key),
+            *check_table_rules(judged.accepted, spec.features.rules, asset=ASSET),
+            _check_inputs(views),
+        )
+    )
+    require_passed(checks, spec.name, window, source=_sql_name(spec))
+    return JudgedFeatures(rows=judged.accepted, set_aside=set_aside, checks=tuple(checks))
+
+
+def feature_rows(pipeline: Pipeline, window: Window, views: Views) -> tuple[pa.Table, CheckResult]:
+    """Run the feature SQL; what the rows hold is not judged.
+
+    Returns:
+        Key and features, sorted by key, and the check of their columns.
+
+    Raises:
+        FeatureSqlFailed: DuckDB refused the SQL.
+        WindowRefused: A declared column is missing or mistyped.
+    """
+    spec = pipeline.spec
     try:
         found = query(pipeline.features_sql, views.tables)
     except duckdb.Error as error:
         raise FeatureSqlFailed(
-            f"{name} of window {window}: {' '.join(str(error).split())}.",
+            f"{_sql_name(spec)} of window {window}: {' '.join(str(error).split())}.",
             next_step=f"It may read only {', '.join(sorted(views.tables))}.",
         ) from error
-    schema = check_columns(found, spec.feature_table, asset=ASSET)
-    require_passed([schema], name, window)
-    rows = sort_by(conform(found, spec.feature_table), key)
-    checks = (
-        schema,
-        check_values(rows, spec.feature_table, key=key, asset=ASSET),
-        check_unique_key(rows, key=key, asset=ASSET),
-        check_same_keys(views.tables["snapshot"], rows, key=key, asset=ASSET),
-        _check_inputs(views),
+    schema = check_columns(found, spec.feature_table, asset=ASSET, accept=ANY_LAYOUT)
+    require_passed([schema], spec.name, window, source=_sql_name(spec))
+    return sort_by(conform(found, spec.feature_table), spec.source.key), schema
+
+
+def _sql_name(spec: PipelineSpec) -> str:
+    return f"{spec.name}/{spec.features.sql}"
+
+
+def _row_contract(spec: PipelineSpec) -> RowContract:
+    return RowContract(
+        asset=ASSET,
+        columns=spec.feature_table,
+        key=spec.source.key,
+        rules=spec.features.rules,
+        quarantine=spec.features.quarantine,
     )
-    require_passed(checks, name, window)
-    return rows, checks
+
+
+def _check_conservation(
+    snapshot: pa.Table, made: pa.Table, counts: Mapping[str, int], key: Sequence[str]
+) -> CheckResult:
+    """Check that each row of the snapshot has features, those included that were set aside."""
+    check = check_same_keys(snapshot, made, key=key, asset=ASSET)
+    return replace(check, measured={"rows_in": snapshot.num_rows, **counts})
 
 
 def _check_inputs(views: Views) -> CheckResult:
@@ -222,7 +290,8 @@ def made_rows(
 
 
 def _file_name(record: FeaturesRecord, snapshot: str) -> str:
-    return json_sha256([record.model_dump(mode="json"), snapshot])[:16]
+    # What a record did not know in earlier versions is left out: so their files keep their names.
+    return json_sha256([record.model_dump(mode="json", exclude_defaults=True), snapshot])[:16]
 
 
 def _described(footer: FeaturesFooter, path: Place) -> Features:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import pyarrow as pa
 
-from batchinf_assets.contracts.validate import check_columns, conform
+from batchinf_assets.contracts.columns import ANY_LAYOUT, check_columns, conform
 from batchinf_assets.errors import FeatureSqlFailed, InvalidSpec
 from batchinf_assets.lake.query import query, quoted
 from batchinf_assets.manifest import FileRecord
@@ -43,9 +43,12 @@ def landed_outcomes(
         WindowRefused: A declared column is missing or has another type.
     """
     outcomes = require_outcomes(spec)
-    landed = landing_of(project).read(outcomes.files, window)
-    schema = check_columns(landed.rows, outcomes.columns, asset="performance")
-    require_passed([schema], landed.record.path, window)
+    landed = landing_of(project).read(
+        outcomes.files, window, limits=spec.source.limits, columns=outcomes.columns
+    )
+    schema = check_columns(landed.rows, outcomes.columns, asset="performance", accept=ANY_LAYOUT)
+    name = landed.record.path
+    require_passed([schema], spec.name, window, part=name, source=name)
     return landed.record, conform(landed.rows, outcomes.columns)
 
 

@@ -7,18 +7,21 @@ known at that row's time. What is not in a view cannot leak: the SQL reaches not
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchinf_assets.contracts.validate import check_columns, check_values, conform
+from batchinf_assets.contract_spec import LimitsSpec
+from batchinf_assets.contracts.columns import ANY_LAYOUT, check_columns, conform
+from batchinf_assets.contracts.validate import check_values
 from batchinf_assets.errors import FeatureSqlFailed
 from batchinf_assets.lake.query import query, quoted
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.manifest import FileRecord
 from batchinf_assets.snapshots.freeze import require_passed
+from batchinf_assets.snapshots.known import known_values
 from batchinf_assets.snapshots.landing import LandedFile, Landing
 from batchinf_assets.spec import AsOfSpec, OutcomesSpec, PipelineSpec, ReferenceSpec
 from batchinf_assets.windows import Window
@@ -35,11 +38,13 @@ class Views:
         tables: Rows by view name: `snapshot`, `outcomes`, and each reference.
         files: The landed files behind them, the snapshot's apart.
         absent: Outcome files that had not landed; their rows are simply not known yet.
+        known: What references hold, by the feature that must be in it.
     """
 
     tables: dict[str, pa.Table]
     files: tuple[FileRecord, ...]
     absent: tuple[str, ...]
+    known: dict[str, pa.Array] = field(default_factory=dict[str, pa.Array])
 
 
 def build_views(landing: Landing, spec: PipelineSpec, window: Window, rows: pa.Table) -> Views:
@@ -59,26 +64,27 @@ def build_views(landing: Landing, spec: PipelineSpec, window: Window, rows: pa.T
     files: list[FileRecord] = []
     absent: list[str] = []
     for name, reference in spec.references.items():
-        landed = landing.read(reference.file)
+        landed = landing.read(reference.file, limits=spec.source.limits, columns=reference.columns)
         files.append(landed.record)
-        known = _declared(landed, reference, window)
-        _require_values(known, reference, reference.file, window)
+        known = _declared(spec, landed, reference, window)
+        _require_values(spec, known, reference, reference.file, window)
         tables[name] = _reference_view(spec, reference, known, rows)
     if spec.outcomes:
         history = spec.window.before(window, spec.outcomes.history)
-        found = list(_outcome_files(landing, spec.outcomes, history))
+        found = list(_outcome_files(landing, spec.outcomes, history, spec.source.limits))
         files.extend(file.record for file in found)
         absent.extend(_not_landed(landing, spec.outcomes, history))
-        tables["outcomes"] = _known_before(found, spec.outcomes, window)
-    return Views(tables=tables, files=tuple(files), absent=tuple(absent))
+        tables["outcomes"] = _known_before(spec, spec.outcomes, found, window)
+    known = known_values(landing, spec, spec.features.columns, window, asset="features")
+    return Views(tables=tables, files=tuple(files), absent=tuple(absent), known=known)
 
 
 def _outcome_files(
-    landing: Landing, outcomes: OutcomesSpec, history: list[Window]
+    landing: Landing, outcomes: OutcomesSpec, history: list[Window], limits: LimitsSpec
 ) -> Iterator[LandedFile]:
     for earlier in history:
         if landing.path(outcomes.files, earlier).exists():
-            yield landing.read(outcomes.files, earlier)
+            yield landing.read(outcomes.files, earlier, limits=limits, columns=outcomes.columns)
 
 
 def _not_landed(landing: Landing, outcomes: OutcomesSpec, history: list[Window]) -> Iterator[str]:
@@ -87,28 +93,35 @@ def _not_landed(landing: Landing, outcomes: OutcomesSpec, history: list[Window])
             yield outcomes.files.replace("{window}", earlier.key)
 
 
-def _known_before(found: list[LandedFile], outcomes: OutcomesSpec, window: Window) -> pa.Table:
+def _known_before(
+    spec: PipelineSpec, outcomes: OutcomesSpec, found: list[LandedFile], window: Window
+) -> pa.Table:
     empty = arrow_schema(outcomes.columns).empty_table()
-    rows = pa.concat_tables([empty, *(_declared(file, outcomes, window) for file in found)])
-    _require_values(rows, outcomes, "The outcomes", window)
+    rows = pa.concat_tables([empty, *(_declared(spec, file, outcomes, window) for file in found)])
+    _require_values(spec, rows, outcomes, "outcomes", window)
     start = pa.scalar(window.start, pa.timestamp("us", tz="UTC"))
     return rows.filter(pc.less(rows.column(outcomes.known_at), start))
 
 
 def _declared(
-    landed: LandedFile, declared: OutcomesSpec | ReferenceSpec, window: Window
+    spec: PipelineSpec, landed: LandedFile, declared: OutcomesSpec | ReferenceSpec, window: Window
 ) -> pa.Table:
-    schema = check_columns(landed.rows, declared.columns, asset="features")
-    require_passed([schema], landed.record.path, window)
+    name = landed.record.path
+    schema = check_columns(landed.rows, declared.columns, asset="features", accept=ANY_LAYOUT)
+    require_passed([schema], spec.name, window, part=name, source=name)
     return conform(landed.rows, declared.columns)
 
 
 def _require_values(
-    rows: pa.Table, declared: OutcomesSpec | ReferenceSpec, name: str, window: Window
+    spec: PipelineSpec,
+    rows: pa.Table,
+    declared: OutcomesSpec | ReferenceSpec,
+    name: str,
+    window: Window,
 ) -> None:
     key = list(declared.columns)[:SHOWN_COLUMNS]
     values = check_values(rows, declared.columns, key=key, asset="features")
-    require_passed([values], name, window)
+    require_passed([values], spec.name, window, part=name, source=name)
 
 
 def _reference_view(

@@ -66,6 +66,21 @@ class WindowTable:
             visible.setdefault(str(key), []).append(self.folder / str(path))
         return {key: tuple(sorted(paths, key=str)) for key, paths in visible.items()}
 
+    def row_counts(self) -> dict[str, int]:
+        """Return the rows that the log counts, by window key; no file is opened.
+
+        Raises:
+            ManifestInvalid: The table's log is damaged.
+        """
+        if not has_log(self.folder):
+            return {}
+        actions = pa.table(self._read().get_add_actions(flatten=True))
+        windows = actions.column(f"partition.{PARTITION}").to_pylist()
+        counts: dict[str, int] = {}
+        for key, rows in zip(windows, actions.column("num_records").to_pylist(), strict=True):
+            counts[str(key)] = counts.get(str(key), 0) + int(rows)
+        return counts
+
     def files_of(self, window: Window) -> tuple[Place, ...]:
         """Return the visible files of one window, in their order."""
         return self.files().get(window.key, ())

@@ -17,12 +17,18 @@ from batchinf_assets.features.build import build_features, features_table
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.orchestration.challenger import challenger_asset
 from batchinf_assets.orchestration.checks import check_specs
+from batchinf_assets.orchestration.corrections import (
+    correction_metadata,
+    score_changes_metadata,
+    snapshot_changes_metadata,
+)
 from batchinf_assets.orchestration.keys import MODEL, asset_key
 from batchinf_assets.orchestration.metadata import (
     evaluation_metadata,
     lineage_metadata,
     metric_metadata,
     performance_metadata,
+    quarantine_metadata,
     table_metadata,
     view_key,
 )
@@ -32,6 +38,8 @@ from batchinf_assets.orchestration.provenance import code_version
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.window_runs import WindowResult, failing_clearly, run_windows
 from batchinf_assets.publishing.publish import publish_window
+from batchinf_assets.publishing.score_changes import keep_score_changes
+from batchinf_assets.publishing.visible import visible_revision
 from batchinf_assets.registry.trust import promoted_model
 from batchinf_assets.scoring.model import scoring_model
 from batchinf_assets.scoring.predictions import predictions_table
@@ -95,16 +103,23 @@ def snapshot_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
 
     def step(workplace: Workplace, _attempt: Attempt, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
+        table = snapshot_table(project, spec)
+        before = table.files_of(window)
         snapshot = freeze_snapshot(project, spec, window)
-        folder = snapshot_table(project, spec).folder_of(window)
+        folder = table.folder_of(window)
         return WindowResult(
-            data_version=snapshot.record.digest,
+            data_version=json_sha256(snapshot.record.content),
             metadata=table_metadata(snapshot.record.rows, folder, spec.source.columns)
+            | quarantine_metadata(project, spec, window, snapshot.record.quarantined)
+            | snapshot_changes_metadata(before, snapshot.path, spec.source.key)
             | {"source_sha256": dg.MetadataValue.text(snapshot.record.source.sha256)},
             checks=snapshot.checks,
         )
 
-    return _attempted_asset(pipeline, "snapshot", ["landing/source"], step, kinds={"deltalake"})
+    columns = pipeline.spec.source.columns.values()
+    looked_up = sorted({c.known_in.partition(".")[0] for c in columns if c.known_in is not None})
+    upstream = [f"landing/{name}" for name in ("source", *looked_up)]
+    return _attempted_asset(pipeline, "snapshot", upstream, step, kinds={"deltalake"})
 
 
 def features_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
@@ -119,9 +134,10 @@ def features_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
         features = build_features(project, pipeline, window)
         folder = features_table(project, spec).folder_of(window)
         return WindowResult(
-            data_version=features.record.digest,
+            data_version=json_sha256(features.record.content),
             metadata=table_metadata(features.record.rows, folder, spec.feature_table)
             | traced
+            | quarantine_metadata(project, spec, window, features.record.quarantined)
             | {"outcome_files_absent": dg.MetadataValue.int(len(features.record.absent))},
             checks=features.checks,
         )
@@ -166,13 +182,21 @@ def predictions_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
 
     def step(workplace: Workplace, attempt: Attempt, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
-        now = datetime.now(UTC)
-        model = scoring_model(workplace.registry(), pipeline, now)
-        manifest = score_window(project, pipeline, window, model, attempt=attempt, now=now)
+        now, registry = datetime.now(UTC), workplace.registry()
+        manifest = score_window(
+            project,
+            pipeline,
+            window,
+            scoring_model(registry, pipeline, now),
+            attempt=attempt,
+            now=now,
+            superseded=visible_revision(project, registry, spec, window),
+        )
         folder = predictions_table(project, spec).folder_of(window)
         return WindowResult(
             data_version=manifest.revision,
             metadata=table_metadata(manifest.counts.scored, folder, spec.prediction_table)
+            | correction_metadata(manifest.changes)
             | {
                 "revision": dg.MetadataValue.text(manifest.revision),
                 "model": dg.MetadataValue.text(f"{manifest.model.name} v{manifest.model.version}"),
@@ -217,10 +241,12 @@ def published_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
             project, registry, pipeline, window, key=workplace.signing_key(), lease=attempt, now=now
         )
         attempt.published(publication.manifest, publication.sha256, changed=publication.changed)
+        scores = keep_score_changes(project, spec, window, lease=attempt)
         manifest, folder = publication.manifest, predictions_table(project, spec).folder
         return WindowResult(
             data_version=manifest.revision,
             metadata=table_metadata(manifest.counts.scored, folder, spec.prediction_table)
+            | score_changes_metadata(scores)
             | {
                 "revision": dg.MetadataValue.text(manifest.revision),
                 "manifest": dg.MetadataValue.path(str(publication.path)),
@@ -286,7 +312,7 @@ def _window_asset(
                 partitions_def=partitions,
             )
         ],
-        check_specs=check_specs(key, partitions),
+        check_specs=check_specs(key, partitions, spec),
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )

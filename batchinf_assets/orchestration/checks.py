@@ -4,34 +4,45 @@ from __future__ import annotations
 
 import dagster as dg
 
-from batchinf_assets.publishing.gate import REQUIRED_CHECKS
+from batchinf_assets.contracts.declared_checks import declared_checks
+from batchinf_assets.publishing.gate import required_checks
+from batchinf_assets.spec import PipelineSpec
 
 DESCRIPTIONS = {
     "schema": "Every declared column is there with its declared type.",
-    "contract": "Values are present, finite, within bounds and among those allowed (pandera).",
+    "new_columns": "Upstream added no column that nobody declared.",
+    "contract": "No row breaks a blocking rule, and few enough were set aside (pandera, SQL).",
+    "warnings": "No row and no table breaks a rule that only warns.",
+    "quarantine": "No row was set aside; the quarantine table tells of those that were.",
     "unique_key": "No key occurs twice.",
     "in_window": "There are rows, and each happens inside the window.",
-    "row_conservation": "Keys are exactly those of the step before.",
+    "volume": "The window has about as many rows as those before it.",
+    "freshness": "The newest row is near the window's end.",
+    "rules": "The declared conditions over the whole table hold.",
+    "row_conservation": "Every row of the step before is here or was set aside.",
     "inputs_present": "Every outcome file that the features look back on has landed.",
     "trained_features": "The model learned from this very feature definition.",
     "golden_quality": "Metrics on the golden set keep their declared bounds.",
     "drift": "Features and score are distributed as in training (PSI).",
     "gate": "All of the above is on record, and files and inputs are unchanged.",
 }
-WARNINGS = {
-    "features": ("inputs_present",),
-    "predictions": ("trained_features",),
-    "evaluation": ("drift",),
-}
+WARNINGS = {"predictions": ("trained_features",), "evaluation": ("drift",)}
 GATES = {"published": ("gate",)}
 
 
 def check_specs(
-    key: dg.AssetKey, partitions: dg.PartitionsDefinition[str]
+    key: dg.AssetKey, partitions: dg.PartitionsDefinition[str], spec: PipelineSpec
 ) -> list[dg.AssetCheckSpec]:
-    """Declare the checks of one asset, partitioned like it; warnings do not block."""
+    """Declare the checks of one asset, partitioned like it: those that its declaration asks for.
+
+    Args:
+        key: The asset.
+        partitions: Its windows.
+        spec: The pipeline. A check of what it does not declare would stay empty for ever.
+    """
     asset = key.path[-1]
-    blocking = (*REQUIRED_CHECKS.get(asset, ()), *GATES.get(asset, ()))
+    blocking = (*required_checks(spec).get(asset, ()), *GATES.get(asset, ()))
+    declared = [name for name, blocks in declared_checks(spec).get(asset, {}).items() if not blocks]
     return [
         dg.AssetCheckSpec(
             name,
@@ -40,5 +51,5 @@ def check_specs(
             blocking=name in blocking,
             partitions_def=partitions,
         )
-        for name in (*blocking, *WARNINGS.get(asset, ()))
+        for name in (*blocking, *declared, *WARNINGS.get(asset, ()))
     ]

@@ -14,7 +14,9 @@ from batchinf_assets.features.lineage import column_lineage
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import EvaluationRecord
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.project import Project
+from batchinf_assets.snapshots.quarantine import quarantine_table
+from batchinf_assets.spec import Pipeline, PipelineSpec
 from batchinf_assets.windows import Window
 
 Metadata = dict[str, dg.MetadataValue]
@@ -26,6 +28,19 @@ def table_metadata(rows: int, folder: Place, columns: Mapping[str, ColumnSpec]) 
         "dagster/row_count": dg.MetadataValue.int(rows),
         "dagster/uri": dg.MetadataValue.text(folder.as_uri()),
         "dagster/column_schema": dg.MetadataValue.table_schema(column_schema(columns)),
+    }
+
+
+def quarantine_metadata(
+    project: Project, spec: PipelineSpec, window: Window, quarantined: int
+) -> Metadata:
+    """Say how many rows an asset set aside and where the reasons lie; nothing if none can be."""
+    if spec.source.quarantine is None and spec.features.quarantine is None:
+        return {}
+    folder = quarantine_table(project, spec).folder_of(window)
+    return {
+        "quarantined": dg.MetadataValue.int(quarantined),
+        "quarantine": dg.MetadataValue.path(str(folder)),
     }
 
 
@@ -102,7 +117,10 @@ def performance_metadata(performance: Performance) -> Metadata:
 
 
 def check_metadata(check: CheckResult) -> Metadata:
-    """Show what a check measured and, row by row, what it found broken."""
+    """Show what a check measured and, rule by rule, what it found broken.
+
+    Everything is text to Dagster's UI, so markup in a key or value is shown as it is written.
+    """
     shown: Metadata = {
         name: dg.MetadataValue.text(value) if isinstance(value, str) else _figure(value)
         for name, value in check.measured.items()
@@ -114,6 +132,7 @@ def check_metadata(check: CheckResult) -> Metadata:
                     {
                         "column": violation.column or "(rows)",
                         "rule": violation.rule,
+                        "found": violation.found or "",
                         "count": violation.count,
                         "samples": "\n".join(violation.samples),
                     }

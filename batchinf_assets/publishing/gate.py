@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from batchinf_assets.checks import CheckResult, Violation, blocking_failures
-from batchinf_assets.features.build import feature_definition, load_features
+from batchinf_assets.contracts.declared_checks import declared_checks
+from batchinf_assets.features.build import feature_definition, features_contract, load_features
 from batchinf_assets.lake.place import path_within
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
@@ -19,7 +20,7 @@ from batchinf_assets.scoring.predictions import (
 )
 from batchinf_assets.scoring.revision import revision_id, scoring_settings
 from batchinf_assets.scoring.shards import file_name
-from batchinf_assets.snapshots.freeze import load_snapshot
+from batchinf_assets.snapshots.freeze import load_snapshot, source_contract
 from batchinf_assets.spec import Pipeline, PipelineSpec
 from batchinf_assets.windows import Window
 
@@ -29,6 +30,21 @@ REQUIRED_CHECKS: dict[str, tuple[str, ...]] = {
     "predictions": ("schema", "contract", "unique_key", "row_conservation"),
     "evaluation": ("golden_quality",),
 }
+
+
+"""What every revision has on record; `required_checks` adds what a declaration asks for."""
+
+
+def required_checks(spec: PipelineSpec) -> dict[str, tuple[str, ...]]:
+    """Return the blocking checks that a revision under this declaration has on record, by asset."""
+    declared = {
+        asset: [name for name, blocks in checks.items() if blocks]
+        for asset, checks in declared_checks(spec).items()
+    }
+    return {
+        asset: tuple(dict.fromkeys((*names, *declared.get(asset, ()))))
+        for asset, names in REQUIRED_CHECKS.items()
+    }
 
 
 def judge_revision(
@@ -56,7 +72,7 @@ def judge_revision(
         *_identity(pipeline, window, manifest),
         *_places(project, spec, window, manifest),
         *_model(registry, spec, manifest, now),
-        *unmet_checks(manifest),
+        *unmet_checks(manifest, required_checks(spec)),
         *_inputs(project, spec, window, manifest),
         *miscounts(manifest),
         *changed_files(predictions_table(project, spec).folder, manifest.outputs),
@@ -73,9 +89,8 @@ def judge_revision(
 def derived_revision(manifest: Manifest) -> str:
     """Return the id that a manifest's own contents give."""
     return revision_id(
-        snapshot=manifest.snapshot.digest,
-        features=manifest.features.digest,
-        definition=manifest.features.definition,
+        snapshot=manifest.snapshot,
+        features=manifest.features,
         model=manifest.model.digest,
         settings=manifest.settings,
         code=manifest.code,
@@ -86,20 +101,30 @@ def miscounts(manifest: Manifest) -> Iterator[Violation]:
     """Name every row count of a manifest that contradicts another."""
     counts = manifest.counts
     written = sum(output.rows for output in manifest.outputs)
-    known = {manifest.snapshot.rows, counts.rows_in, manifest.features.rows}
-    if known != {counts.scored + counts.quarantined}:
+    snapshot, features = manifest.snapshot, manifest.features
+    ways = {
+        counts.rows_in,
+        counts.scored + counts.quarantined,
+        snapshot.rows_in,
+        snapshot.quarantined + features.rows + features.quarantined,
+    }
+    if len(ways) > 1 or counts.quarantined != snapshot.quarantined + features.quarantined:
         yield Violation(column=None, rule=f"all accounted for ({counts.model_dump()})")
+    if any((snapshot.rejected, features.rejected)) != (manifest.quarantine is not None):
+        yield Violation(column=None, rule="a quarantine file that tells of quarantined rows")
     if written != counts.scored:
         yield Violation(column=None, rule=f"{counts.scored} in the files ({written} found)")
 
 
-def unmet_checks(manifest: Manifest) -> Iterator[Violation]:
+def unmet_checks(
+    manifest: Manifest, required: Mapping[str, Sequence[str]] = REQUIRED_CHECKS
+) -> Iterator[Violation]:
     """Name every check that failed, and every required one that is not on record."""
     for failure in blocking_failures(manifest.checks):
         name = f"{failure.asset}/{failure.name}"
         yield from failure.violations or (Violation(column=None, rule=f"within {name}"),)
     on_record = {(c.asset, c.name) for c in manifest.checks if c.passed or c.blocking}
-    for asset, names in REQUIRED_CHECKS.items():
+    for asset, names in required.items():
         for name in names:
             if (asset, name) not in on_record:
                 yield Violation(column=None, rule=f"checked by {asset}/{name} (not on record)")
@@ -112,8 +137,14 @@ def _identity(pipeline: Pipeline, window: Window, manifest: Manifest) -> Iterato
     if derived_revision(manifest) != manifest.revision:
         yield Violation(column=None, rule=f"of revision {derived_revision(manifest)}")
     declared = (feature_definition(pipeline), scoring_settings(pipeline))
-    if declared != (manifest.features.definition, manifest.settings):
+    scored = (manifest.features.definition, manifest.settings)
+    if declared != scored or not _under_contract(pipeline.spec, manifest):
         yield Violation(column=None, rule="scored under the current declaration (it changed since)")
+
+
+def _under_contract(spec: PipelineSpec, manifest: Manifest) -> bool:
+    judged = (manifest.snapshot.contract, manifest.features.contract)
+    return judged in ((source_contract(spec), features_contract(spec)), (None, None))
 
 
 def _places(
@@ -140,7 +171,9 @@ def _model(
 def _inputs(
     project: Project, spec: PipelineSpec, window: Window, manifest: Manifest
 ) -> Iterator[Violation]:
-    if load_snapshot(project, spec, window).record.digest != manifest.snapshot.digest:
+    snapshot = load_snapshot(project, spec, window).record
+    if snapshot.content != manifest.snapshot.content:
         yield Violation(column=None, rule="scored from the current snapshot (it is newer)")
-    if load_features(project, spec, window).record.digest != manifest.features.digest:
+    features = load_features(project, spec, window).record
+    if features.content != manifest.features.content:
         yield Violation(column=None, rule="scored from the current features (they are newer)")

@@ -18,6 +18,9 @@ from batchinf_assets.registry.card import InputColumn, first_problem
 from batchinf_assets.scoring.revision import scoring_settings
 from batchinf_assets.spec import Pipeline, PipelineSpec
 
+_NOT_JUDGED = {"rules": [], "freshness": None, "quarantine": {}}
+"""What stands beside the columns of then; which rows were set aside is on record."""
+
 
 class NotReplayable(BatchinfError):
     """This checkout cannot do again what was published."""
@@ -85,7 +88,7 @@ def _with_definition(
         sql[now.spec.postprocess.sql] = now.postprocess_sql
     if kept := _kept_definition(definition_place(project, now.spec, digest)):
         declared |= {"outcomes": kept.outcomes, "references": kept.references}
-        declared["source"] |= kept.source
+        declared["source"] |= kept.source | _NOT_JUDGED
         sql[now.spec.features.sql] = kept.sql
     for name, text in sql.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

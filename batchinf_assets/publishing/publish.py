@@ -100,7 +100,7 @@ def publish_window(
     gate = judge_revision(project, registry, pipeline, window, manifest, now=now)
     if gate.passed:
         gate = _with_rows(gate, check_rows(project, spec, window, manifest))
-    require_passed([gate], f"Revision {manifest.revision}", window)
+    require_passed([gate], spec.name, window, part=f"revision {manifest.revision}")
     finished = manifest.model_copy(update={"published_at": now, "checks": (*manifest.checks, gate)})
     store = manifests(project, spec)
     signed = _signed_earlier(store, window, manifest, keyring)
@@ -134,7 +134,7 @@ def _unchanged(
     path = store.path(window, revision)
     require_committed(project, pipeline.spec, window, signed.sha256, path)
     gate = judge_revision(project, registry, pipeline, window, signed.manifest, now=now)
-    require_passed([gate], f"Revision {revision}", window)
+    require_passed([gate], pipeline.spec.name, window, part=f"revision {revision}")
     lease.require_held()
     store.drop_draft(window)  # one is left where an earlier run died after its commit
     return Publication(

@@ -14,11 +14,12 @@ from typing import Literal
 
 import pyarrow as pa
 
+from batchinf_assets.checks import summarize
 from batchinf_assets.code_version import running_code
 from batchinf_assets.errors import ManifestInvalid, WindowMissing
 from batchinf_assets.features.build import (
-    compute_features,
     feature_definition,
+    feature_rows,
     made_rows,
 )
 from batchinf_assets.features.views import build_views
@@ -30,7 +31,7 @@ from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.manifest import FileRecord, Manifest, OutputRecord
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.past_declaration import declared_then
-from batchinf_assets.publishing.row_keys import output_files
+from batchinf_assets.publishing.row_keys import output_files, read_quarantine, without
 from batchinf_assets.publishing.signed import read_signed_manifest
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.registry import ModelVersion, Registry
@@ -202,23 +203,34 @@ class _Replaying:
             yield from _changed(self.project.landing / file.path, file)
 
     def _snapshot(self, spec: PipelineSpec) -> pa.Table | None:
-        digest = self.manifest.snapshot.digest
+        record = self.manifest.snapshot
         try:
-            rows = read_parquet(frozen_rows(self.project, spec, self.window, digest).place)
+            rows = read_parquet(frozen_rows(self.project, spec, self.window, record).place)
         except ManifestInvalid:
             return None
-        return rows if content_digest(rows, spec.source.key) == digest else None
+        return rows if content_digest(rows, spec.source.key) == record.digest else None
 
     def _rebuilt(self, then: Pipeline, snapshot: pa.Table) -> _Features:
         record = self.manifest.features
         views = build_views(self._landing_of_then(), then.spec, self.window, snapshot)
-        rows, _ = compute_features(then, self.window, views)
+        made, _ = feature_rows(then, self.window, views)
+        rows = self._kept(then.spec, made)
         cut = record.row_group_rows or row_group_rows(self.manifest.settings.shard_rows)
         place = self.scratch / "features.parquet"
         write_parquet(place, rows, {}, row_group_rows=cut, scan=True)
         same = content_digest(rows, then.spec.source.key) == record.digest
         notes = () if same else ("Other features came out.",)
         return _Features(groups=RowGroups(place), source="rebuilt", notes=notes)
+
+    def _kept(self, spec: PipelineSpec, made: pa.Table) -> pa.Table:
+        """Leave out what was set aside then; today's rules may be others."""
+        quarantine = read_quarantine(self.project, spec, self.manifest)
+        if not quarantine.check.passed:
+            raise ManifestInvalid(
+                f"Window {self.window} of {spec.name}: {summarize([quarantine.check])}.",
+                next_step="Restore the file from a backup.",
+            )
+        return pa.concat_tables(without(iter([made]), quarantine.features))
 
     def _frozen(self, then: Pipeline, problems: tuple[str, ...]) -> _Features:
         record, snapshot = self.manifest.features, self.manifest.snapshot.digest

@@ -20,9 +20,11 @@ from batchinf_assets.lake.table_writer import WINDOW_KEY
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.publish import REVISION
+from batchinf_assets.publishing.score_changes import score_changes_table
 from batchinf_assets.scoring.predictions import ASSET as PREDICTIONS
 from batchinf_assets.scoring.predictions import manifests, predictions_table
 from batchinf_assets.snapshots.freeze import frozen_rows, snapshot_table
+from batchinf_assets.snapshots.quarantine import quarantine_table, recorded_place
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
@@ -180,8 +182,10 @@ def _named(
     for manifest in staying:
         digest = manifest.snapshot.digest
         named.update(folder / output.path for output in manifest.outputs)
-        named.add(frozen_rows(project, spec, window, digest).place)
+        named.add(frozen_rows(project, spec, window, manifest.snapshot).place)
         named.add(made_rows(project, spec, window, manifest.features, digest).place)
+        if manifest.quarantine is not None:
+            named.add(recorded_place(project, spec, manifest.quarantine))
     return frozenset(named)
 
 
@@ -189,9 +193,11 @@ def _tables(project: Project, spec: PipelineSpec) -> list[WindowTable]:
     return [
         snapshot_table(project, spec),
         features_table(project, spec),
+        quarantine_table(project, spec),
         predictions_table(project, spec),
         metric_table(project, spec, "evaluation"),
         metric_table(project, spec, "performance"),
+        score_changes_table(project, spec),
     ]
 
 

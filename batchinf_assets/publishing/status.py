@@ -193,6 +193,7 @@ def _status(known: _Known, window: Window, folders: _Folders, now: datetime) -> 
         state="published",
         revision=revision,
         rows=manifest.counts.scored,
+        quarantined=manifest.counts.quarantined,
         model=f"{manifest.model.name} v{manifest.model.version}",
         drift=manifest.evaluation.drift_verdict if manifest.evaluation else None,
         performance=window.key in known.measured,

@@ -20,7 +20,15 @@ from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
 MANIFESTS, CHECKPOINTS, LEASES = "_manifests", "_checkpoints", "_leases"
-TABLES = ("snapshot", "features", "predictions", "evaluation", "performance")
+TABLES = (
+    "snapshot",
+    "features",
+    "quarantine",
+    "predictions",
+    "evaluation",
+    "performance",
+    "score_changes",
+)
 
 _STAGED_COMMITS = "*.json#*"
 _TEMPORARY = re.compile(r"\..+\.\d+(-[0-9a-f]+)*\.tmp|\.[a-z0-9_]{8}|\d{20}\.json#\d+")

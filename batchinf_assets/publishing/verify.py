@@ -21,9 +21,10 @@ from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.gate import REQUIRED_CHECKS, derived_revision, miscounts
-from batchinf_assets.publishing.publish import require_committed
+from batchinf_assets.publishing.publish import MANIFEST, REVISION
 from batchinf_assets.publishing.row_keys import check_kept_keys, output_files
-from batchinf_assets.publishing.signed import read_signed_manifest
+from batchinf_assets.publishing.signed import RESTORE, read_signed_manifest
+from batchinf_assets.publishing.visible import publications
 from batchinf_assets.registry.artifact import open_artifact
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.registry import Registry
@@ -40,7 +41,7 @@ class Verification:
 
     Attributes:
         window: The window's key.
-        revision: The visible revision, or None where nothing is published.
+        revision: The revision that was looked at, or None where nothing is published.
         problems: What is wrong, one sentence each; empty if all holds.
     """
 
@@ -55,16 +56,32 @@ class Verification:
 
 
 def verify_window(
-    project: Project, registry: Registry, spec: PipelineSpec, window: Window
+    project: Project,
+    registry: Registry,
+    spec: PipelineSpec,
+    window: Window,
+    *,
+    revision: str | None = None,
 ) -> Verification:
-    """Check everything that the published revision of a window claims, row group by row group."""
+    """Check everything that a published revision of a window claims, row group by row group.
+
+    Args:
+        project: Where the tables are.
+        registry: Whose artifacts and keys count.
+        spec: The pipeline.
+        window: The window.
+        revision: One that was superseded; the one that readers see if None.
+    """
     files = predictions_table(project, spec).files_of(window)
     if not files:
         nothing = f"Nothing is published. Run it: `batchinf run {spec.name} {window}`."
         return Verification(window=window.key, revision=None, problems=(nothing,))
-    revision = files[0].parent.name
-    found = _until_unreadable(_problems(project, registry, spec, window, files))
-    return Verification(window=window.key, revision=revision, problems=tuple(dict.fromkeys(found)))
+    visible = files[0].parent.name
+    looked_at = visible if revision is None else revision
+    seen = files if looked_at == visible else None
+    found = _until_unreadable(_problems(project, registry, spec, window, looked_at, seen))
+    problems = tuple(dict.fromkeys(found))
+    return Verification(window=window.key, revision=looked_at, problems=problems)
 
 
 def undeclared(key: str) -> Verification:
@@ -85,9 +102,11 @@ def _problems(
     registry: Registry,
     spec: PipelineSpec,
     window: Window,
-    files: tuple[Place, ...],
+    revision: str,
+    files: tuple[Place, ...] | None,
 ) -> Iterator[str]:
-    revision, store = files[0].parent.name, manifests(project, spec)
+    """Yield what is wrong with a revision; `files` are what readers see of it, None if nothing."""
+    store = manifests(project, spec)
     yield from _signature(project, registry, spec, window, revision)
     manifest = store.read(window, revision)
     damaged = tuple(_files(project, spec, manifest, files))
@@ -107,19 +126,21 @@ def _signature(
     except (ManifestInvalid, KeyringInvalid) as error:
         yield str(error)
     sha256 = hashlib.sha256(store.body(window, revision)).hexdigest()
-    try:
-        require_committed(project, spec, window, sha256, store.path(window, revision))
-    except ManifestInvalid as error:
-        yield str(error)
+    committed = publications(project, spec, window)
+    named = next((each for each in committed if each.metadata[REVISION] == revision), None)
+    if named is None or named.metadata.get(MANIFEST) != sha256:
+        path = store.path(window, revision)
+        yield f"{path} is not the manifest that was published: its bytes changed. {RESTORE}"
 
 
 def _files(
-    project: Project, spec: PipelineSpec, manifest: Manifest, files: tuple[Place, ...]
+    project: Project, spec: PipelineSpec, manifest: Manifest, files: tuple[Place, ...] | None
 ) -> Iterator[str]:
     folder = predictions_table(project, spec).folder
     named = {folder / output.path for output in manifest.outputs}
-    yield from (f"{path} is published but not in the manifest." for path in set(files) - named)
-    yield from (f"{path} is in the manifest but not published." for path in named - set(files))
+    seen = named if files is None else set(files)
+    yield from (f"{path} is published but not in the manifest." for path in seen - named)
+    yield from (f"{path} is in the manifest but not published." for path in named - seen)
     yield from (f"Rows must be {v.rule}." for v in changed_files(folder, manifest.outputs))
 
 
@@ -132,7 +153,7 @@ def _contents(
     for output, file in zip(manifest.outputs, output_files(project, spec, manifest), strict=True):
         if sum(file.rows) != output.rows:
             yield f"{output.path} holds {sum(file.rows)} rows, the manifest says {output.rows}."
-    snapshot = frozen_rows(project, spec, window, manifest.snapshot.digest)
+    snapshot = frozen_rows(project, spec, window, manifest.snapshot)
     features = made_rows(project, spec, window, manifest.features, manifest.snapshot.digest)
     if _digest(snapshot, key) != manifest.snapshot.digest:
         yield "The snapshot's rows are not those that were scored."

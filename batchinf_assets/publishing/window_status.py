@@ -84,6 +84,7 @@ class WindowStatus:
         state: The furthest it got.
         revision: The revision that readers see.
         rows: Its published rows.
+        quarantined: Rows that were set aside for it.
         revisions: How many revisions have a manifest.
         model: The model that scored the visible revision.
         drift: Its drift verdict.
@@ -98,6 +99,7 @@ class WindowStatus:
     state: State
     revision: str | None = None
     rows: int | None = None
+    quarantined: int | None = None
     revisions: int = 0
     model: str | None = None
     drift: str | None = None

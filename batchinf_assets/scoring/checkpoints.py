@@ -34,7 +34,8 @@ class Checkpoint(BaseModel):
         keys: First and last key of each of its row groups.
         checks: What was checked on its rows.
         observed: Its rows by bin of the model's reference profile, per feature and score.
-        seconds: Time per stage: `read`, `score`, `check`, `write`.
+        seconds: Time per stage: `read`, `compare`, `score`, `postprocess`, `check`, `write`.
+        carried: Rows whose score was kept from the revision before.
         attempt: The attempt that computed it.
     """
 
@@ -49,6 +50,7 @@ class Checkpoint(BaseModel):
     checks: tuple[CheckResult, ...]
     observed: dict[str, tuple[Count, ...]]
     seconds: dict[str, float]
+    carried: Count = 0
     attempt: int
 
 

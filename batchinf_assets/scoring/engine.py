@@ -44,6 +44,11 @@ class FinishedShards:
         return len(self.checkpoints) - self.reused
 
     @property
+    def carried(self) -> int:
+        """How many rows kept a score of the revision before, in any attempt."""
+        return sum(checkpoint.carried for checkpoint in self.checkpoints)
+
+    @property
     def seconds(self) -> Mapping[str, float]:
         """Working time per stage, over all workers."""
         stages = {stage for checkpoint in self.checkpoints for stage in checkpoint.seconds}
@@ -136,6 +141,7 @@ def _checkpoint(
         checks=scored.checks,
         observed=scored.observed,
         seconds={stage: round(seconds, 6) for stage, seconds in scored.seconds.items()},
+        carried=scored.carried,
         attempt=attempt,
     )
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from batchinf_assets.lake.digest import json_sha256
-from batchinf_assets.manifest import CodeRecord, SettingsRecord
+from batchinf_assets.manifest import CodeRecord, FeaturesRecord, SettingsRecord, SnapshotRecord
 from batchinf_assets.spec import Pipeline
 
 
 def revision_id(
     *,
-    snapshot: str,
-    features: str,
-    definition: str,
+    snapshot: SnapshotRecord,
+    features: FeaturesRecord,
     model: str,
     settings: SettingsRecord,
     code: CodeRecord,
 ) -> str:
-    """Digest everything that decides the output.
+    """Digest everything that decides the output, and which rows are in it.
+
+    Of snapshot and features count the content digests, the definition, the contracts that rows
+    were judged by, and what was said of those that were set aside. The features' content covers
+    the reference data that they were made from.
 
     Args:
-        snapshot: Content digest of the snapshot.
-        features: Content digest of the feature rows; covers the reference data they were made from.
-        definition: Digest of the feature definition.
+        snapshot: The frozen source rows.
+        features: The model's input.
         model: Digest of the model artifact.
         settings: Scoring and post-processing settings.
         code: The code that scores and the libraries under it.
@@ -29,13 +31,21 @@ def revision_id(
     Returns:
         The first 16 hex digits of a SHA-256.
     """
+    judged = {
+        "contract": snapshot.contract,
+        "rejected": snapshot.rejected,
+        "features_contract": features.contract,
+        "features_rejected": features.rejected,
+    }
     document = {
-        "snapshot": snapshot,
-        "features": features,
-        "definition": definition,
+        "snapshot": snapshot.digest,
+        "features": features.digest,
+        "definition": features.definition,
         "model": model,
         "settings": settings.model_dump(mode="json"),
         "code": [code.source, code.python, code.libraries],
+        # Left out where not known: so earlier revisions keep the ids that they were published with.
+        **{name: digest for name, digest in judged.items() if digest is not None},
     }
     return json_sha256(document)[:16]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 
@@ -11,7 +12,12 @@ from batchinf_assets.checks import CheckResult, Violation, merge_checks
 from batchinf_assets.code_version import running_code
 from batchinf_assets.contracts.key_order import check_key_streams
 from batchinf_assets.errors import WindowMissing
-from batchinf_assets.features.build import Features, feature_definition, load_features
+from batchinf_assets.features.build import (
+    Features,
+    feature_definition,
+    features_contract,
+    load_features,
+)
 from batchinf_assets.lake.layout import row_group_rows
 from batchinf_assets.lake.order import spans_ascend
 from batchinf_assets.lake.place import Place
@@ -20,6 +26,7 @@ from batchinf_assets.manifest import (
     CountsRecord,
     Manifest,
     OutputRecord,
+    QuarantineRecord,
     ResourcesRecord,
     ShardsRecord,
     WindowRecord,
@@ -27,6 +34,7 @@ from batchinf_assets.manifest import (
 )
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.checkpoints import Checkpoint
+from batchinf_assets.scoring.correction import Correction, Superseded, correct
 from batchinf_assets.scoring.engine import FinishedShards, finish_shards
 from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.predictions import (
@@ -46,7 +54,9 @@ from batchinf_assets.snapshots.freeze import (
     load_snapshot,
     require_passed,
     snapshot_table,
+    source_contract,
 )
+from batchinf_assets.snapshots.quarantine import quarantine_record
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.telemetry.resources import ResourceUse, measure
 from batchinf_assets.windows import Window
@@ -60,6 +70,7 @@ def score_window(
     *,
     attempt: Attempt,
     now: datetime,
+    superseded: Superseded | None = None,
 ) -> Manifest:
     """Score a window and leave a draft manifest; a no-op where this revision is published whole.
 
@@ -73,6 +84,8 @@ def score_window(
         model: The model to use.
         attempt: Who scores; holds the window's lease.
         now: The time to put into the manifest.
+        superseded: The revision that readers see; rows whose features did not change since keep
+            its scores. None where there is none.
 
     Raises:
         WindowMissing: The window has no snapshot or features, or they do not belong together.
@@ -83,6 +96,7 @@ def score_window(
     snapshot, features = _inputs(project, pipeline, window)
     version = snapshot_table(project, pipeline.spec).version_of(window)
     draft = _describe(pipeline, window, snapshot, version, features, model, attempt, now)
+    draft = draft.model_copy(update={"quarantine": _quarantined(project, pipeline, window, draft)})
     attempt.works_on(draft)
     store = manifests(project, pipeline.spec)
     attempt.require_held()
@@ -96,6 +110,14 @@ def score_window(
             attempt.works_on(published)
             return published
     with measure() as span:
+        correction = correct(
+            project,
+            pipeline.spec,
+            window,
+            draft,
+            features.groups,
+            None if visible else superseded,
+        )
         done = finish_shards(
             ShardScoring(
                 pipeline=pipeline,
@@ -103,6 +125,7 @@ def score_window(
                 features=features.groups,
                 scorer=model.scorer,
                 profile=model.artifact.profile,
+                earlier=correction.earlier,
             ),
             plan_shards(features.groups.rows, pipeline.spec.shard_rows),
             revision_folder(project, pipeline.spec, window, draft.revision),
@@ -112,11 +135,14 @@ def score_window(
             published=visible,
         )
     checks = (
-        *_check_window(pipeline, features, table.folder, done.checkpoints),
+        *(
+            check_accounted(check, draft.counts)
+            for check in _check_window(pipeline, features, table.folder, done.checkpoints)
+        ),
         check_trained_features(features, model),
     )
-    require_passed(checks, "The scored output", window)
-    finished = _finished(draft, done, checks, span.use)
+    require_passed(checks, pipeline.spec.name, window)
+    finished = _finished(draft, done, checks, span.use, correction)
     attempt.require_held()
     store.write_draft(window, finished)
     attempt.scored(finished, bytes_written=done.bytes_written, retries=done.retries)
@@ -147,7 +173,10 @@ def _inputs(project: Project, pipeline: Pipeline, window: Window) -> tuple[Snaps
     snapshot = load_snapshot(project, pipeline.spec, window)
     features = load_features(project, pipeline.spec, window)
     row_groups = row_group_rows(pipeline.spec.shard_rows)
+    contracts = (snapshot.record.contract, features.record.contract)
+    declared = (source_contract(pipeline.spec), features_contract(pipeline.spec))
     current = {
+        "were judged by an older contract": contracts in (declared, (None, None)),
         "belong to an older snapshot": features.snapshot == snapshot.record.digest,
         "follow an older definition": features.record.definition == feature_definition(pipeline),
         "are cut for another shard_rows": features.record.row_group_rows == row_groups,
@@ -173,14 +202,13 @@ def _describe(
 ) -> Manifest:
     settings, code = scoring_settings(pipeline), running_code()
     revision = revision_id(
-        snapshot=snapshot.record.digest,
-        features=features.record.digest,
-        definition=features.record.definition,
+        snapshot=snapshot.record,
+        features=features.record,
         model=model.version.digest,
         settings=settings,
         code=code,
     )
-    rows = snapshot.record.rows
+    quarantined = snapshot.record.quarantined + features.record.quarantined
     return Manifest(
         pipeline=pipeline.name,
         owner=pipeline.spec.owner,
@@ -192,7 +220,7 @@ def _describe(
         model=model.record(pipeline.spec.model.alias),
         code=code,
         settings=settings,
-        counts=CountsRecord(rows_in=rows, scored=0, quarantined=0),
+        counts=CountsRecord(rows_in=snapshot.record.rows_in, scored=0, quarantined=quarantined),
         outputs=(),
         checks=(*snapshot.checks, *features.checks),
         run_id=attempt.run_id,
@@ -200,6 +228,34 @@ def _describe(
         trace_id=attempt.trace_id,
         scored_at=now,
     )
+
+
+def _quarantined(
+    project: Project, pipeline: Pipeline, window: Window, draft: Manifest
+) -> QuarantineRecord | None:
+    rejected = (draft.snapshot.rejected, draft.features.rejected)
+    return quarantine_record(project, pipeline.spec, window, rejected)
+
+
+def check_accounted(check: CheckResult, counts: CountsRecord) -> CheckResult:
+    """Let the check of row conservation count from what landed: rows in = scored + quarantined.
+
+    Args:
+        check: What was checked of the keys that came out; any other check stays as it is.
+        counts: Of the revision; `scored` is not asked.
+    """
+    if check.name != "row_conservation":
+        return check
+    scored = check.measured["rows_out"]
+    measured = {"rows_in": counts.rows_in, "scored": scored, "quarantined": counts.quarantined}
+    if scored == counts.rows_in - counts.quarantined:
+        return replace(check, measured=measured)
+    lost = Violation(
+        column=None,
+        rule=f"{counts.rows_in} rows scored or quarantined",
+        found=f"{scored} and {counts.quarantined}",
+    )
+    return replace(check, passed=False, violations=(*check.violations, lost), measured=measured)
 
 
 def _check_window(
@@ -224,7 +280,11 @@ def _check_window(
 
 
 def _finished(
-    draft: Manifest, done: FinishedShards, checks: tuple[CheckResult, ...], use: ResourceUse
+    draft: Manifest,
+    done: FinishedShards,
+    checks: tuple[CheckResult, ...],
+    use: ResourceUse,
+    correction: Correction,
 ) -> Manifest:
     outputs = tuple(checkpoint.output for checkpoint in done.checkpoints)
     scored = sum(output.rows for output in outputs)
@@ -235,6 +295,7 @@ def _finished(
             "checks": (*draft.checks, *checks),
             "counts": draft.counts.model_copy(update={"scored": scored}),
             "shards": shards,
+            "changes": correction.scored(scored, done.carried),
             "timings": {**done.seconds, "predictions": round(use.wall_seconds, 6)},
             "resources": ResourcesRecord(
                 cpu_seconds=use.cpu_seconds,

@@ -14,8 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from batchinf_assets.checks import CheckResult, merge_checks
+from batchinf_assets.contracts.columns import ANY_LAYOUT, check_columns, conform
 from batchinf_assets.contracts.key_order import check_key_streams
-from batchinf_assets.contracts.validate import check_columns, check_values, conform
+from batchinf_assets.contracts.validate import check_values
+from batchinf_assets.contracts.value_rules import blocking_alone
 from batchinf_assets.lake.digest import sort_by
 from batchinf_assets.lake.files import DataFile
 from batchinf_assets.lake.order import KeySpan
@@ -23,6 +25,7 @@ from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.row_groups import RowGroups, write_row_groups
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.registry.profile import Profile
+from batchinf_assets.scoring.carried import EarlierScores
 from batchinf_assets.scoring.observed import observe
 from batchinf_assets.scoring.postprocess import check_score_kept, postprocess, scored_rows
 from batchinf_assets.scoring.scorer import Scorer, Scores, score_rows
@@ -47,6 +50,7 @@ class ScoredShard:
         checks: What was checked on its rows.
         observed: Its rows by bin of the reference profile, per feature and score.
         seconds: Time per stage.
+        carried: Rows whose score was looked up and not computed.
     """
 
     file: DataFile
@@ -54,6 +58,7 @@ class ScoredShard:
     checks: tuple[CheckResult, ...]
     observed: dict[str, tuple[int, ...]]
     seconds: dict[str, float]
+    carried: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +71,7 @@ class ShardScoring:
         features: The rows.
         scorer: Computes the scores; used by several threads at once.
         profile: The training reference that rows are counted against.
+        earlier: Scores to keep for rows whose features did not change.
     """
 
     pipeline: Pipeline
@@ -73,6 +79,7 @@ class ShardScoring:
     features: RowGroups
     scorer: Scorer
     profile: Profile
+    earlier: EarlierScores | None = None
 
     def score(self, shard: Shard, folder: Place, *, expected: str | None = None) -> ScoredShard:
         """Score, check and write one shard.
@@ -105,6 +112,7 @@ class ShardScoring:
             checks=tuple(merge_checks(tally.checks)),
             observed={name: tuple(c.tolist()) for name, c in tally.observed.items()},
             seconds=tally.seconds,
+            carried=tally.carried,
         )
 
     def _predictions(self, shard: Shard, tally: _Tally) -> Iterator[pa.Table]:
@@ -112,8 +120,7 @@ class ShardScoring:
         inputs = list(spec.features.columns)
         for features in self.features.read(shard.groups):
             tally.lap("read")
-            scores = scores_in_parts(self.scorer, features.select(inputs))
-            tally.lap("score")
+            scores = self._scores(features, tally)
             rows = self._postprocessed(features, scores, tally)
             tally.lap("postprocess")
             tally.observe(self.profile, features.select(inputs), spec.prediction.column, scores)
@@ -121,22 +128,35 @@ class ShardScoring:
             yield rows
             tally.lap("write")
 
+    def _scores(self, features: pa.Table, tally: _Tally) -> Scores:
+        inputs = features.select(list(self.pipeline.spec.features.columns))
+        if self.earlier is None:
+            scores = scores_in_parts(self.scorer, inputs)
+        else:
+            scores, known = self.earlier.of(features)
+            tally.lap("compare")
+            tally.carried += int(known.sum())
+            unknown = ~known
+            scores[unknown] = scores_in_parts(self.scorer, inputs.filter(pa.array(unknown)))
+        tally.lap("score")
+        return scores
+
     def _postprocessed(self, features: pa.Table, scores: Scores, tally: _Tally) -> pa.Table:
         spec, key = self.pipeline.spec, self.pipeline.spec.source.key
         name = f"{spec.name}/{spec.postprocess.sql if spec.postprocess else 'predictions'}"
         found = postprocess(self.pipeline, scored_rows(features, scores, spec.prediction.column))
-        schema = check_columns(found, spec.prediction_table, asset=ASSET)
-        require_passed([schema], name, self.window)
+        schema = check_columns(found, spec.prediction_table, asset=ASSET, accept=ANY_LAYOUT)
+        require_passed([schema], spec.name, self.window, source=name)
         rows = sort_by(conform(found, spec.prediction_table), key)
         checks = (
             schema,
-            check_values(rows, spec.prediction_table, key=key, asset=ASSET),
+            check_values(rows, blocking_alone(spec.prediction_table), key=key, asset=ASSET),
             check_score_kept(rows, scores, spec),
             *check_key_streams(
                 lambda: iter([features]), lambda: iter([rows]), key=key, asset=ASSET
             ),
         )
-        require_passed(checks, name, self.window)
+        require_passed(checks, spec.name, self.window, source=name)
         tally.checks.extend(checks)
         tally.spans.append(KeySpan.of(rows.select(list(key))))
         return rows
@@ -170,6 +190,7 @@ class _Tally:
     spans: list[KeySpan] = field(default_factory=list[KeySpan])
     observed: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
     seconds: dict[str, float] = field(default_factory=dict[str, float])
+    carried: int = 0
     _since: float = field(default_factory=time.monotonic)
 
     def lap(self, stage: str) -> None:

@@ -1,35 +1,34 @@
-"""Freeze the source rows of a window: read what landed, check it, commit it with its digest."""
+"""Freeze the source rows of a window: what `snapshots.source` lets through, under its digest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from batchinf_assets.checks import CheckResult, blocking_failures, summarize
-from batchinf_assets.contracts.in_window import check_in_window
-from batchinf_assets.contracts.validate import (
-    check_columns,
-    check_unique_key,
-    check_values,
-    conform,
-)
-from batchinf_assets.errors import WindowMissing, WindowRefused
-from batchinf_assets.lake.digest import content_digest, sort_by
+from batchinf_assets.checks import CheckResult
+from batchinf_assets.contracts.passed import require_passed as require_passed
+from batchinf_assets.errors import ManifestInvalid, WindowMissing
+from batchinf_assets.lake.digest import content_digest, json_sha256
 from batchinf_assets.lake.files import read_described, read_parquet
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
-from batchinf_assets.manifest import FileRecord, SnapshotRecord
+from batchinf_assets.manifest import SnapshotRecord
 from batchinf_assets.project import Project
-from batchinf_assets.snapshots.landing import Landing
+from batchinf_assets.snapshots.lateness import landed_at, require_accepted
+from batchinf_assets.snapshots.quarantine import keep_snapshot_lines
+from batchinf_assets.snapshots.source import (
+    ASSET,
+    SourceRows,
+    landing_of,
+    read_source,
+    source_contract,
+)
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
-
-ASSET = "snapshot"
 
 
 class SnapshotFooter(BaseModel):
@@ -66,54 +65,57 @@ def snapshot_table(project: Project, spec: PipelineSpec) -> WindowTable:
     return WindowTable(project.lake / spec.name / ASSET, arrow_schema(spec.source.columns))
 
 
-def landing_of(project: Project) -> Landing:
-    """Return the project's landing folder."""
-    return Landing(project.landing, project.shown(project.landing))
-
-
 def freeze_snapshot(project: Project, spec: PipelineSpec, window: Window) -> Snapshot:
     """Freeze what landed for a window; a no-op where the same rows are frozen already.
 
+    Rows that break a rule which sets them aside are told of in the quarantine table instead.
+
     Raises:
-        LandedFileMissing: The source file has not landed.
-        LandedFileUnreadable: It is empty, truncated or corrupt.
+        LandedFileMissing: The source file, or a reference that it is held against, has not landed.
+        LandedFileUnreadable: One of them is empty, truncated or corrupt.
         WindowRefused: Its columns or rows break the contract; nothing was written.
+        HeldForApproval: It landed too late to replace what is frozen; nothing was written.
     """
-    source, rows, checks = read_source(project, spec, window)
-    digest = content_digest(rows, spec.source.key)
-    record = SnapshotRecord(digest=digest, rows=rows.num_rows, source=source)
-    table = snapshot_table(project, spec)
-    footer = SnapshotFooter(record=record, checks=checks)
-    path = table.keep(window, digest[:16], rows, footer.model_dump(mode="json"))
-    return Snapshot(record=record, checks=checks, path=path)
-
-
-def read_source(
-    project: Project, spec: PipelineSpec, window: Window
-) -> tuple[FileRecord, pa.Table, tuple[CheckResult, ...]]:
-    """Read and check the landed rows of a window.
-
-    Returns:
-        The landed file, its rows as declared and sorted by key, and the checks they passed.
-
-    Raises:
-        LandedFileMissing: The source file has not landed.
-        LandedFileUnreadable: It is empty, truncated or corrupt.
-        WindowRefused: Its columns or rows break the contract.
-    """
-    landed = landing_of(project).read(spec.source.files, window)
-    columns, key = spec.source.columns, spec.source.key
-    schema = check_columns(landed.rows, columns, asset=ASSET)
-    require_passed([schema], landed.record.path, window)
-    rows = sort_by(conform(landed.rows, columns), key)
-    checks = (
-        schema,
-        check_values(rows, columns, key=key, asset=ASSET),
-        check_unique_key(rows, key=key, asset=ASSET),
-        check_in_window(rows, time=spec.source.time, window=window, key=key, asset=ASSET),
+    found = read_source(project, spec, window, before=rows_before(project, spec, window))
+    record = record_of(spec, found)
+    at = landed_at(landing_of(project).path(spec.source.files, window))
+    approval = require_accepted(project, spec, window, record, _replaced(project, spec, window), at)
+    record = record.model_copy(update={"approval": approval})
+    footer = SnapshotFooter(record=record, checks=found.checks)
+    keep_snapshot_lines(project, spec, window, found.set_aside, record.digest)
+    path = snapshot_table(project, spec).keep(
+        window, _file_name(record), found.rows, footer.model_dump(mode="json")
     )
-    require_passed(checks, landed.record.path, window)
-    return landed.record, rows, checks
+    return Snapshot(record=record, checks=found.checks, path=path)
+
+
+def record_of(spec: PipelineSpec, found: SourceRows) -> SnapshotRecord:
+    """Describe source rows as they would be frozen, without an approval."""
+    return SnapshotRecord(
+        digest=content_digest(found.rows, spec.source.key),
+        rows=found.rows.num_rows,
+        source=found.source,
+        landed=found.landed,
+        quarantined=found.set_aside.count,
+        rejected=found.set_aside.digest,
+        contract=source_contract(spec),
+    )
+
+
+def rows_before(project: Project, spec: PipelineSpec, window: Window) -> list[int] | None:
+    """Return how many rows earlier windows have, the oldest first; None where nobody asks."""
+    if spec.source.volume is None:
+        return None
+    counts = snapshot_table(project, spec).row_counts()
+    earlier = spec.window.before(window, spec.source.volume.windows)
+    return [counts[each.key] for each in sorted(earlier) if each.key in counts]
+
+
+def _replaced(project: Project, spec: PipelineSpec, window: Window) -> SnapshotRecord | None:
+    try:
+        return frozen_record(project, spec, window)
+    except ManifestInvalid:  # what is damaged is taken again
+        return None
 
 
 def load_snapshot(project: Project, spec: PipelineSpec, window: Window) -> Snapshot:
@@ -132,30 +134,27 @@ def load_snapshot(project: Project, spec: PipelineSpec, window: Window) -> Snaps
     return Snapshot(record=footer.record, checks=footer.checks, path=files[0])
 
 
-def frozen_rows(project: Project, spec: PipelineSpec, window: Window, digest: str) -> RowGroups:
-    """Return the rows of a snapshot by its digest, also after a newer one took its place."""
-    return RowGroups(snapshot_table(project, spec).path(window, digest[:16]))
+def frozen_rows(
+    project: Project, spec: PipelineSpec, window: Window, record: SnapshotRecord
+) -> RowGroups:
+    """Return the rows that a record names, also after newer ones took their place."""
+    return RowGroups(snapshot_table(project, spec).path(window, _file_name(record)))
+
+
+def _file_name(record: SnapshotRecord) -> str:
+    """Name a file by what it holds and says of itself, but for the landed bytes behind it."""
+    if record.contract is None:
+        return record.digest[:16]
+    return json_sha256([record.digest, record.contract, record.rejected])[:16]
+
+
+def frozen_record(project: Project, spec: PipelineSpec, window: Window) -> SnapshotRecord | None:
+    """Return what a window's snapshot says of itself, if it has one."""
+    files = snapshot_table(project, spec).files_of(window)
+    return read_described(files[0], SnapshotFooter).record if files else None
 
 
 def frozen_source(project: Project, spec: PipelineSpec, window: Window) -> str | None:
     """Return the SHA-256 of the landed file behind a window's snapshot, if it has one."""
-    files = snapshot_table(project, spec).files_of(window)
-    if not files:
-        return None
-    return read_described(files[0], SnapshotFooter).record.source.sha256
-
-
-def require_passed(checks: Iterable[CheckResult], name: str, window: Window) -> None:
-    """Stop a window whose blocking checks failed.
-
-    Raises:
-        WindowRefused: At least one did; carries all checks.
-    """
-    every = tuple(checks)
-    failures = blocking_failures(every)
-    if failures:
-        raise WindowRefused(
-            f"{name} of window {window} is refused: {summarize(failures)}.",
-            next_step="Correct the data or its declaration in defs.yaml and run the window again.",
-            checks=every,
-        )
+    record = frozen_record(project, spec, window)
+    return record.source.sha256 if record else None

@@ -1,28 +1,28 @@
 """Landed files: read whole, once, so that the bytes that were hashed are the bytes that are used.
 
-Nothing here judges rows; `contracts` does.
+How bytes become rows is for `formats`; nothing here judges rows, `contracts` does.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import stat
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from batchinf_assets.errors import LandedFileMissing, LandedFileUnreadable
+from batchinf_assets.contract_spec import ColumnSpec, LimitsSpec
+from batchinf_assets.errors import LandedFileMissing, LandingFault
 from batchinf_assets.manifest import FileRecord
+from batchinf_assets.snapshots.file_limits import FileLimits, unreadable
+from batchinf_assets.snapshots.formats import FileFormat, decode, format_of
 from batchinf_assets.snapshots.recent_rows import RecentRows
 from batchinf_assets.windows import Window
 
-MAX_DECODED_BYTES = 8 * 2**30
 CACHED_BYTES = 512 * 10**6
 
 CLOCK_TICK_SECONDS = 0.02
@@ -58,30 +58,34 @@ class Landing:
         """Return the file that a declared pattern means for a window."""
         return self.folder / (pattern.replace("{window}", window.key) if window else pattern)
 
-    def read(self, pattern: str, window: Window | None = None) -> LandedFile:
+    def read(
+        self,
+        pattern: str,
+        window: Window | None = None,
+        *,
+        limits: LimitsSpec,
+        columns: Mapping[str, ColumnSpec],
+    ) -> LandedFile:
         """Read a declared file.
 
+        Args:
+            pattern: The path below the landing folder; its ending is the format.
+            window: The window that the pattern is for.
+            limits: What the file may ask of this machine.
+            columns: The declared columns: texts of CSV and JSON Lines get their types.
+
         Raises:
+            InvalidSpec: The pattern's ending is no known format.
             LandedFileMissing: It has not landed.
-            LandedFileUnreadable: It is empty, truncated, no Parquet file, closed to us, or somebody
-                wrote to it meanwhile.
+            LandedFileUnreadable: It is empty, damaged, not of its format, above a limit, closed to
+                us, or somebody wrote to it meanwhile.
         """
         path = self.path(pattern, window)
-        name = f"{self.shown}/{path.relative_to(self.folder).as_posix()}"
-        try:
-            status = path.stat()
-        except PermissionError as error:
-            raise _unreadable(name, "lies in a folder that cannot be read") from error
-        except OSError as error:
-            window_clause = f" of window {window}" if window else ""
-            raise LandedFileMissing(
-                f"{name}{window_clause} has not landed.",
-                next_step="Drop the file there and run the window again.",
-            ) from error
-        if not stat.S_ISREG(status.st_mode):
-            raise _unreadable(name, "is no file")
-        found = _recent.get(path, _identity(status), lambda: _read(path, name))
         relative = path.relative_to(self.folder).as_posix()
+        name = f"{self.shown}/{relative}"
+        reading = _Reading(path, name, format_of(pattern), limits, columns)
+        status = _status(path, name, f" of window {window}" if window else "")
+        found = _recent.get(path, reading.identity(status), reading.rows)
         record = found.record.model_copy(update={"path": relative})
         return LandedFile(record=record, rows=found.rows)
 
@@ -89,77 +93,71 @@ class Landing:
 _recent = RecentRows(CACHED_BYTES)
 
 
-def _read(path: Path, name: str) -> tuple[FileRecord, pa.Table]:
-    try:
-        content = _unchanged_bytes(path, name)
-    except OSError as error:
-        raise _unreadable(name, f"cannot be read ({error.strerror})") from error
-    if not content:
-        raise _unreadable(name, "is empty (0 bytes)")
-    record = FileRecord(path=name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
-    try:
-        return record, _decoded(content, name)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise _unreadable(name, f"is no whole Parquet file ({reason})") from error
+@dataclass(frozen=True)
+class _Reading:
+    """One way to read one file."""
 
+    path: Path
+    name: str
+    file_format: FileFormat
+    limits: LimitsSpec
+    columns: Mapping[str, ColumnSpec]
 
-def _unchanged_bytes(path: Path, name: str) -> bytes:
-    with path.open("rb") as file:
-        before = os.fstat(file.fileno())
-        if time.time() - before.st_ctime < CLOCK_TICK_SECONDS:
-            time.sleep(CLOCK_TICK_SECONDS)
+    def identity(self, status: os.stat_result) -> tuple[int | str, ...]:
+        """Tell this file, read in this way, from others."""
+        types = () if self.file_format.typed else self.columns.items()
+        declared = ",".join(f"{name} {column.type}" for name, column in types)
+        return *_identity(status), self.limits.model_dump_json(), declared
+
+    def rows(self) -> tuple[FileRecord, pa.Table]:
+        """Read and decode it; only bytes that nobody changed meanwhile count."""
+        try:
+            content = self._unchanged_bytes()
+            digest = hashlib.sha256(content).hexdigest()
+            record = FileRecord(path=self.name, sha256=digest, bytes=len(content))
+            limits = self._limited(len(content))
+            return record, decode(content, self.file_format, self.columns, limits)
+        except MemoryError as error:
+            clause = "does not fit in this machine's memory"
+            raise unreadable(self.name, LandingFault.TOO_LARGE, clause) from error
+        except OSError as error:
+            clause = f"cannot be read ({error.strerror})"
+            raise unreadable(self.name, LandingFault.UNREADABLE, clause) from error
+
+    def _limited(self, file_bytes: int) -> FileLimits:
+        return FileLimits(name=self.name, file_bytes=file_bytes, declared=self.limits)
+
+    def _unchanged_bytes(self) -> bytes:
+        with self.path.open("rb") as file:
             before = os.fstat(file.fileno())
-        content = file.read()
-        after = os.fstat(file.fileno())
-    if _identity(before) != _identity(after) or len(content) != after.st_size:
-        raise LandedFileUnreadable(
-            f"{name} was changed while it was read.",
-            next_step="Run the window again once it is written; upstream should write elsewhere "
-            "and then rename the file.",
-        )
-    return content
+            self._limited(before.st_size).require_file_bytes()
+            if time.time() - before.st_ctime < CLOCK_TICK_SECONDS:
+                time.sleep(CLOCK_TICK_SECONDS)
+                before = os.fstat(file.fileno())
+            content = file.read(before.st_size + 1)
+            after = os.fstat(file.fileno())
+        if _identity(before) != _identity(after) or len(content) != after.st_size:
+            clause = "was changed while it was read"
+            raise unreadable(self.name, LandingFault.CHANGED_WHILE_READ, clause)
+        return content
+
+
+def _status(path: Path, name: str, window_clause: str) -> os.stat_result:
+    try:
+        status = path.stat()
+    except PermissionError as error:
+        clause = "lies in a folder that cannot be read"
+        raise unreadable(name, LandingFault.UNREADABLE, clause) from error
+    except OSError as error:
+        raise LandedFileMissing(
+            f"{name}{window_clause} has not landed.",
+            next_step="Drop the file there and run the window again.",
+        ) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise unreadable(name, LandingFault.NO_FILE, "is no file")
+    return status
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:
     """Copying tools set the modification time back; nothing sets the change time."""
     return status.st_ino, status.st_ctime_ns, status.st_size
-
-
-def _decoded(content: bytes, name: str) -> pa.Table:
-    """Read the rows, texts as dictionaries until it is known what they would take written out.
-
-    A text that stands once in a file of kilobytes can stand in millions of its rows.
-    """
-    file = pq.ParquetFile(io.BytesIO(content))
-    groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
-    chunks = [group.column(index) for group in groups for index in range(group.num_columns)]
-    _require_bounded(sum(max(c.total_uncompressed_size, 8 * c.num_values) for c in chunks), name)
-    leaves = [file.schema.column(index) for index in range(file.metadata.num_columns)]
-    texts = [leaf.path for leaf in leaves if leaf.logical_type.type in ("STRING", "NONE")]
-    rows = pq.ParquetFile(
-        io.BytesIO(content), page_checksum_verification=True, read_dictionary=texts
-    ).read()
-    encoded = [column for column in rows.columns if pa.types.is_dictionary(column.type)]
-    _require_bounded(rows.nbytes + sum(map(_text_bytes, encoded)), name)
-    for index, column in enumerate(rows.columns):
-        if pa.types.is_dictionary(column.type):
-            field = rows.field(index).with_type(column.type.value_type)
-            rows = rows.set_column(index, field, column.cast(field.type))
-    return rows.replace_schema_metadata(None)
-
-
-def _text_bytes(column: pa.ChunkedArray) -> int:
-    lengths = [pc.take(pc.binary_length(c.dictionary), c.indices) for c in column.chunks]
-    return sum(pc.sum(length.cast(pa.int64())).as_py() or 0 for length in lengths)
-
-
-def _require_bounded(decoded: int, name: str) -> None:
-    if decoded > MAX_DECODED_BYTES:
-        raise _unreadable(name, f"decodes to {decoded} bytes, the limit is {MAX_DECODED_BYTES}")
-
-
-def _unreadable(name: str, reason: str) -> LandedFileUnreadable:
-    return LandedFileUnreadable(
-        f"{name} {reason}.", next_step="Ask upstream to drop it again, then run the window again."
-    )

@@ -22,13 +22,13 @@ class ReadFile:
     """A file as it was read.
 
     Attributes:
-        identity: Differs where the file is another one.
+        identity: Differs where the file is another one, or is read in another way.
         record: Its digest and size.
         rows: Its rows.
         bytes: What the rows take in memory.
     """
 
-    identity: tuple[int, ...]
+    identity: tuple[int | str, ...]
     record: FileRecord
     rows: pa.Table
     bytes: int
@@ -52,7 +52,10 @@ class RecentRows:
         self._changing = threading.Lock()
 
     def get(
-        self, path: Path, identity: tuple[int, ...], read: Callable[[], tuple[FileRecord, pa.Table]]
+        self,
+        path: Path,
+        identity: tuple[int | str, ...],
+        read: Callable[[], tuple[FileRecord, pa.Table]],
     ) -> ReadFile:
         """Return a file as it was read before, or read it.
 

@@ -15,7 +15,13 @@ from typing import Any, Literal
 
 import duckdb
 
-from batchinf_assets.errors import BatchinfError, ModelRefused
+from batchinf_assets.checks import blocking_failures
+from batchinf_assets.errors import (
+    BatchinfError,
+    LandedFileUnreadable,
+    ModelRefused,
+    WindowRefused,
+)
 
 State = Literal[
     "published", "unchanged", "scored", "refused", "failed", "lost_race", "preempted", "killed"
@@ -215,20 +221,31 @@ def _added(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
 def reason_code(error: BaseException) -> str:
     """Return a stable word for a failure, for alerts and for grouping.
 
-    Errors of this package give their class, `window_refused`, and refused models the clause too,
-    `model_refused/unsigned`. A full disk and exhausted memory give `out_of_space` and
-    `out_of_memory`, also as the cause of another error. The operating system's other refusals give
-    `storage_refused` and `io_error`; what else is foreign gives `unexpected/<class>`.
+    Errors of this package give their class, `landed_file_missing`. Refused models give the clause
+    too, `model_refused/unsigned`, refused windows the first check that stopped them,
+    `window_refused/contract`, and landed files their fault, `landed_file_unreadable/empty`. A full
+    disk and exhausted memory give `out_of_space` and `out_of_memory`, also as the cause of another
+    error. The operating system's other refusals give `storage_refused` and `io_error`; what else is
+    foreign gives `unexpected/<class>`.
     """
     exhausted = _exhausted(error)
     if exhausted is not None:
         return exhausted
-    if isinstance(error, ModelRefused):
-        return f"model_refused/{error.reason}"
     if isinstance(error, OSError) and error.errno in _REFUSED_BY_THE_SYSTEM:
         return _REFUSED_BY_THE_SYSTEM[error.errno]
     name = _snake(type(error).__name__)
-    return name if isinstance(error, BatchinfError) else f"unexpected/{name}"
+    if not isinstance(error, BatchinfError):
+        return f"unexpected/{name}"
+    clause = _clause(error)
+    return f"{name}/{clause}" if clause else name
+
+
+def _clause(error: BatchinfError) -> str | None:
+    if isinstance(error, ModelRefused | LandedFileUnreadable):
+        return error.reason
+    if isinstance(error, WindowRefused):
+        return next((check.name for check in blocking_failures(error.checks)), None)
+    return None
 
 
 def reason_text(error: BaseException) -> str:

@@ -85,10 +85,9 @@ def labelled_rows(
 
 
 def _features(project: Project, pipeline: Pipeline, window: Window) -> pa.Table:
-    _, rows, _ = read_source(project, pipeline.spec, window)
+    rows = read_source(project, pipeline.spec, window).rows
     views = build_views(landing_of(project), pipeline.spec, window, rows)
-    features, _ = compute_features(pipeline, window, views)
-    return features
+    return compute_features(pipeline, window, views).rows
 
 
 def _without(labelled: LabelledRows, golden: pa.Table) -> LabelledRows:

@@ -8,7 +8,9 @@ import pyarrow as pa
 import pytest
 
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.contracts.in_window import check_in_window
+from batchinf_assets.contract_spec import ColumnSpec
+from batchinf_assets.contracts.judge import judge_rows
+from batchinf_assets.contracts.row_contract import RowContract
 from batchinf_assets.windows import WindowSpec
 
 DAYS = WindowSpec(start=date(2013, 1, 1), timezone="America/New_York")
@@ -29,7 +31,9 @@ def check(day: str, *times: datetime) -> CheckResult:
             "id": pa.array(range(len(times)), pa.int64()),
         }
     )
-    result = check_in_window(rows, time="at", window=DAYS.window(day), key=["id"], asset="snapshot")
+    columns = {"at": ColumnSpec(type="timestamp"), "id": ColumnSpec(type="int64")}
+    contract = RowContract(asset="snapshot", columns=columns, key=("id",), time="at")
+    _, result = judge_rows(rows, contract, window=DAYS.window(day)).checks
     assert (result.name, result.asset, result.blocking) == ("in_window", "snapshot", True)
     assert result.passed == (not result.violations)
     assert result.measured == {"rows": len(times)}
@@ -66,14 +70,14 @@ def test_rows_outside_are_counted_and_shown_with_the_windows_bounds() -> None:
     assert violation.samples == ("id=0", "id=2", "id=3")
 
 
-def test_at_most_five_rows_are_shown() -> None:
-    late = [DAYS.window("2013-07-02").start + timedelta(hours=n) for n in range(9)]
+def test_at_most_ten_rows_are_shown() -> None:
+    late = [DAYS.window("2013-07-02").start + timedelta(hours=n) for n in range(13)]
     (violation,) = check("2013-07-01", *late).violations
-    assert (violation.count, len(violation.samples)) == (9, 5)
+    assert (violation.count, len(violation.samples)) == (13, 10)
 
 
 def test_a_window_without_rows_is_refused_and_not_an_empty_success() -> None:
     result = check("2013-07-01")
     (violation,) = result.violations
     assert (violation.column, violation.count) == (None, 0)
-    assert str(violation) == "rows must be at least one in the window (found: none)"
+    assert str(violation) == "expected at least one in the window (found: none)"

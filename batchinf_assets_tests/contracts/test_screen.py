@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import get_args
 
@@ -13,8 +13,10 @@ import pyarrow as pa
 import pytest
 
 from batchinf_assets.contract_spec import ColumnSpec, ColumnType
-from batchinf_assets.contracts.screen import holds
-from batchinf_assets.contracts.validate import broken_rules, check_values, conform
+from batchinf_assets.contracts.columns import conform
+from batchinf_assets.contracts.screen import holds, suspects, unclear_rows
+from batchinf_assets.contracts.validate import check_values, pandera_verdict
+from batchinf_assets.contracts.value_rules import value_sets
 from batchinf_assets.lake.schema import ARROW_TYPES
 
 TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
@@ -42,16 +44,29 @@ BOUNDS: dict[ColumnType, list[float]] = {
 
 def random_column(chance: random.Random, declared: ColumnType) -> ColumnSpec:
     low, high = sorted(chance.choices(BOUNDS.get(declared, [0.0]), k=2))
-    bounded = declared in BOUNDS
+    bounded, text = declared in BOUNDS, declared == "string"
     return ColumnSpec(
         type=declared,
         nullable=chance.random() < 0.5,
         min=low if bounded and chance.random() < 0.6 else None,
         max=high if bounded and chance.random() < 0.6 else None,
         allowed=tuple(chance.sample(["a", "b", "", "é", "z"], chance.randint(0, 5)))
-        if declared == "string" and chance.random() < 0.7
+        if text and chance.random() < 0.4
         else None,
+        pattern=chance.choice(["[a-z]?", ".", "a.*", "a|b", ""])
+        if text and chance.random() < 0.3
+        else None,
+        max_length=1 if text and chance.random() < 0.3 else None,
+        known_in="reference.x" if chance.random() < 0.3 else None,
+        unique=chance.random() < 0.2,
     )
+
+
+def random_known(chance: random.Random, declared: ColumnType) -> pa.Array:
+    values = VALUES[declared]
+    pool = chance.sample(values, chance.randint(0, len(values)))
+    plain = {"timestamp": pa.int64(), "date": pa.int32()}.get(declared, ARROW_TYPES[declared])
+    return pa.array([*pool, None], plain).cast(ARROW_TYPES[declared])
 
 
 def random_values(chance: random.Random, declared: ColumnType, rows: int) -> pa.ChunkedArray:
@@ -71,10 +86,16 @@ def random_values(chance: random.Random, declared: ColumnType, rows: int) -> pa.
     return pa.chunked_array(chunks, values.type)
 
 
-def agree(table: pa.Table, columns: dict[str, ColumnSpec]) -> bool:
-    """Require one verdict of both and return it."""
-    found = broken_rules(table, columns, table.column_names[:1])
-    assert holds(table, columns) == (not found), (columns, table.to_pydict(), found)
+def agree(
+    table: pa.Table, columns: dict[str, ColumnSpec], known: Mapping[str, pa.Array] | None = None
+) -> bool:
+    """Require one verdict of both, by column and by row, and return it."""
+    sets = value_sets(table, columns, known or {})
+    found = pandera_verdict(table, columns, sets)
+    doubtful = suspects(table, columns, sets)
+    assert set(doubtful) == {each.column for each in found}, (columns, table.to_pydict(), found)
+    rows = sorted({row for each in found for row in each.rows.tolist()})
+    assert unclear_rows(table, doubtful, sets).tolist() == rows, (columns, table.to_pydict(), found)
     return not found
 
 
@@ -85,7 +106,8 @@ def test_the_screen_says_what_pandera_says_of_random_columns(declared: ColumnTyp
     for _ in range(80):
         column = random_column(chance, declared)
         values = random_values(chance, declared, chance.randint(0, 6))
-        verdicts[agree(pa.table({"x": values}), {"x": column})] += 1
+        known = {"x": random_known(chance, declared)}
+        verdicts[agree(pa.table({"x": values}), {"x": column}, known)] += 1
     assert min(verdicts[True], verdicts[False]) >= 10, verdicts
 
 
@@ -97,7 +119,8 @@ def test_the_screen_says_what_pandera_says_of_whole_tables():
         names = dict(zip("abc", chance.choices(TYPES, k=3), strict=True))
         table = pa.table({n: random_values(chance, kind, rows) for n, kind in names.items()})
         columns = {n: random_column(chance, kind) for n, kind in names.items()}
-        verdicts[agree(table, columns)] += 1
+        known = {n: random_known(chance, kind) for n, kind in names.items()}
+        verdicts[agree(table, columns, known)] += 1
     assert min(verdicts[True], verdicts[False]) >= 10, verdicts
 
 

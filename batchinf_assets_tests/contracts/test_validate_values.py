@@ -9,7 +9,9 @@ from pandera.errors import SchemaError
 
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.contract_spec import ColumnSpec, ColumnType
-from batchinf_assets.contracts.validate import check_unique_key, check_values, conform, sample_keys
+from batchinf_assets.contracts.columns import conform
+from batchinf_assets.contracts.row_texts import sample_keys
+from batchinf_assets.contracts.validate import check_unique_key, check_values
 from batchinf_assets.lake.schema import arrow_schema
 
 US = pa.timestamp("us", tz="UTC")
@@ -90,7 +92,7 @@ def test_a_nullable_float_may_be_nan_but_not_infinite(declared: ColumnType):
     result = values_of(values, ColumnSpec(type=declared, nullable=True, min=0, max=1))
     assert broken(result) == [
         ("finite", 1, ("flight=3",)),
-        ("at most 1.0", 1, ("flight=3",)),
+        ("in [0.0, 1.0]", 1, ("flight=3",)),
     ]
 
 
@@ -98,8 +100,7 @@ def test_bounds_count_rows_on_both_sides():
     values = pa.array([-0.5, 0.0, 1.0, 1.5, 2.0])
     result = values_of(values, ColumnSpec(type="float64", min=0, max=1))
     assert [str(v) for v in result.violations] == [
-        "column 'x' must be at least 0.0: 1 row (first: flight=1)",
-        "column 'x' must be at most 1.0: 2 rows (first: flight=4)",
+        "column x: expected in [0.0, 1.0], found 3 rows outside (e.g. flight=1; flight=4; flight=5)"
     ]
 
 
@@ -126,9 +127,9 @@ def test_rows_in_later_chunks_are_named_by_their_own_key():
     assert broken(result) == [("at most 9", 2, expected)]
 
 
-def test_five_keys_are_shown_and_all_rows_counted():
+def test_ten_keys_are_shown_and_all_rows_counted():
     result = values_of(pa.array([2.0] * 130_000), ColumnSpec(type="float64", max=1))
-    expected = tuple(f"flight={n}" for n in range(1, 6))
+    expected = tuple(f"flight={n}" for n in range(1, 11))
     assert broken(result) == [("at most 1.0", 130_000, expected)]
 
 

@@ -98,12 +98,17 @@ BAD = [
         spoil=rewrite(lambda rows: rows.slice(0, 0)),
         names=("at least one", "found: none"),
     ),
-    Bad(name="no column", file=SOURCE, spoil=without("carrier"), names=("'carrier'", "present")),
+    Bad(
+        name="no column",
+        file=SOURCE,
+        spoil=without("carrier"),
+        names=("column carrier: expected string, found no such column",),
+    ),
     Bad(
         name="wrong type",
         file=SOURCE,
         spoil=rewrite(as_text("distance")),
-        names=("'distance'", "int32", "found: string"),
+        names=("column distance: expected int32, found string",),
     ),
     Bad(
         name="duplicate key",
@@ -115,19 +120,19 @@ BAD = [
         name="null key",
         file=SOURCE,
         spoil=rewrite(with_first("carrier", None)),
-        names=("'carrier'", "not null", "1 row"),
+        names=("column carrier: expected not null, found 1 null",),
     ),
     Bad(
         name="outside its bounds",
         file=SOURCE,
         spoil=rewrite(with_first("distance", -1)),
-        names=("'distance'", "at least 1", "1 row"),
+        names=("column distance: expected in [1, 12000], found 1 row outside (e.g. ",),
     ),
     Bad(
         name="outside the window",
         file=SOURCE,
         spoil=take_the_next_day,
-        names=("'scheduled_departure'", "inside the window 2013-07-01"),
+        names=("column scheduled_departure: expected inside the window 2013-07-01",),
     ),
     Bad(name="no weather", file="weather.parquet", spoil=Path.unlink, names=("has not landed",)),
     Bad(name="half the weather", file="weather.parquet", spoil=cut, names=("no whole Parquet",)),
@@ -138,7 +143,10 @@ BAD = [
         name="outcomes without a column",
         file=YESTERDAY,
         spoil=without("arrival_delay"),
-        names=("'arrival_delay'", "present"),
+        names=(
+            "flight_delays 2013-07-01 features: outcomes/2013-06-30.parquet: "
+            "column arrival_delay: expected float64, found no such column",
+        ),
     ),
 ]
 

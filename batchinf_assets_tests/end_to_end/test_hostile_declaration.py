@@ -55,7 +55,9 @@ def test_nothing_is_reached_by_the_sql_but_its_views(
         with pytest.raises(FeatureSqlFailed, match="may read only outcomes, planes, snapshot"):
             features_by(operator, own_pipeline, sql)
     assert not canary.exists()
-    with pytest.raises(WindowRefused, match="column 'carrier' must be present"):
+    with pytest.raises(
+        WindowRefused, match="column carrier: expected string, found no such column"
+    ):
         features_by(operator, own_pipeline, "SELECT * FROM information_schema.tables")
 
 
@@ -83,18 +85,18 @@ def test_features_that_another_run_would_not_repeat_are_refused(
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
-        (lambda sql: f"{sql} LIMIT 10", "rows must be all kept: "),
+        (lambda sql: f"{sql} LIMIT 10", "rows: expected all kept, found "),
         (
             lambda sql: sql.replace("AS s\n", "AS s CROSS JOIN range(2)\n"),
-            "rows must be kept only once: ",
+            "rows: expected kept only once, found ",
         ),
         (
             lambda sql: sql.replace("    w.temperature,\n", ""),
-            "column 'temperature' must be present",
+            "column temperature: expected float64, found no such column",
         ),
         (
             lambda sql: sql.replace("w.temperature", "w.temperature / 0 AS temperature"),
-            "column 'temperature' must be finite",
+            "column temperature: expected finite, found ",
         ),
     ],
     ids=["drops rows", "doubles rows", "lacks a column", "divides by zero"],
@@ -120,20 +122,23 @@ def features_by(operator: Operator, folder: Path, sql: str) -> None:
             lambda sql: sql.replace("'low'", "CASE WHEN random() > 0.5 THEN 'low' ELSE 'high' END"),
             "random() would give",
         ),
-        (lambda sql: sql.replace("    carrier,\n", ""), "column 'carrier' must be present"),
+        (
+            lambda sql: sql.replace("    carrier,\n", ""),
+            "column carrier: expected string, found no such column",
+        ),
         (
             lambda sql: sql.replace(
                 "    delay_probability,\n", "    NULL::DOUBLE AS delay_probability,\n"
             ),
-            "column 'delay_probability' must be not null",
+            "column delay_probability: expected not null",
         ),
         (
             lambda sql: sql.replace(
                 "    delay_probability,\n", "    5::DOUBLE AS delay_probability,\n"
             ),
-            "column 'delay_probability' must be at most 1.0",
+            "column delay_probability: expected ",
         ),
-        (lambda sql: f"{sql} WHERE delay_probability > 0.5", "rows must be all kept"),
+        (lambda sql: f"{sql} WHERE delay_probability > 0.5", "rows: expected all kept"),
     ],
     ids=["chance", "no key", "no score", "no probability", "drops rows"],
 )

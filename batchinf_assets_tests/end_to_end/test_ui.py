@@ -19,7 +19,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from batchinf_assets.project import CHECKOUT, Project
-from batchinf_assets.publishing.gate import REQUIRED_CHECKS
+from batchinf_assets.publishing.gate import required_checks
 from batchinf_assets.scoring.predictions import published_revision
 from batchinf_assets.spec import Pipeline
 
@@ -50,7 +50,6 @@ ASSETS = (
     "published",
     "performance",
 )
-BLOCKING_CHECKS = {**REQUIRED_CHECKS, "published": ("gate",)}
 WINDOW = "2013-07-04"
 RANGE = ("2013-07-02", "2013-07-03", "2013-07-04")
 BAD = "2013-07-03"
@@ -206,7 +205,8 @@ def test_a_window_materialized_by_clicking_is_published_with_its_checks_passed(
     tabs = page.get_by_role("tablist").filter(has_text="Execution history")
     tabs.get_by_role("tab", name="Partitions").click()
     expect(page.get_by_text("Passed (1)")).to_be_visible()
-    for asset, names in BLOCKING_CHECKS.items():
+    blocking = {**required_checks(pipeline.spec), "published": ("gate",)}
+    for asset, names in blocking.items():
         passed = [(WINDOW, WINDOW, "SUCCEEDED")]
         assert blocking_check_statuses(page, asset) == dict.fromkeys(names, passed), asset
 

@@ -171,4 +171,4 @@ def test_a_challenger_is_reported_although_the_holdout_cannot_be_read(
     assert open_version(registry, found.registered.version, datetime.now(UTC)).card
     assert found.comparison.differences is None
     assert "2013-07-07" in found.comparison.sentence
-    assert "column 'carrier' must be present" in found.comparison.sentence
+    assert "column carrier: expected string, found no such column" in found.comparison.sentence

@@ -18,7 +18,12 @@ from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.manifest import CountsRecord, OutputRecord
 from batchinf_assets.orchestration.checks import check_specs
 from batchinf_assets.orchestration.partitions import partitions_of
-from batchinf_assets.publishing.gate import REQUIRED_CHECKS, changed_files, judge_revision
+from batchinf_assets.publishing.gate import (
+    REQUIRED_CHECKS,
+    changed_files,
+    judge_revision,
+    required_checks,
+)
 from batchinf_assets.registry.keyring import read_keyring, write_keyring
 from batchinf_assets.snapshots.freeze import freeze_snapshot
 
@@ -133,7 +138,10 @@ def test_a_missing_file_refuses(desk: Desk) -> None:
         ({"rows_in": 738}, ["all accounted for"]),
         ({"quarantined": 1}, ["all accounted for"]),
         ({"scored": 736}, ["all accounted for", "736 in the files (737 found)"]),
-        ({"scored": 736, "quarantined": 1}, ["736 in the files (737 found)"]),
+        (
+            {"scored": 736, "quarantined": 1},
+            ["all accounted for", "736 in the files (737 found)"],
+        ),
     ],
 )
 def test_counts_that_do_not_add_up_refuse(
@@ -149,7 +157,7 @@ def test_counts_that_do_not_add_up_refuse(
 
 def test_a_snapshot_of_other_rows_than_were_scored_refuses(desk: Desk) -> None:
     draft = desk.draft()
-    desk.redraft(snapshot=draft.snapshot.model_copy(update={"rows": 736}))
+    desk.redraft(snapshot=draft.snapshot.model_copy(update={"rows": 736, "landed": 736}))
     assert [rule[:17] for rule in rules(desk)] == ["all accounted for"]
 
 
@@ -184,7 +192,9 @@ def test_a_refused_revision_is_not_published_and_says_why(desk: Desk) -> None:
     desk.output(revision).unlink()
     with pytest.raises(WindowRefused) as refusal:
         desk.publish()
-    assert refusal.value.message.startswith(f"Revision {revision} of window 2013-07-04 is refused")
+    assert refusal.value.message.startswith(
+        f"flight_delays 2013-07-04 published: revision {revision}: expected "
+    )
     assert "it is missing" in refusal.value.message
     assert [check.name for check in refusal.value.checks] == ["gate"]
     assert desk.visible() is None
@@ -210,8 +220,8 @@ def test_files_are_held_against_their_records(tmp_path: Path) -> None:
 
 def test_every_required_check_is_shown_in_dagster_as_blocking(desk: Desk) -> None:
     partitions = partitions_of(desk.spec.window)
-    for asset, names in REQUIRED_CHECKS.items():
-        specs = check_specs(dg.AssetKey(["flight_delays", asset]), partitions)
+    for asset, names in required_checks(desk.spec).items():
+        specs = check_specs(dg.AssetKey(["flight_delays", asset]), partitions, desk.spec)
         assert {spec.name for spec in specs if spec.blocking} == set(names), asset
 
 
@@ -307,7 +317,7 @@ def test_a_draft_whose_file_lies_anywhere_but_in_its_own_place_is_refused(
     shutil.copy2(table / own, table / found)  # the very bytes that were scored
     desk.redraft(outputs=(draft.outputs[0].model_copy(update={"path": found}),))
     assert rules(desk) == [f"in file {own} (found {found})"]
-    with pytest.raises(WindowRefused, match=r"rows must be in file window=2013-07-04/"):
+    with pytest.raises(WindowRefused, match=r"expected in file window=2013-07-04/"):
         desk.publish()
     assert desk.visible() is None
 

@@ -95,7 +95,7 @@ def require_whole(desk: Desk) -> list[str]:
         folder = predictions_table(desk.project, desk.spec).folder
         assert list(changed_files(folder, manifest.outputs)) == []
         digest, key = manifest.snapshot.digest, desk.spec.source.key
-        frozen = frozen_rows(desk.project, desk.spec, desk.window, digest)
+        frozen = frozen_rows(desk.project, desk.spec, desk.window, manifest.snapshot)
         made = made_rows(desk.project, desk.spec, desk.window, manifest.features, digest)
         assert content_digest(read_parquet(frozen.place), key) == digest
         assert content_digest(read_parquet(made.place), key) == manifest.features.digest

@@ -17,7 +17,7 @@ from batchinf_assets.errors import ManifestInvalid, ModelRefused, Refusal, Windo
 from batchinf_assets.lake.digest import content_digest
 from batchinf_assets.publishing.past_declaration import NotReplayable
 from batchinf_assets.publishing.replay import Replay, replay_window
-from batchinf_assets.snapshots.freeze import freeze_snapshot
+from batchinf_assets.snapshots.freeze import freeze_snapshot, frozen_rows
 from batchinf_assets.spec import Pipeline
 
 if TYPE_CHECKING:
@@ -168,10 +168,8 @@ def test_inputs_that_do_not_give_what_was_published_are_found_out(published: Des
 
 
 def test_kept_features_are_scored_where_the_snapshot_is_gone(published: Desk) -> None:
-    (snapshot,) = (published.project.lake / published.pipeline.name / "snapshot").rglob(
-        f"{published.published().snapshot.digest[:16]}.parquet"
-    )
-    snapshot.unlink()
+    record = published.published().snapshot
+    frozen_rows(published.project, published.spec, published.window, record).place.unlink()
     found = replay(published)
     assert (found.same_bytes, found.features) == (True, "frozen")
     assert found.notes == ("The snapshot of then is gone or damaged.",)

@@ -80,9 +80,9 @@ def assert_refused(desk: Desk, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lose_a_row, "rows must be all kept: 1 row"),
-        (repeat_a_row, "rows must be unique in their key: 2 rows"),
-        (exchange_a_row, "rows must be among those given: 1 row .*flight=9999"),
+        (lose_a_row, "rows: expected all kept, found 1 row"),
+        (repeat_a_row, "rows: expected unique in their key, found 2 rows"),
+        (exchange_a_row, "rows: expected among those given, found 1 row .*flight=9999"),
     ],
 )
 def test_rows_that_were_lost_repeated_or_invented_refuse_whatever_the_counters_say(
@@ -95,10 +95,22 @@ def test_rows_that_were_lost_repeated_or_invented_refuse_whatever_the_counters_s
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (with_column(SCORE, [7e9, 0.5], pa.float64()), f"'{SCORE}' must be at most 1.*: 1 row"),
-        (with_column(SCORE, [-0.1], pa.float64()), f"'{SCORE}' must be at least 0.*: {ROWS} rows"),
-        (with_column(SCORE, [float("nan"), 0.5], pa.float64()), f"'{SCORE}' must be finite: 1 row"),
-        (with_column("risk", ["none"], pa.string()), f"'risk' must be one of .*: {ROWS} rows"),
+        (
+            with_column(SCORE, [7e9, 0.5], pa.float64()),
+            f"column {SCORE}: expected .*1.*, found 1 row",
+        ),
+        (
+            with_column(SCORE, [-0.1], pa.float64()),
+            f"column {SCORE}: expected .*0.*, found {ROWS} rows",
+        ),
+        (
+            with_column(SCORE, [float("nan"), 0.5], pa.float64()),
+            f"column {SCORE}: expected finite, found 1 row",
+        ),
+        (
+            with_column("risk", ["none"], pa.string()),
+            f"column risk: expected one of .*, found {ROWS} rows",
+        ),
     ],
 )
 def test_values_beyond_the_contract_refuse_whatever_the_checks_on_record_say(
@@ -146,7 +158,8 @@ def test_the_order_of_rows_in_a_file_does_not_matter(desk: Desk) -> None:
 
 def test_the_gate_says_how_many_rows_it_counted(desk: Desk) -> None:
     gate = desk.publish().gate
-    assert (gate.measured["rows_in"], gate.measured["rows_out"]) == (ROWS, ROWS)
+    counts = {name: gate.measured[name] for name in ("rows_in", "scored", "quarantined")}
+    assert counts == {"rows_in": ROWS, "scored": ROWS, "quarantined": 0}
 
 
 def test_a_window_of_several_files_is_published_and_verifies(desk: Desk) -> None:

@@ -177,7 +177,7 @@ def miscount_consistently(desk: Desk) -> None:
     manifest = manifests(desk.project, desk.spec).read(desk.window, desk.visible() or "")
     desk.remanifest(
         counts=manifest.counts.model_copy(update={"rows_in": 999, "scored": 999}),
-        snapshot=manifest.snapshot.model_copy(update={"rows": 999}),
+        snapshot=manifest.snapshot.model_copy(update={"rows": 999, "landed": 999}),
         features=manifest.features.model_copy(update={"rows": 999}),
         outputs=(manifest.outputs[0].model_copy(update={"rows": 999}),),
     )
@@ -298,8 +298,11 @@ FAULTS: list[tuple[Callable[[Desk], None], str]] = [
     (miscount, r"all accounted for"),
     (miscount_a_file, r"holds 737 rows, the manifest says 736"),
     (miscount_consistently, r"features.*cannot be read back"),
-    (invent_a_flight, r"row_conservation: rows must be among those given: 1 row .*flight=9999"),
-    (repeat_a_flight, r"unique_key: rows must be unique in their key: 2 rows"),
+    (
+        invent_a_flight,
+        r"row_conservation: rows: expected among those given, found 1 row .*flight=9999",
+    ),
+    (repeat_a_flight, r"unique_key: rows: expected unique in their key, found 2 rows"),
     (damage_the_snapshot, r"snapshot.*cannot be read back|snapshot.*no readable footer"),
     (lose_the_features, r"features.*cannot be read back|features.*no readable footer"),
     (change_the_model, r"model\.skops.*\[changed_file\]"),

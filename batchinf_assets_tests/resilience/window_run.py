@@ -25,7 +25,9 @@ from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.publishing.maintain import apply, plan_maintenance
 from batchinf_assets.publishing.publish import publish_window
+from batchinf_assets.publishing.score_changes import keep_score_changes
 from batchinf_assets.publishing.verify import Verification, verify_window
+from batchinf_assets.publishing.visible import visible_revision
 from batchinf_assets.registry.keys import load_signing_key
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.model import scoring_model
@@ -95,13 +97,22 @@ def run_window(
         build_features(project, pipeline, window)
     with stage("predictions") as attempt:
         model = scoring_model(registry, pipeline, now)
-        scored = score_window(project, pipeline, window, model, attempt=attempt, now=now)
+        scored = score_window(
+            project,
+            pipeline,
+            window,
+            model,
+            attempt=attempt,
+            now=now,
+            superseded=visible_revision(project, registry, spec, window),
+        )
     with stage("evaluation"):
         evaluate_window(project, spec, window, scoring_model(registry, pipeline, now))
     with stage("published") as attempt:
         key = load_signing_key(project.keys, {})
         made = publish_window(project, registry, pipeline, window, key=key, lease=attempt, now=now)
         attempt.published(made.manifest, made.sha256, changed=made.changed)
+        keep_score_changes(project, spec, window, lease=attempt)
     return scored
 
 

@@ -347,7 +347,7 @@ def empty(scoring: Scoring) -> Scoring:
     )
     rows = snapshot.rows.slice(0, 0)
     frozen = snapshot.record.model_copy(
-        update={"digest": content_digest(rows, spec.source.key), "rows": 0}
+        update={"digest": content_digest(rows, spec.source.key), "rows": 0, "landed": 0}
     )
     footer = SnapshotFooter(record=frozen, checks=snapshot.checks)
     snapshot_table(project, spec).keep(window, "none", rows, footer.model_dump(mode="json"))

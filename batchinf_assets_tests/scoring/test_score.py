@@ -15,6 +15,7 @@ import pytest
 
 from batchinf_assets.attempts import attempting
 from batchinf_assets.code_version import running_code
+from batchinf_assets.contracts.declared_checks import declared_checks
 from batchinf_assets.errors import FeatureSqlFailed, WindowMissing, WindowRefused
 from batchinf_assets.features.build import build_features, load_features
 from batchinf_assets.lake.digest import content_digest, file_sha256
@@ -224,10 +225,12 @@ def test_the_draft_says_what_was_scored_with_what(
     assert {"read", "score", "check", "write", "predictions"} <= set(manifest.timings)
     assert manifest.resources is not None
     assert (manifest.resources.peak_memory_bytes or 0) > 10_000_000
+    key = pipeline.spec.source.key
+    assert snapshot.record.digest == content_digest(snapshot.rows, key)
+    assert features.record.digest == content_digest(features.rows, key)
     assert manifest.revision == revision_id(
-        snapshot=content_digest(snapshot.rows, pipeline.spec.source.key),
-        features=content_digest(features.rows, pipeline.spec.source.key),
-        definition=features.record.definition,
+        snapshot=snapshot.record,
+        features=features.record,
         model=model.version.digest,
         settings=scoring_settings(pipeline),
         code=running_code(),
@@ -255,14 +258,16 @@ def test_scored_rows_are_not_visible(
 
 
 def test_checks_of_all_three_steps_are_on_record_and_passed(
-    project: Project, score: Callable[..., Manifest]
+    project: Project, pipeline: Pipeline, score: Callable[..., Manifest]
 ) -> None:
     manifest = score(project)
     assert all(check.passed for check in manifest.checks)
     assert {(check.asset, check.name) for check in manifest.checks} == {
-        *(("snapshot", name) for name in ("schema", "contract", "unique_key", "in_window")),
-        *(("features", name) for name in ("schema", "contract", "unique_key", "row_conservation")),
-        ("features", "inputs_present"),
+        *(
+            (asset, name)
+            for asset, names in declared_checks(pipeline.spec).items()
+            for name in names
+        ),
         *(
             ("predictions", name)
             for name in ("schema", "contract", "unique_key", "row_conservation")
@@ -288,13 +293,17 @@ def test_postprocessing_may_return_its_rows_in_any_order(
 @pytest.mark.parametrize(
     ("sql", "error", "named"),
     [
-        ("SELECT * EXCLUDE (risk) FROM ({sql})", WindowRefused, "column 'risk' must be present"),
+        (
+            "SELECT * EXCLUDE (risk) FROM ({sql})",
+            WindowRefused,
+            "column risk: expected string, found no such column",
+        ),
         ("{sql} LIMIT 50", WindowRefused, "all kept"),
-        ("SELECT * REPLACE ('huge' AS risk) FROM ({sql})", WindowRefused, "column 'risk'"),
+        ("SELECT * REPLACE ('huge' AS risk) FROM ({sql})", WindowRefused, "column risk: expected "),
         (
             "SELECT * REPLACE (delay_probability + 1 AS delay_probability) FROM ({sql})",
             WindowRefused,
-            "column 'delay_probability' must be at most",
+            "column delay_probability: expected ",
         ),
         ("SELECT * REPLACE (1::INTEGER AS flight) FROM ({sql})", WindowRefused, "unique"),
         ("SELECT nothing FROM scored", FeatureSqlFailed, "nothing"),
@@ -392,7 +401,7 @@ def test_features_that_the_model_did_not_learn_from_are_scored_with_a_warning(
     (check,) = [check for check in manifest.checks if not check.passed]
     assert (check.asset, check.name, check.blocking) == ("predictions", "trained_features", False)
     assert str(check.violations[0]) == (
-        "rows must be made by the feature definition that flight_delays v1 learned from: register "
+        "expected made by the feature definition that flight_delays v1 learned from: register "
         "a new model, or accept the difference"
     )
     assert check.measured == {

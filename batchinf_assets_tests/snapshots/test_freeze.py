@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
+from batchinf_assets.contracts.declared_checks import declared_checks
 from batchinf_assets.errors import (
     LandedFileMissing,
     ManifestInvalid,
@@ -22,9 +23,11 @@ from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import (
     freeze_snapshot,
+    frozen_rows,
     frozen_source,
     load_snapshot,
     snapshot_table,
+    source_contract,
 )
 from batchinf_assets.spec import load_pipeline
 
@@ -32,7 +35,7 @@ SPEC = load_pipeline("flight_delays").spec
 SCHEMA = arrow_schema(SPEC.source.columns)
 DAY = SPEC.window.window("2013-07-01")
 OTHER_DAY = SPEC.window.window("2013-07-02")
-CHECKS = ["schema", "contract", "unique_key", "in_window"]
+CHECKS = list(declared_checks(SPEC)["snapshot"])
 
 
 def flights(count: int = 3, start: datetime = DAY.start) -> pa.Table:
@@ -84,10 +87,10 @@ def test_landed_rows_are_frozen_under_their_digest(project: Project) -> None:
     assert (snapshot.record.digest, snapshot.record.rows) == (digest, 3)
     assert snapshot.record.source.sha256 == file_sha256(path)
     assert snapshot.record.source.path == "flights/2013-07-01.parquet"
-    assert snapshot.path.name == f"{digest[:16]}.parquet"
-    assert [(check.name, check.passed) for check in snapshot.checks] == [
-        (name, True) for name in CHECKS
-    ]
+    assert snapshot.path == frozen_rows(project, SPEC, DAY, snapshot.record).place
+    assert (snapshot.record.landed, snapshot.record.quarantined) == (3, 0)
+    assert snapshot.record.contract == source_contract(SPEC)
+    assert {check.name: check.passed for check in snapshot.checks} == dict.fromkeys(CHECKS, True)
 
 
 def test_a_frozen_snapshot_loads_as_it_was_taken(project: Project) -> None:
@@ -121,13 +124,18 @@ REWRITTEN: dict[str, Callable[[pa.Table], pa.Table]] = {
 }
 
 
+ACCEPTING = SPEC.model_copy(
+    update={"source": SPEC.source.model_copy(update={"accept": ("reordered", "widened")})}
+)
+
+
 @pytest.mark.parametrize("way", REWRITTEN)
 def test_the_same_rows_in_another_file_change_nothing(project: Project, way: str) -> None:
     drop(project, flights())
-    first = freeze_snapshot(project, SPEC, DAY)
+    first = freeze_snapshot(project, ACCEPTING, DAY)
     before = versions(project), first.path.stat().st_mtime_ns
     drop(project, REWRITTEN[way](flights()), row_group_size=1, compression="none")
-    again = freeze_snapshot(project, SPEC, DAY)
+    again = freeze_snapshot(project, ACCEPTING, DAY)
     assert again.record.digest == first.record.digest
     assert (versions(project), again.path.stat().st_mtime_ns) == before
 
@@ -196,7 +204,8 @@ def test_a_window_that_breaks_its_contract_is_refused_and_nothing_written(
     with pytest.raises(WindowRefused) as refusal:
         freeze_snapshot(project, SPEC, DAY)
     assert [check.name for check in refusal.value.checks if not check.passed] == [failed]
-    assert "flights/2013-07-01.parquet of window 2013-07-01" in refusal.value.message
+    assert refusal.value.message.startswith("flight_delays 2013-07-01 snapshot: ")
+    assert "flights/2013-07-01.parquet" in refusal.value.next_step
     assert named in refusal.value.message
     assert not project.lake.exists()
 

@@ -15,15 +15,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.errors import LandedFileMissing, LandedFileUnreadable
+from batchinf_assets.contract_spec import ColumnSpec, LimitsSpec
+from batchinf_assets.errors import (
+    InvalidSpec,
+    LandedFileMissing,
+    LandedFileUnreadable,
+    LandingFault,
+)
 from batchinf_assets.snapshots import landing as room
-from batchinf_assets.snapshots.landing import Landing
+from batchinf_assets.snapshots.landing import LandedFile, Landing
 from batchinf_assets.snapshots.recent_rows import RecentRows
-from batchinf_assets.windows import WindowSpec
+from batchinf_assets.windows import Window, WindowSpec
 
 WINDOW = WindowSpec(start=date(2013, 1, 1)).window("2013-07-01")
 PATTERN = "flights/{window}.parquet"
 ROWS = pa.table({"id": pa.array(range(500), pa.int64()), "text": ["some text"] * 500})
+COLUMNS = {"id": ColumnSpec(type="int64"), "text": ColumnSpec(type="string")}
 
 
 @pytest.fixture
@@ -38,9 +45,18 @@ def drop(landing: Landing, rows: pa.Table = ROWS) -> Path:
     return path
 
 
+def read(
+    landing: Landing,
+    pattern: str = PATTERN,
+    window: Window | None = WINDOW,
+    limits: LimitsSpec | None = None,
+) -> LandedFile:
+    return landing.read(pattern, window, limits=limits or LimitsSpec(), columns=COLUMNS)
+
+
 def test_a_file_is_read_with_its_path_digest_and_size(landing: Landing) -> None:
     content = drop(landing).read_bytes()
-    found = landing.read(PATTERN, WINDOW)
+    found = read(landing)
     assert found.rows.equals(ROWS)
     assert found.record.path == "flights/2013-07-01.parquet"
     assert found.record.sha256 == hashlib.sha256(content).hexdigest()
@@ -49,12 +65,12 @@ def test_a_file_is_read_with_its_path_digest_and_size(landing: Landing) -> None:
 
 def test_a_file_that_no_window_names_is_read_too(landing: Landing) -> None:
     pq.write_table(ROWS, landing.folder / "planes.parquet")
-    assert landing.read("planes.parquet").record.path == "planes.parquet"
+    assert read(landing, "planes.parquet", None).record.path == "planes.parquet"
 
 
 def test_metadata_of_the_writer_is_left_behind(landing: Landing) -> None:
     drop(landing, ROWS.replace_schema_metadata({"pandas": "{}"}))
-    assert landing.read(PATTERN, WINDOW).rows.schema.metadata is None
+    assert read(landing).rows.schema.metadata is None
 
 
 def test_a_file_that_is_overwritten_while_it_is_read_is_refused_or_whole(landing: Landing) -> None:
@@ -63,19 +79,19 @@ def test_a_file_that_is_overwritten_while_it_is_read_is_refused_or_whole(landing
     path.write_bytes(versions[0].read_bytes())
     whole = {hashlib.sha256(version.read_bytes()).hexdigest() for version in versions}
     changed = "data/landing/flights/2013-07-01.parquet was changed while it was read."
-    read, refused = list[str](), list[str]()
+    taken, refused = list[str](), list[str]()
     command = [sys.executable, "-c", OVERWRITER, path, *versions]
     with subprocess.Popen(command) as writer:
         try:
             until = time.monotonic() + 60
             while time.monotonic() < until and refused.count(changed) < 5:
                 try:
-                    read.append(landing.read(PATTERN, WINDOW).record.sha256)
+                    taken.append(read(landing).record.sha256)
                 except LandedFileUnreadable as refusal:
                     refused.append(refusal.message)
         finally:
             writer.kill()
-    assert set(read) <= whole
+    assert set(taken) <= whole
     assert refused.count(changed) == 5  # others met a writer that rested half-way: a damaged file
 
 
@@ -111,12 +127,12 @@ def many_rows(path: Path, value: float) -> Path:
 
 def test_a_missing_file_is_named_with_its_window(landing: Landing) -> None:
     with pytest.raises(LandedFileMissing) as refusal:
-        landing.read(PATTERN, WINDOW)
+        read(landing)
     assert refusal.value.message == (
         "data/landing/flights/2013-07-01.parquet of window 2013-07-01 has not landed."
     )
     with pytest.raises(LandedFileMissing, match=r"^data/landing/planes\.parquet has not landed"):
-        landing.read("planes.parquet")
+        read(landing, "planes.parquet", None)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +144,7 @@ def test_a_file_that_is_no_parquet_is_refused(
 ) -> None:
     landing.path(PATTERN, WINDOW).write_bytes(content)
     with pytest.raises(LandedFileUnreadable) as refusal:
-        landing.read(PATTERN, WINDOW)
+        read(landing)
     assert refusal.value.message.startswith("data/landing/flights/2013-07-01.parquet ")
     assert reason in refusal.value.message
     assert "\n" not in str(refusal.value)
@@ -140,7 +156,7 @@ def test_a_file_that_is_still_being_written_is_refused(landing: Landing, share: 
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(LandedFileUnreadable, match="no whole Parquet file"):
-        landing.read(PATTERN, WINDOW)
+        read(landing)
 
 
 def test_a_flipped_bit_is_noticed_where_upstream_writes_checksums(landing: Landing) -> None:
@@ -149,30 +165,53 @@ def test_a_flipped_bit_is_noticed_where_upstream_writes_checksums(landing: Landi
     content[100] ^= 1
     path.write_bytes(content)
     with pytest.raises(LandedFileUnreadable):
-        landing.read(PATTERN, WINDOW)
+        read(landing)
 
 
 def test_a_folder_in_the_place_of_the_file_is_refused(landing: Landing) -> None:
     landing.path(PATTERN, WINDOW).mkdir()
     with pytest.raises(LandedFileUnreadable, match=r"flights/2013-07-01\.parquet"):
-        landing.read(PATTERN, WINDOW)
+        read(landing)
 
 
-def test_a_file_that_would_not_fit_in_memory_is_refused_before_it_is_decoded(
-    landing: Landing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = drop(landing, pa.table({"id": pa.array([7] * 1_000_000, pa.int64())}))
-    assert path.stat().st_size < 100_000
-    monkeypatch.setattr(room, "MAX_DECODED_BYTES", 100_000)
-    with pytest.raises(LandedFileUnreadable, match="100000"):
-        landing.read(PATTERN, WINDOW)
+def test_a_file_above_the_declared_size_is_refused_unread(landing: Landing) -> None:
+    path = drop(landing)
+    path.write_bytes(b"no Parquet at all" * 1000)
+    with pytest.raises(
+        LandedFileUnreadable, match="has 17000 bytes, the limit is 16999"
+    ) as refusal:
+        read(landing, limits=LimitsSpec(file_bytes=16_999))
+    assert refusal.value.reason is LandingFault.TOO_LARGE
+    assert "source.limits" in refusal.value.next_step
+
+
+def test_limits_that_were_lowered_count_for_a_file_that_was_read_before(landing: Landing) -> None:
+    drop(landing)
+    assert read(landing).rows.num_rows == 500
+    with pytest.raises(LandedFileUnreadable) as refusal:
+        read(landing, limits=LimitsSpec(rows=499))
+    assert refusal.value.reason is LandingFault.TOO_MANY_ROWS
+
+
+def test_a_text_file_is_read_with_the_types_of_whoever_declares_it(landing: Landing) -> None:
+    (landing.folder / "codes.csv").write_text("id,text\n007,008\n")
+    assert read(landing, "codes.csv", None).rows.to_pylist() == [{"id": 7, "text": "008"}]
+    texts = {name: ColumnSpec(type="string") for name in COLUMNS}
+    found = landing.read("codes.csv", limits=LimitsSpec(), columns=texts)
+    assert found.rows.to_pylist() == [{"id": "007", "text": "008"}]
+
+
+def test_a_file_whose_name_tells_no_format_is_a_wrong_declaration(landing: Landing) -> None:
+    with pytest.raises(InvalidSpec, match=r"'?codes\.xlsx'? has no ending") as refusal:
+        read(landing, "codes.xlsx", None)
+    assert ".csv, .csv.gz, .jsonl" in refusal.value.next_step
 
 
 def test_a_changed_file_is_read_again(landing: Landing) -> None:
     drop(landing)
-    first = landing.read(PATTERN, WINDOW)
+    first = read(landing)
     drop(landing, ROWS.slice(1))
-    second = landing.read(PATTERN, WINDOW)
+    second = read(landing)
     assert (first.rows.num_rows, second.rows.num_rows) == (500, 499)
     assert first.record.sha256 != second.record.sha256
 
@@ -181,7 +220,7 @@ def test_a_file_of_the_same_size_put_in_place_is_read_again(landing: Landing) ->
     path = landing.path(PATTERN, WINDOW)
     plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}
     pq.write_table(ROWS.slice(0, 3), path, **plain)
-    assert landing.read(PATTERN, WINDOW).rows["id"].to_pylist() == [0, 1, 2]
+    assert read(landing).rows["id"].to_pylist() == [0, 1, 2]
     aside = path.with_suffix(".new")
     pq.write_table(ROWS.slice(1, 3), aside, **plain)
     before = path.stat()
@@ -189,15 +228,15 @@ def test_a_file_of_the_same_size_put_in_place_is_read_again(landing: Landing) ->
     aside.replace(path)
     after = path.stat()
     assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    assert landing.read(PATTERN, WINDOW).rows["id"].to_pylist() == [1, 2, 3]
+    assert read(landing).rows["id"].to_pylist() == [1, 2, 3]
 
 
 def test_a_file_that_vanished_is_missing_though_it_was_read_before(landing: Landing) -> None:
     path = drop(landing)
-    landing.read(PATTERN, WINDOW)
+    read(landing)
     path.unlink()
     with pytest.raises(LandedFileMissing):
-        landing.read(PATTERN, WINDOW)
+        read(landing)
 
 
 def test_of_a_backfill_only_the_last_rows_stay_in_memory(
@@ -206,9 +245,9 @@ def test_of_a_backfill_only_the_last_rows_stay_in_memory(
     recent = RecentRows(2 * ROWS.get_total_buffer_size())
     monkeypatch.setattr(room, "_recent", recent)
     pq.write_table(ROWS.slice(0, 10), landing.folder / "planes.parquet")
-    planes = landing.read("planes.parquet").rows
+    planes = read(landing, "planes.parquet", None).rows
     for window in WindowSpec(start=date(2013, 1, 1)).between("2013-07-01", "2013-07-20"):
         pq.write_table(ROWS, landing.path(PATTERN, window))
-        landing.read(PATTERN, window)
-        assert landing.read("planes.parquet").rows is planes
+        read(landing, PATTERN, window)
+        assert read(landing, "planes.parquet", None).rows is planes
     assert recent.bytes <= 2 * ROWS.get_total_buffer_size()

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.errors import LandedFileUnreadable
+from batchinf_assets.errors import LandedFileUnreadable, LandingFault
 from batchinf_assets.manifest import FileRecord
 from batchinf_assets.snapshots.recent_rows import RecentRows
 
@@ -70,7 +70,9 @@ def test_a_file_that_would_drive_out_the_others_is_given_and_not_kept(shelf: She
 
 def test_a_refused_file_is_asked_for_again(shelf: Shelf) -> None:
     def refuse() -> tuple[FileRecord, pa.Table]:
-        raise LandedFileUnreadable("a is empty.", next_step="Drop it again.")
+        raise LandedFileUnreadable(
+            "a is empty.", reason=LandingFault.EMPTY, next_step="Drop it again."
+        )
 
     for _ in range(2):
         with pytest.raises(LandedFileUnreadable):

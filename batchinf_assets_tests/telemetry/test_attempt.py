@@ -11,8 +11,11 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import (
     BatchinfError,
+    LandedFileUnreadable,
+    LandingFault,
     LostRace,
     ManifestInvalid,
     ModelRefused,
@@ -167,6 +170,21 @@ REFUSED = WindowRefused("Window refused.", next_step="Look.", checks=())
     ("error", "code"),
     [
         (REFUSED, "window_refused"),
+        (
+            WindowRefused(
+                "Refused.",
+                next_step="Look.",
+                checks=[
+                    CheckResult(name="drift", asset="evaluation", passed=False, blocking=False),
+                    CheckResult(name="contract", asset="snapshot", passed=False),
+                ],
+            ),
+            "window_refused/contract",
+        ),
+        (
+            LandedFileUnreadable("Empty.", reason=LandingFault.EMPTY, next_step="Drop it again."),
+            "landed_file_unreadable/empty",
+        ),
         (LostRace("Lost.", next_step="Again."), "lost_race"),
         (ModelRefused("No.", reason=Refusal.UNSIGNED, next_step="Sign."), "model_refused/unsigned"),
         (OSError(errno.ENOSPC, "No space"), "out_of_space"),

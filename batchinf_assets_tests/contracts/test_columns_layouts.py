@@ -1,13 +1,16 @@
-"""Which tables have the declared columns, and what conforming makes of them."""
+"""Which layouts of a declared type are read, and what conforming makes of them.
 
-from datetime import UTC, date, datetime
+What a change of the columns leads to is in `test_columns`.
+"""
+
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
 
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.contract_spec import ColumnSpec, ColumnType
-from batchinf_assets.contracts.validate import check_columns, conform
+from batchinf_assets.contracts.columns import ANY_LAYOUT, check_columns, conform
 from batchinf_assets.lake.schema import arrow_schema
 
 US = pa.timestamp("us", tz="UTC")
@@ -16,9 +19,8 @@ FIVE_O_CLOCK = datetime(2013, 1, 1, 5, tzinfo=UTC)
 
 
 def one_column(values: pa.Array, declared: ColumnType) -> CheckResult:
-    return check_columns(
-        pa.table({"x": values}), {"x": ColumnSpec(type=declared)}, asset="snapshot"
-    )
+    columns = {"x": ColumnSpec(type=declared)}
+    return check_columns(pa.table({"x": values}), columns, asset="snapshot", accept=ANY_LAYOUT)
 
 
 def converted(values: pa.Array, declared: ColumnType) -> list[object]:
@@ -35,9 +37,9 @@ def flights(numbers: list[int | None], **extra: pa.Array) -> pa.Table:
     return pa.table({"at": at, "flight": pa.array(numbers, pa.int32()), **extra})
 
 
-def broken(result: CheckResult) -> list[tuple[str, int, tuple[str, ...]]]:
+def found_in(result: CheckResult) -> list[tuple[str | None, int]]:
     assert result.passed == (not result.violations)
-    return [(v.rule, v.count, v.samples) for v in result.violations]
+    return [(violation.found, violation.count) for violation in result.violations]
 
 
 def test_declared_columns_of_the_declared_types_pass():
@@ -47,75 +49,38 @@ def test_declared_columns_of_the_declared_types_pass():
     )
 
 
-def test_a_missing_column_is_named_with_those_that_were_found():
-    table = pa.table({"flight": pa.array([1], pa.int32()), "gate": ["B7"]})
-    result = check_columns(table, KEY_COLUMNS, asset="snapshot")
-    assert not result.passed
-    assert result.violations == (Violation(column="at", rule="present (found: flight, gate)"),)
-
-
 def test_a_table_without_columns_lacks_every_one():
     result = check_columns(pa.table({}), KEY_COLUMNS, asset="snapshot")
     assert [str(v) for v in result.violations] == [
-        "column 'at' must be present (found: no columns)",
-        "column 'flight' must be present (found: no columns)",
+        "column at: expected timestamp, found no such column",
+        "column flight: expected int32, found no such column",
     ]
 
 
-def test_found_column_names_are_escaped_cut_and_counted():
-    names = ["a\nb", "c" * 10_000, *(f"n{i}" for i in range(30))]
-    table = pa.table({name: [1] for name in names})
-    (violation,) = check_columns(table, {"x": ColumnSpec(type="int32")}, asset="s").violations
-    assert violation.rule.startswith(f"present (found: a\\nb, {'c' * 80}…, n0, n1,")
-    assert violation.rule.endswith("n17 and 12 more)")
-
-
-def test_a_column_that_is_there_twice_is_ambiguous():
-    table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
-    result = check_columns(table, {"x": ColumnSpec(type="int64")}, asset="snapshot")
-    assert broken(result) == [("present once (found 2 times)", 0, ())]
-
-
 @pytest.mark.parametrize(
-    ("found", "declared", "rule"),
+    ("values", "declared", "found"),
     [
-        (pa.array(["1"]), "int32", "type int32 (found: string)"),
-        (pa.array([1]), "string", "type string (found: int64)"),
-        (pa.array([1.0]), "int64", "type int64 (found: float64)"),
-        (pa.array([1.0]), "float32", "type float32 (found: float64)"),
-        (pa.array([1]), "float64", "type float64 (found: int64)"),
-        (pa.array([1]), "bool", "type bool (found: int64)"),
-        (pa.array([1], pa.uint8()), "int32", "type int32 (found: uint8)"),
-        (pa.array([None]), "string", "type string (found: null)"),
-        (pa.array([b"a"]), "string", "type string (found: binary)"),
-        (pa.array([1], US), "date", "type date (found: timestamp)"),
-        (
-            pa.array([1], pa.timestamp("us")),
-            "timestamp",
-            "type timestamp with time zone (found: timestamp[us])",
-        ),
-        (
-            pa.array([date(2013, 1, 1)]),
-            "timestamp",
-            "type timestamp with time zone (found: date)",
-        ),
-        (
-            pa.array([1]).dictionary_encode(),
-            "string",
-            "type string (found: dictionary<values=int64, indices=int32, ordered=0>)",
-        ),
+        (pa.array(["1"]), "int32", "string"),
+        (pa.array([1]), "string", "int64"),
+        (pa.array([1.0]), "int64", "float64"),
+        (pa.array([1]), "float64", "int64"),
+        (pa.array([1]), "bool", "int64"),
+        (pa.array([1], pa.uint8()), "int32", "uint8"),
+        (pa.array([1], pa.float16()), "float32", "halffloat"),
+        (pa.array([None]), "string", "null"),
+        (pa.array([b"a"]), "string", "binary"),
+        (pa.array([1], US), "date", "timestamp"),
+        (pa.array([1], pa.timestamp("ns")), "timestamp", "timestamp[ns] without time zone"),
+        (pa.array([1]).dictionary_encode(), "string", "dictionary of int64"),
     ],
 )
 def test_a_wrong_type_is_named_beside_the_declared_one(
-    found: pa.Array, declared: ColumnType, rule: str
+    values: pa.Array, declared: ColumnType, found: str
 ):
-    assert one_column(found, declared).violations == (Violation(column="x", rule=rule),)
-
-
-def test_the_name_of_a_foreign_type_is_escaped_and_cut():
-    found = pa.array([{"a\n" + "b" * 500: 1}])
-    ((rule, _, _),) = broken(one_column(found, "int32"))
-    assert rule == f"type int32 (found: struct<a\\n{'b' * 71}…)"
+    expected = "timestamp in UTC" if declared == "timestamp" else declared
+    assert one_column(values, declared).violations == (
+        Violation(column="x", rule=expected, found=found),
+    )
 
 
 @pytest.mark.parametrize("found", [pa.int8(), pa.int16(), pa.int32(), pa.int64()])
@@ -131,8 +96,7 @@ def test_int64_becomes_int32_up_to_the_largest_value():
 
 def test_int64_values_beyond_int32_are_counted():
     result = one_column(pa.array([2**31, 5, None, -(2**31) - 1, 2**40]), "int32")
-    rule = "type int32 (found: int64 with values that do not fit)"
-    assert broken(result) == [(rule, 3, ())]
+    assert found_in(result) == [("int64 with 3 values that would change", 3)]
 
 
 def test_float32_widens_to_float64_with_nan_and_infinity():
@@ -173,14 +137,14 @@ def test_zoned_timestamps_keep_their_instant(unit: str, zone: str):
 
 def test_timestamps_that_would_lose_nanoseconds_are_counted():
     found = pa.array([1, 1000, None, 2001], pa.int64()).cast(pa.timestamp("ns", tz="UTC"))
-    rule = "type timestamp (found: timestamp[ns, tz=UTC] with values that do not fit)"
-    assert broken(one_column(found, "timestamp")) == [(rule, 2, ())]
+    result = one_column(found, "timestamp")
+    assert found_in(result) == [("timestamp[ns] in UTC with 2 values that would change", 2)]
 
 
 def test_timestamps_that_would_overflow_are_counted():
     found = pa.array([0, 2**62], pa.int64()).cast(pa.timestamp("s", tz="UTC"))
-    rule = "type timestamp (found: timestamp[s, tz=UTC] with values that do not fit)"
-    assert broken(one_column(found, "timestamp")) == [(rule, 1, ())]
+    result = one_column(found, "timestamp")
+    assert found_in(result) == [("timestamp[s] in UTC with 1 value that would change", 1)]
 
 
 def test_bytes_that_are_no_text_are_refused_in_every_string_layout():
@@ -188,19 +152,14 @@ def test_bytes_that_are_no_text_are_refused_in_every_string_layout():
     bad = pa.Array.from_buffers(pa.string(), 2, [None, offsets, pa.py_buffer(b"a\xff")])
     indices = pa.array([0, 1], pa.int8())
     for found in (bad, bad.cast(pa.large_string()), pa.DictionaryArray.from_arrays(indices, bad)):
-        assert broken(one_column(found, "string")) == [("valid UTF-8", 0, ())]
+        (violation,) = one_column(found, "string").violations
+        assert str(violation) == "column x: expected valid UTF-8, found other bytes"
 
 
 def test_dictionary_indices_that_point_nowhere_are_refused():
     indices = pa.array([0, 5], pa.int8())
     found = pa.DictionaryArray.from_arrays(indices, pa.array(["a"]), safe=False)
     assert not one_column(found, "string").passed
-
-
-def test_every_bad_column_is_reported_in_the_declared_order():
-    table = pa.table({"flight": ["1"], "gate": ["B7"]})
-    result = check_columns(table, KEY_COLUMNS, asset="snapshot")
-    assert [v.column for v in result.violations] == ["at", "flight"]
 
 
 def test_conform_selects_and_orders_columns_and_drops_metadata():

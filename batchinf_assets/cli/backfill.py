@@ -1,0 +1,229 @@
+"""Commands on many windows: what is stale and why, and runs of a range or of what is stale."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from batchinf_assets.cli.windows import exit_code, run_here
+from batchinf_assets.cli.workplace import as_json, complain, here, open_registry
+from batchinf_assets.console import Console, print_json, print_table
+from batchinf_assets.errors import KeyringInvalid, ModelRefused, ModelUnavailable, UsageError
+from batchinf_assets.project import Project
+from batchinf_assets.spec import Pipeline, PipelineSpec, load_pipeline
+from batchinf_assets.windows import Window
+
+if TYPE_CHECKING:
+    from batchinf_assets.orchestration.execute import RunReport
+    from batchinf_assets.publishing.backfill_plan import Plan, WindowPlan, Work
+    from batchinf_assets.publishing.stale_reasons import ModelNow, Reason
+
+SHOWN_RANGES = 8
+SHOWN_DETAILS = 3
+
+FROM = click.option("--from", "first", help="First window.")
+TO = click.option("--to", "last", help="Last window, itself included.")
+
+
+@click.group()
+def backfill() -> None:
+    """Plan and run many windows."""
+
+
+@backfill.command("plan")
+@click.argument("pipeline")
+@FROM
+@TO
+@as_json
+def backfill_plan(*, pipeline: str, first: str | None, last: str | None, json_: bool) -> None:
+    """Say which windows of PIPELINE are stale and why, their rows, and how long they will take.
+
+    Looks at every window that landed or ever ran. Runs nothing; `backfill run --stale` does.
+    """
+    declared = load_pipeline(pipeline)
+    plan = _plan(declared, first, last, shown=not json_)
+    if json_:
+        print_json(_document(declared.spec, plan))
+    else:
+        _tell(declared.spec, plan)
+
+
+@backfill.command("run")
+@click.argument("pipeline")
+@FROM
+@TO
+@click.option("--stale", is_flag=True, help="Only what `backfill plan` names, each range in a run.")
+@as_json
+def backfill_run(
+    *, pipeline: str, first: str | None, last: str | None, stale: bool, json_: bool
+) -> None:
+    """Materialize a range of windows here, in one run; a refused window stops no other."""
+    declared = load_pipeline(pipeline)
+    if stale:
+        _run_stale(declared, first, last, json_=json_)
+    if first is None or last is None:
+        raise UsageError(
+            "backfill run needs --from and --to, or --stale.",
+            next_step="See `batchinf backfill run -h`.",
+        )
+    report = run_here(declared, declared.spec.window.between(first, last), shown=not json_)
+    if json_:
+        print_json(asdict(report))
+    sys.exit(exit_code([report]))
+
+
+def _run_stale(pipeline: Pipeline, first: str | None, last: str | None, *, json_: bool) -> None:
+    from batchinf_assets.publishing.backfill_plan import contiguous
+
+    plan = _plan(pipeline, first, last, shown=not json_)
+    reports: list[RunReport] = []
+    for windows in contiguous(pipeline.spec, (window.window for window in plan.to_run)):
+        reports.append(run_here(pipeline, windows, shown=not json_))
+        if reports[-1].preempted:
+            break
+    left = _left_out(plan)
+    if json_:
+        print_json({"runs": [asdict(report) for report in reports], "left_out": left})
+    else:
+        for obstacle, windows in left.items():
+            complain(f"Stale and left out, as {obstacle}: {_which(pipeline.spec, windows)}.")
+        if not plan.to_run:
+            click.echo(f"Nothing of {pipeline.name} is stale that could be run.")
+    sys.exit(exit_code(reports))
+
+
+def _plan(pipeline: Pipeline, first: str | None, last: str | None, *, shown: bool) -> Plan:
+    from batchinf_assets.publishing.stale import plan_backfill
+
+    project, declared = here(), pipeline.spec.window
+    earliest, latest = (declared.window(key) if key else None for key in (first, last))
+    model = _champion(project, pipeline.spec)
+    with Console(shown=shown).progress("Looking at windows") as on_window:
+        return plan_backfill(
+            project, pipeline, model, first=earliest, last=latest, on_window=on_window
+        )
+
+
+def _champion(project: Project, spec: PipelineSpec) -> ModelNow | None:
+    """Return the model that may score; where none may, say why, and judge no window by it."""
+    from batchinf_assets.publishing.stale_reasons import ModelNow
+    from batchinf_assets.registry.trust import promoted_model
+
+    registry, now = open_registry(project), datetime.now(UTC)
+    try:
+        found = promoted_model(registry, spec.model.name, spec.model.alias, now).version
+    except (ModelRefused, ModelUnavailable, KeyringInvalid) as error:
+        complain(f"No window is judged by its model, as none may score now: {error}")
+        return None
+    return ModelNow(version=found.version, digest=found.digest)
+
+
+def _tell(spec: PipelineSpec, plan: Plan) -> None:
+    from batchinf_assets.publishing.backfill_plan import work_of
+
+    groups = _by_reason(plan)
+    if groups:
+        print_table(
+            f"{spec.name}: {len(plan.stale)} of {len(plan.windows)} windows are stale",
+            ["reason", "windows", "rows", "about", "which"],
+            [_row(spec, reason, windows) for reason, windows in groups],
+        )
+    for reason, windows in groups:
+        click.echo(f"{reason}: {_details(reason, windows)}.")
+    work = work_of(plan.to_run)
+    current = len(plan.windows) - len(plan.stale)
+    click.echo(f"{current} of {len(plan.windows)} windows are current. To run: {_said(work)}.")
+    for obstacle, windows in _left_out(plan).items():
+        click.echo(f"Cannot run now, as {obstacle}: {_which(spec, windows)}.")
+    if plan.absent:
+        click.echo(f"{len(plan.absent)} windows have not landed: {_which(spec, plan.absent)}.")
+
+
+def _row(spec: PipelineSpec, reason: Reason, windows: Sequence[WindowPlan]) -> list[object]:
+    from batchinf_assets.publishing.backfill_plan import work_of
+
+    work, which = work_of(windows), _which(spec, [window.window for window in windows])
+    return [reason, work.windows, _count(work.rows), _time(work.seconds), which]
+
+
+def _details(reason: Reason, windows: Sequence[WindowPlan]) -> str:
+    """Say what differs; windows mostly share it."""
+    found = [stale.detail for window in windows for stale in window.why if stale.reason == reason]
+    details = list(dict.fromkeys(found))
+    more = len(details) - SHOWN_DETAILS
+    shown = "; ".join(detail.rstrip(".") for detail in details[:SHOWN_DETAILS])
+    return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def _left_out(plan: Plan) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for window in plan.stale:
+        if not window.runs:
+            found.setdefault(_obstacle(window), []).append(window.window)
+    return found
+
+
+def _by_reason(plan: Plan) -> list[tuple[Reason, list[WindowPlan]]]:
+    from batchinf_assets.publishing.stale_reasons import Reason
+
+    groups = [(r, [window for window in plan.stale if r in window.reasons]) for r in Reason]
+    return [(reason, windows) for reason, windows in groups if windows]
+
+
+def _which(spec: PipelineSpec, keys: Sequence[str]) -> str:
+    from batchinf_assets.publishing.backfill_plan import contiguous
+
+    ranges = [_range_text(windows) for windows in contiguous(spec, keys)]
+    more = len(ranges) - SHOWN_RANGES
+    shown = ", ".join(ranges[:SHOWN_RANGES])
+    return f"{shown} and {more} more ranges (--json has all)" if more > 0 else shown
+
+
+def _range_text(windows: Sequence[Window]) -> str:
+    first, last = windows[0].key, windows[-1].key
+    return first if first == last else f"{first} to {last}"
+
+
+def _said(work: Work) -> str:
+    plural = "" if work.windows == 1 else "s"
+    return f"{work.windows} window{plural}, {_count(work.rows)} rows, {_time(work.seconds)}"
+
+
+def _count(rows: int | None) -> str:
+    return "unknown" if rows is None else f"{rows:,}"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown time"
+    return f"{seconds:,.1f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
+
+
+def _obstacle(window: WindowPlan) -> str:
+    return "an approval is awaited" if window.landed else "the source file is not there"
+
+
+def _document(spec: PipelineSpec, plan: Plan) -> dict[str, object]:
+    from batchinf_assets.publishing.backfill_plan import contiguous, work_of
+
+    def summary(windows: Sequence[WindowPlan]) -> dict[str, object]:
+        ranges = contiguous(spec, (window.window for window in windows))
+        which = [{"from": found[0].key, "to": found[-1].key} for found in ranges]
+        return {**asdict(work_of(windows)), "ranges": which}
+
+    return {
+        "pipeline": spec.name,
+        "windows": [
+            {**asdict(window), "reasons": window.reasons, "runs": window.runs}
+            for window in plan.windows
+        ],
+        "reasons": {reason: summary(windows) for reason, windows in _by_reason(plan)},
+        "to_run": summary(plan.to_run),
+        "absent": plan.absent,
+        "pace": asdict(plan.pace) if plan.pace else None,
+    }

@@ -1,0 +1,106 @@
+"""What a backfill would do, as values: windows, why each is stale, and what they come to.
+
+How that is found out is `stale`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from batchinf_assets.publishing.pace import Pace
+from batchinf_assets.publishing.stale_reasons import Reason, Stale
+from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.windows import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowPlan:
+    """One window of a plan.
+
+    Attributes:
+        window: Its key.
+        why: Why it is stale, each reason once per thing that differs; empty where it is current.
+        rows: Landed or published rows; None where they cannot be told.
+        seconds: How long it will take; None where nothing like it ever ran.
+        landed: Whether its source file is there.
+    """
+
+    window: str
+    why: tuple[Stale, ...]
+    rows: int | None
+    seconds: float | None
+    landed: bool
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Why it is stale, each word once."""
+        return tuple(dict.fromkeys(each.reason for each in self.why))
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is stale and a run could change that."""
+        return bool(self.why) and self.landed and Reason.HELD not in self.reasons
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a backfill would do.
+
+    Attributes:
+        windows: Every window that landed or ever ran, in order, stale or current.
+        absent: Windows of the asked range that have neither landed nor ever run.
+        pace: What times were predicted by; None where no attempt tells.
+    """
+
+    windows: tuple[WindowPlan, ...]
+    absent: tuple[str, ...]
+    pace: Pace | None
+
+    @property
+    def stale(self) -> tuple[WindowPlan, ...]:
+        """The windows that are stale."""
+        return tuple(window for window in self.windows if window.why)
+
+    @property
+    def to_run(self) -> tuple[WindowPlan, ...]:
+        """The windows to run."""
+        return tuple(window for window in self.windows if window.runs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What some windows come to; None where it is unknown of one of them."""
+
+    windows: int
+    rows: int | None
+    seconds: float | None
+
+
+def work_of(windows: Sequence[WindowPlan]) -> Work:
+    """Add windows up."""
+    rows = [window.rows for window in windows]
+    seconds = [window.seconds for window in windows]
+    known_rows = [found for found in rows if found is not None]
+    known_seconds = [found for found in seconds if found is not None]
+    return Work(
+        windows=len(windows),
+        rows=sum(known_rows) if len(known_rows) == len(rows) else None,
+        seconds=sum(known_seconds) if len(known_seconds) == len(seconds) else None,
+    )
+
+
+def contiguous(spec: PipelineSpec, keys: Iterable[str]) -> list[list[Window]]:
+    """Put windows together that follow one another.
+
+    Args:
+        spec: The pipeline.
+        keys: Windows in order.
+    """
+    ranges: list[list[Window]] = []
+    for window in map(spec.window.window, keys):
+        if ranges and ranges[-1][-1].end == window.start:
+            ranges[-1].append(window)
+        else:
+            ranges.append([window])
+    return ranges

@@ -1,0 +1,270 @@
+"""Which windows are stale and why: what is published, held against what a run would make now.
+
+Nothing is run and nothing is written. Of a window its manifest is read, and footers where that
+leaves a question; a landed file is read once for its digest. `stale_reasons` compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchinf_assets.code_version import running_code
+from batchinf_assets.errors import (
+    HeldForApproval,
+    LandedFileMissing,
+    LandedFileUnreadable,
+    ManifestInvalid,
+    WindowRefused,
+)
+from batchinf_assets.features.build import (
+    FeaturesFooter,
+    feature_definition,
+    features_contract,
+    features_table,
+)
+from batchinf_assets.lake.files import read_described
+from batchinf_assets.lake.place import Place
+from batchinf_assets.manifest import FeaturesRecord, Manifest, SnapshotRecord
+from batchinf_assets.project import Project
+from batchinf_assets.publishing.backfill_plan import Plan, WindowPlan
+from batchinf_assets.publishing.pace import Pace, measured_pace
+from batchinf_assets.publishing.stale_reasons import (
+    ModelNow,
+    Present,
+    Reason,
+    Stale,
+    declared_differences,
+    file_differences,
+)
+from batchinf_assets.publishing.status import FAILURES
+from batchinf_assets.scoring.predictions import manifests, predictions_table
+from batchinf_assets.scoring.revision import scoring_settings
+from batchinf_assets.snapshots.arrivals import landed_files
+from batchinf_assets.snapshots.freeze import SnapshotFooter, record_of, snapshot_table
+from batchinf_assets.snapshots.landed_digests import LandedDigests
+from batchinf_assets.snapshots.lateness import landed_at, require_accepted, same_content
+from batchinf_assets.snapshots.source import read_source, source_contract
+from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.telemetry.attempt import reason_code
+from batchinf_assets.telemetry.ledger import Ledger
+from batchinf_assets.windows import Window
+
+Footer = TypeVar("Footer", FeaturesFooter, SnapshotFooter)
+
+READERS = 8
+HELD = reason_code(HeldForApproval("", next_step=""))
+
+
+def plan_backfill(
+    project: Project,
+    pipeline: Pipeline,
+    model: ModelNow | None,
+    *,
+    first: Window | None = None,
+    last: Window | None = None,
+    on_window: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Plan:
+    """Find out which windows are stale, of all that landed or ever ran.
+
+    Args:
+        project: Where tables, ledger and landed files are.
+        pipeline: The pipeline as it is declared now.
+        model: The model that may score; None where none may.
+        first: No window before this one.
+        last: No window after this one.
+        on_window: Hears how many windows were looked at, and of how many.
+
+    Raises:
+        ManifestInvalid: A table's log, the ledger or an approval is damaged.
+        UnknownWindow: `last` is before `first`.
+        OSError: A landed file cannot be read.
+    """
+    look = _Look.at(project, pipeline, model)
+    asked = _asked(pipeline.spec, look.known, first, last)
+    known = [window for window in asked if window.key in look.known]
+    found: list[WindowPlan] = []
+    with ThreadPoolExecutor(READERS) as readers:
+        for plan in readers.map(look.plan, known):
+            found.append(plan)
+            on_window(len(found), len(known))
+    absent = tuple(window.key for window in asked if window.key not in look.known)
+    return Plan(windows=tuple(found), absent=absent, pace=look.pace)
+
+
+def _asked(
+    spec: PipelineSpec, known: Set[str], first: Window | None, last: Window | None
+) -> list[Window]:
+    """Return every window of the range; where an end is open, up to the last one known of."""
+    windows = sorted(map(spec.window.window, known))
+    start = first or (windows[0] if windows else last)
+    stop = last or (windows[-1] if windows else first)
+    if start is None or stop is None or (stop < start and not (first and last)):
+        return []
+    return spec.window.between(start.key, stop.key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """What is known of all windows before one is looked at."""
+
+    project: Project
+    spec: PipelineSpec
+    present: Present
+    landed: Mapping[str, Path]
+    digests: LandedDigests
+    published: Mapping[str, str]
+    snapshots: Mapping[str, tuple[Place, ...]]
+    features: Mapping[str, tuple[Place, ...]]
+    last_attempts: Mapping[str, Mapping[str, Any]]
+    pace: Pace | None
+    reading: Lock = field(default_factory=Lock)
+
+    @classmethod
+    def at(cls, project: Project, pipeline: Pipeline, model: ModelNow | None) -> _Look:
+        spec = pipeline.spec
+        attempts = Ledger(project.lake).read(spec.name).to_pylist()
+        published = predictions_table(project, spec).files()
+        return cls(
+            project=project,
+            spec=spec,
+            present=Present(
+                contracts=(source_contract(spec), features_contract(spec)),
+                definition=feature_definition(pipeline),
+                model=model,
+                settings=scoring_settings(pipeline),
+                code=running_code(),
+            ),
+            landed=landed_files(project.landing, spec.source.files, spec.window),
+            digests=LandedDigests(project.landing),
+            published={key: files[0].parent.name for key, files in published.items()},
+            snapshots=snapshot_table(project, spec).files(),
+            features=features_table(project, spec).files(),
+            last_attempts={str(each["window"]): each for each in attempts},
+            pace=measured_pace(attempts),
+        )
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """Windows that landed or ever ran, and are declared still."""
+        ran = {*self.snapshots, *self.published, *self.last_attempts}
+        return frozenset(key for key in {*self.landed, *ran} if self.spec.window.has(key))
+
+    def plan(self, window: Window) -> WindowPlan:
+        made, unreadable = self._published(window)
+        why = sorted({*unreadable, *self._why(window, made)}, key=_rank)
+        rows = self._rows(window, made)
+        return WindowPlan(
+            window=window.key,
+            why=tuple(why),
+            rows=rows,
+            seconds=None if self.pace is None or rows is None else self.pace.seconds(rows),
+            landed=window.key in self.landed,
+        )
+
+    def _published(self, window: Window) -> tuple[Manifest | None, tuple[Stale, ...]]:
+        revision = self.published.get(window.key)
+        if revision is None:
+            return None, ()
+        try:
+            return manifests(self.project, self.spec).read(window, revision), ()
+        except ManifestInvalid:
+            problem = "the manifest of what is published is missing or unreadable"
+            return None, (Stale(reason=Reason.UNREADABLE, detail=problem),)
+
+    def _why(self, window: Window, made: Manifest | None) -> Iterator[Stale]:
+        if made is not None:
+            yield from declared_differences(made, self.present)
+            yield from self._inputs(window, made)
+        elif window.key in self.landed and window.key not in self.published:
+            yield Stale(reason=Reason.MISSING, detail="landed, never published")
+        if window.key in self.landed:
+            yield from self._corrected(window, made)
+        yield from self._failed(window)
+
+    def _inputs(self, window: Window, made: Manifest) -> Iterator[Stale]:
+        found = list(file_differences(self.spec, made.features, self.digests.sha256))
+        footer = self._footer(self.features, window, FeaturesFooter) if found else None
+        # Other files that give the same features make no new revision, and no new manifest.
+        if footer and footer.snapshot == made.snapshot.digest and _same(footer.record, made):
+            found = list(file_differences(self.spec, footer.record, self.digests.sha256))
+        yield from found
+
+    def _corrected(self, window: Window, made: Manifest | None) -> Iterator[Stale]:
+        """Compare rows where the landed file is another one: it may well hold the same."""
+        footer = self._footer(self.snapshots, window, SnapshotFooter)
+        published = made.snapshot if made else None
+        frozen = footer.record if footer else published
+        sha256 = self.digests.sha256(self._landed_name(window))
+        known = [record for record in (published, frozen) if record is not None]
+        if all(record.source.sha256 == sha256 for record in known):
+            return
+        landed = self._landed_record(window)
+        if published and not (landed and same_content(landed, published)):
+            yield Stale(reason=Reason.DATA, detail=f"{published.source.path} changed")
+        if landed and self._is_held(window, landed, frozen):
+            yield Stale(reason=Reason.HELD, detail="corrected data waits for an approval")
+
+    def _is_held(
+        self, window: Window, landed: SnapshotRecord, frozen: SnapshotRecord | None
+    ) -> bool:
+        at = landed_at(self.landed[window.key])
+        try:
+            require_accepted(self.project, self.spec, window, landed, frozen, at)
+        except HeldForApproval:
+            return True
+        return False
+
+    def _landed_record(self, window: Window) -> SnapshotRecord | None:
+        """Return what landed as it would be frozen, or None where it would be refused."""
+        with self.reading:  # one file at a time, however large
+            try:
+                return record_of(self.spec, read_source(self.project, self.spec, window))
+            except (WindowRefused, LandedFileMissing, LandedFileUnreadable):
+                return None
+
+    def _failed(self, window: Window) -> Iterator[Stale]:
+        last = self.last_attempts.get(window.key)
+        if last and last["state"] in FAILURES and last["reason_code"] != HELD:
+            code = last["reason_code"] or "for an unknown reason"
+            yield Stale(reason=Reason.FAILED, detail=f"{last['state']} in {last['stage']}: {code}")
+
+    def _footer(
+        self, files: Mapping[str, tuple[Place, ...]], window: Window, kind: type[Footer]
+    ) -> Footer | None:
+        places = files.get(window.key)
+        try:
+            return read_described(places[0], kind) if places else None
+        except ManifestInvalid:  # a run makes it anew
+            return None
+
+    def _landed_name(self, window: Window) -> str:
+        return self.landed[window.key].relative_to(self.project.landing).as_posix()
+
+    def _rows(self, window: Window, made: Manifest | None) -> int | None:
+        path = self.landed.get(window.key)
+        landed = _parquet_rows(path) if path else None
+        return landed if landed is not None or made is None else made.counts.rows_in
+
+
+def _same(record: FeaturesRecord, made: Manifest) -> bool:
+    return (record.digest, record.rejected) == (made.features.digest, made.features.rejected)
+
+
+def _rank(stale: Stale) -> tuple[int, str]:
+    return list(Reason).index(stale.reason), stale.detail
+
+
+def _parquet_rows(path: Path) -> int | None:
+    try:
+        return pq.read_metadata(path).num_rows
+    except (OSError, pa.ArrowException):
+        return None

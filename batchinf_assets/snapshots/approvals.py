@@ -1,0 +1,113 @@
+"""Approvals of corrected data that landed late: one small document per window and landed bytes.
+
+Whether data needs one is `lateness`'s business. An approval counts for the file with its SHA-256
+and for no other, is written once and never replaced. It is not signed by itself: whoever may write
+the lake may approve, and the manifest of what is made from it, which is signed, tells who did.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from batchinf_assets.contract_spec import Name
+from batchinf_assets.errors import ManifestInvalid, UsageError
+from batchinf_assets.lake.conditional import create
+from batchinf_assets.lake.digest import canonical_json
+from batchinf_assets.lake.files import read_bounded
+from batchinf_assets.lake.place import Place
+from batchinf_assets.manifest import ApprovalRecord, Digest
+from batchinf_assets.project import Project
+from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.windows import Window
+
+FOLDER = "_approvals"
+LARGEST_APPROVAL = 65_536
+
+
+class Approval(BaseModel):
+    """An approval as it is kept.
+
+    Attributes:
+        format_version: Of this document.
+        pipeline: The pipeline.
+        window: The window's key.
+        sha256: Of the landed file.
+        approval: By whom, why and when.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[1] = 1
+    pipeline: Name
+    window: str
+    sha256: Digest
+    approval: ApprovalRecord
+
+
+def new_approval(*, by: str, reason: str, at: datetime) -> ApprovalRecord:
+    """Return an approval that a manifest can hold.
+
+    Raises:
+        UsageError: `by` or `reason` is empty, not one printable line, a URL or an absolute path.
+    """
+    try:
+        approval = ApprovalRecord(by=by.strip(), reason=reason.strip(), at=at)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UsageError(
+            f"The approval's {problem['loc'][0]} {problem['msg'].removeprefix('Value error, ')}.",
+            next_step="It becomes part of the manifest: write it in words.",
+        ) from error
+    if not approval.by or not approval.reason:
+        raise UsageError(
+            "An approval names who approves, and why.", next_step="Give both, in words."
+        )
+    return approval
+
+
+def read_approval(
+    project: Project, spec: PipelineSpec, window: Window, sha256: str
+) -> ApprovalRecord | None:
+    """Return the approval of a window's landed bytes, or None where nobody approved them.
+
+    Raises:
+        ManifestInvalid: The document is damaged, or about something else.
+    """
+    place = _place(project, spec, window, sha256)
+    try:
+        found = Approval.model_validate_json(read_bounded(place, LARGEST_APPROVAL))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise _invalid(place) from error
+    if (found.pipeline, found.window, found.sha256) != (spec.name, window.key, sha256):
+        raise _invalid(place)
+    return found.approval
+
+
+def write_approval(
+    project: Project, spec: PipelineSpec, window: Window, sha256: str, approval: ApprovalRecord
+) -> None:
+    """Keep an approval.
+
+    Raises:
+        FileExistsError: These bytes are approved already; that approval stays.
+        OSError: The disk is full or the folder cannot be written.
+    """
+    document = Approval(pipeline=spec.name, window=window.key, sha256=sha256, approval=approval)
+    content = canonical_json(document.model_dump(mode="json")) + b"\n"
+    create(_place(project, spec, window, sha256), content)
+
+
+def _place(project: Project, spec: PipelineSpec, window: Window, sha256: str) -> Place:
+    return project.lake / spec.name / FOLDER / window.folder_name / f"{sha256}.json"
+
+
+def _invalid(place: Place) -> ManifestInvalid:
+    return ManifestInvalid(
+        f"{place} is no approval of what its name says.",
+        next_step="Restore it from a backup, or remove it and approve again.",
+    )

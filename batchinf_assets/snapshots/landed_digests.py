@@ -1,0 +1,46 @@
+"""Digests of landed files, each file read once per process for as long as it does not change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from batchinf_assets.lake.digest import file_sha256
+
+
+@dataclass(frozen=True)
+class LandedDigests:
+    """The digests of the files below a landing folder, as they are when first asked for.
+
+    Attributes:
+        folder: The landing folder.
+    """
+
+    folder: Path
+    _known: dict[str, str | None] = field(default_factory=dict[str, str | None], repr=False)
+
+    def sha256(self, path: str) -> str | None:
+        """Return the digest of a file by its path below the folder, None where there is no file.
+
+        Raises:
+            OSError: It is there and cannot be read.
+        """
+        if path not in self._known:
+            self._known[path] = _digest_of(self.folder / path)
+        return self._known[path]
+
+
+def _digest_of(path: Path) -> str | None:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return _read(path, status.st_ino, status.st_ctime_ns, status.st_size)
+
+
+@lru_cache(maxsize=100_000)
+def _read(path: Path, _inode: int, _changed: int, _size: int) -> str:
+    if not path.is_file():
+        raise IsADirectoryError(f"{path} is no file")
+    return file_sha256(path)

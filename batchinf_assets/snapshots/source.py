@@ -1,0 +1,180 @@
+"""The source rows of a window: read what landed, and judge it by the declared contract.
+
+What passes is frozen by `snapshots.freeze`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from batchinf_assets.checks import CheckResult, merge_checks
+from batchinf_assets.contracts.columns import check_columns, check_new_columns, conform
+from batchinf_assets.contracts.judge import judge_rows
+from batchinf_assets.contracts.passed import require_passed
+from batchinf_assets.contracts.row_contract import RowContract
+from batchinf_assets.contracts.table_rules import (
+    check_freshness,
+    check_table_rules,
+    check_volume,
+)
+from batchinf_assets.contracts.validate import check_unique_key
+from batchinf_assets.lake.digest import json_sha256, sort_by
+from batchinf_assets.lake.order import is_strictly_ascending
+from batchinf_assets.manifest import FileRecord
+from batchinf_assets.project import Project
+from batchinf_assets.snapshots.known import known_values
+from batchinf_assets.snapshots.landing import LandedFile, Landing
+from batchinf_assets.snapshots.quarantine import SetAside
+from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.windows import Window
+
+ASSET = "snapshot"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRows:
+    """What landed for a window, judged.
+
+    Attributes:
+        source: The landed file.
+        landed: Its rows.
+        rows: Those that go on, as declared and sorted by key.
+        set_aside: Those that do not.
+        checks: What was checked; no blocking check failed.
+    """
+
+    source: FileRecord
+    landed: int
+    rows: pa.Table
+    set_aside: SetAside
+    checks: tuple[CheckResult, ...]
+
+
+def landing_of(project: Project) -> Landing:
+    """Return the project's landing folder."""
+    return Landing(project.landing, project.shown(project.landing))
+
+
+def source_contract(spec: PipelineSpec) -> str:
+    """Digest everything declared of the source that decides which of its rows are frozen."""
+    declared = spec.source.model_dump(
+        mode="json",
+        exclude={
+            "files": True,
+            "late": True,
+            "columns": {"__all__": {"description"}},
+            "rules": {"__all__": {"description"}},
+        },
+    )
+    return json_sha256(declared)
+
+
+def read_source(
+    project: Project, spec: PipelineSpec, window: Window, *, before: Sequence[int] | None = None
+) -> SourceRows:
+    """Read and judge the landed rows of a window.
+
+    Args:
+        project: Where they landed.
+        spec: The pipeline.
+        window: The window.
+        before: Row counts of earlier windows; without them the volume is not judged.
+
+    Raises:
+        LandedFileMissing: The source file, or a reference that it is held against, has not landed.
+        LandedFileUnreadable: One of them is empty, truncated or corrupt.
+        WindowRefused: Its columns or rows break the contract; carries every check.
+    """
+    landed = landing_of(project).read(
+        spec.source.files, window, limits=spec.source.limits, columns=spec.source.columns
+    )
+    return judge_source(project, spec, window, landed, before=before)
+
+
+def judge_source(
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    landed: LandedFile,
+    *,
+    before: Sequence[int] | None = None,
+) -> SourceRows:
+    """Judge the rows of a landed file, wherever it lies, as the snapshot step does.
+
+    Args:
+        project: Where references landed.
+        spec: The pipeline.
+        window: The window that the rows are for.
+        landed: The file.
+        before: Row counts of earlier windows; without them the volume is not judged.
+
+    Raises:
+        LandedFileMissing: A reference that rows are held against has not landed.
+        WindowRefused: The rows break the contract; carries every check.
+    """
+    columns, key, name = spec.source.columns, spec.source.key, landed.record.path
+    layout = (
+        check_columns(landed.rows, columns, asset=ASSET, accept=spec.source.accept),
+        check_new_columns(landed.rows, columns, asset=ASSET),
+    )
+    require_passed(layout, spec.name, window, source=name)
+    judged = judge_rows(
+        _in_order(conform(landed.rows, columns), key),
+        _row_contract(spec),
+        known=known_values(landing_of(project), spec, columns, window, asset=ASSET),
+        window=window,
+    )
+    checks = merge_checks(  # rows and table have their warnings in common
+        (
+            *layout,
+            *judged.checks,
+            check_unique_key(judged.accepted, key=key, asset=ASSET),
+            *_check_table(spec, window, judged.accepted, before),
+        )
+    )
+    require_passed(checks, spec.name, window, source=name)
+    return SourceRows(
+        source=landed.record,
+        landed=landed.rows.num_rows,
+        rows=judged.accepted,
+        set_aside=SetAside.of(ASSET, judged.rejected),
+        checks=tuple(checks),
+    )
+
+
+def _check_table(
+    spec: PipelineSpec, window: Window, rows: pa.Table, before: Sequence[int] | None
+) -> Iterator[CheckResult]:
+    """Check what is about the whole table, as far as it is declared."""
+    source = spec.source
+    if source.volume is not None and before is not None:
+        yield check_volume(rows.num_rows, before, source.volume, asset=ASSET)
+    if source.freshness is not None:
+        yield check_freshness(rows, source.freshness, window, asset=ASSET)
+    yield from check_table_rules(rows, source.rules, asset=ASSET)
+
+
+def _row_contract(spec: PipelineSpec) -> RowContract:
+    source = spec.source
+    return RowContract(
+        asset=ASSET,
+        columns=source.columns,
+        key=source.key,
+        rules=source.rules,
+        quarantine=source.quarantine,
+        time=source.time,
+    )
+
+
+def _in_order(rows: pa.Table, key: Sequence[str]) -> pa.Table:
+    """Sort by key; rows of equal or missing keys by all they hold, so that the file does not count.
+
+    Where a row stands is how the quarantine names it.
+    """
+    ordered = sort_by(rows, key)
+    if is_strictly_ascending(ordered.select(list(key))):
+        return ordered
+    return sort_by(ordered, [*key, *(name for name in rows.column_names if name not in key)])

@@ -1,0 +1,78 @@
+"""A corrected outcomes file: one window is measured again, and none is scored again by itself."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+
+from batchinf_assets.definitions import defs
+from batchinf_assets.evaluation.evaluate import measured_outcomes, metric_table
+from batchinf_assets.lake.digest import file_sha256
+from batchinf_assets.orchestration.execute import RunReport, run_job
+from batchinf_assets.orchestration.resources import Workplace
+from batchinf_assets.project import Project
+from batchinf_assets.publishing.stale import plan_backfill
+from batchinf_assets.publishing.stale_reasons import Reason
+from batchinf_assets.spec import Pipeline
+
+DAYS = ["2013-07-01", "2013-07-02", "2013-07-03"]
+CORRECTED = DAYS[1]
+
+
+def run(instance: dg.DagsterInstance, pipeline: Pipeline, job: str, *days: str) -> RunReport:
+    windows = [pipeline.spec.window.window(day) for day in days]
+    definition = defs().resolve_job_def(job)
+    return run_job(definition, instance, windows, lambda _window, _asset: None)
+
+
+def tick(
+    name: str, instance: dg.DagsterInstance, cursor: str | None
+) -> tuple[list[str | None], str | None]:
+    """Evaluate a sensor; return the windows it asks for and its next cursor."""
+    definitions = defs()
+    with dg.build_sensor_context(
+        instance=instance,
+        cursor=cursor,
+        definitions=definitions,
+        resources={"workplace": Workplace()},
+    ) as context:
+        found = definitions.resolve_sensor_def(name).evaluate_tick(context)
+    return [request.partition_key for request in found.run_requests or []], found.cursor
+
+
+@pytest.fixture
+def published(project: Project, instance: dg.DagsterInstance, pipeline: Pipeline) -> Project:
+    assert run(instance, pipeline, "flight_delays", *DAYS).succeeded
+    return project
+
+
+def test_corrected_outcomes_are_measured_for_their_window_and_for_no_other(
+    published: Project, instance: dg.DagsterInstance, pipeline: Pipeline
+) -> None:
+    spec, window = pipeline.spec, pipeline.spec.window.window(CORRECTED)
+    names = ("flight_delays_outcomes", "flight_delays_landing")
+    _, seen = tick(names[0], instance, None)
+    _, landed = tick(names[1], instance, None)
+    measured = metric_table(published, spec, "performance").files()
+    predictions = DeltaTable(published.lake / "flight_delays" / "predictions")
+    before = predictions.version()
+
+    path = published.landing / "outcomes" / f"{CORRECTED}.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path)
+    requested, _ = tick(names[0], instance, seen)
+    assert requested == [CORRECTED]
+    assert tick(names[1], instance, landed)[0] == []
+    assert run(instance, pipeline, "flight_delays_performance", CORRECTED).done == [CORRECTED]
+
+    after = metric_table(published, spec, "performance").files()
+    assert {day for day in DAYS if after[day] != measured[day]} == {CORRECTED}
+    assert measured_outcomes(published, spec, window) == file_sha256(path)
+    predictions.update_incremental()
+    assert predictions.version() == before
+
+    # What looked back on these outcomes is named; running it is somebody's decision.
+    plan = plan_backfill(published, pipeline, None, last=spec.window.window(DAYS[-1]))
+    stale = {each.window: each.reasons for each in plan.stale if each.window in DAYS}
+    assert stale == {DAYS[2]: (Reason.LOOK_BACK,)}

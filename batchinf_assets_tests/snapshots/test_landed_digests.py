@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from batchinf_assets.snapshots.landed_digests import LandedDigests
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_a_file_that_is_not_there_has_no_digest(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    digests = LandedDigests(tmp_path)
+    assert [digests.sha256(path) for path in ("none", "none/below", "file/below")] == [None] * 3
+
+
+def test_the_digest_is_that_of_the_bytes_and_stays_while_one_plan_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "day" / "file"
+    path.parent.mkdir()
+    path.write_bytes(b"one")
+    digests = LandedDigests(tmp_path)
+    assert digests.sha256("day/file") == sha256(b"one")
+    path.write_bytes(b"another")
+    assert digests.sha256("day/file") == sha256(b"one")
+    assert LandedDigests(tmp_path).sha256("day/file") == sha256(b"another")
+
+
+def test_a_folder_in_the_place_of_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    with pytest.raises(IsADirectoryError, match="is no file"):
+        LandedDigests(tmp_path).sha256("file")

@@ -13,6 +13,7 @@ import dagster as dg
 import numpy as np
 import pytest
 import skops.io
+from hypothesis import settings
 
 from batchinf_assets.features.labels import LABEL
 from batchinf_assets.project import CHECKOUT, Project
@@ -27,6 +28,10 @@ from batchinf_assets.spec import Pipeline, load_pipeline
 from batchinf_assets.training.dataset import labelled_rows
 from batchinf_assets.training.register import register_model, train_and_register
 from batchinf_demo.landing import land
+
+# The same examples on every machine and run; nothing is remembered in the checkout.
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.load_profile("repeatable")
 
 FIRST_DAY, LAST_DAY = date(2013, 6, 1), date(2013, 7, 7)
 LANDED_SINCE = datetime(2013, 1, 1, tzinfo=UTC)

@@ -224,8 +224,7 @@ def _number_rules(
 def _text_rules(values: pa.ChunkedArray) -> tuple[dict[str, Any], list[str]]:
     # Repeated texts may be dictionaries; written out they could take any memory.
     counted = pc.value_counts(values.unify_dictionaries())
-    distinct, rows = counted.field("values"), counted.field("counts")
-    distinct = (distinct.dictionary_decode() if _is_coded(distinct) else distinct).cast(pa.string())
+    distinct, rows = counted.field("values").cast(pa.string()), counted.field("counts")
     longest = pc.max(pc.utf8_length(distinct)).as_py()
     often = pc.min(rows).as_py() >= ROWS_EACH and longest <= _LONGEST_ALLOWED
     if len(distinct) <= MOST_ALLOWED and often:
@@ -239,10 +238,6 @@ def _text_rules(values: pa.ChunkedArray) -> tuple[dict[str, Any], list[str]]:
     if pattern is not None:
         notes.append(f"all match pattern: '{pattern}'")
     return rules, notes
-
-
-def _is_coded(values: pa.Array) -> bool:
-    return pa.types.is_dictionary(values.type)
 
 
 def _never_repeats(values: pa.ChunkedArray) -> bool:

@@ -86,7 +86,8 @@ class Verdict:
         """Return the result; `rows` are all the slices."""
         checks = {each.name: self._ordered(each) for each in merge_checks(self._checks)}
         rejected = self._lines.table()
-        checks[CONTRACT] = self._with_share(checks[CONTRACT], rejected)
+        reasons = checks[QUARANTINE].violations if QUARANTINE in checks else ()
+        checks[CONTRACT] = self._with_share(checks[CONTRACT], rejected, reasons)
         if QUARANTINE in checks:
             lines = {"lines": self._lines.count, "lines_left_off": self._lines.left_off}
             measured = {"rows": self._total, "rejected": self._rejected, **lines}
@@ -128,7 +129,9 @@ class Verdict:
         declared = self._contract.quarantine
         return declared is not None and self._share > declared.max_share
 
-    def _with_share(self, contract: CheckResult, rejected: pa.Table) -> CheckResult:
+    def _with_share(
+        self, contract: CheckResult, rejected: pa.Table, reasons: Sequence[Violation]
+    ) -> CheckResult:
         measured = {"rows": self._total, "rejected": self._rejected, "share": self._share}
         declared, violations = self._contract.quarantine, contract.violations
         if declared is not None and self._too_many:
@@ -141,7 +144,8 @@ class Verdict:
                 samples=tuple(keys)[:SAMPLE_KEYS],
                 found=f"{self._rejected} of {self._total} ({_percent(self._share)})",
             )
-            violations = (*violations, too_many)
+            most_first = sorted(reasons, key=lambda reason: -reason.count)
+            violations = (*violations, too_many, *most_first)
         return replace(contract, passed=not violations, violations=violations, measured=measured)
 
     def _ordered(self, check: CheckResult) -> CheckResult:

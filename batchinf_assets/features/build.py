@@ -127,9 +127,14 @@ def _keep_definition(project: Project, pipeline: Pipeline, digest: str) -> None:
 
 
 def _definition(pipeline: Pipeline) -> dict[str, object]:
+    """Of the source only what SQL can see of it: rules about its values are its contract's."""
     declared = pipeline.spec.model_dump(
         mode="json",
-        include={"source": {"key", "time", "columns"}, "outcomes": True, "references": True},
+        include={
+            "source": {"key": True, "time": True, "columns": {"__all__": {"type", "nullable"}}},
+            "outcomes": True,
+            "references": True,
+        },
     )
     columns = {name: column.type for name, column in pipeline.spec.features.columns.items()}
     return {"sql": pipeline.features_sql, "columns": columns, **declared}

@@ -22,7 +22,7 @@ from dagster._core.definitions.source_asset import (
     SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as LOGGED_BY_THE_STEP_ITSELF,
 )
 
-from batchinf_assets.checks import CheckResult
+from batchinf_assets.checks import CheckResult, summarize
 from batchinf_assets.errors import BatchinfError, Preempted, WindowRefused
 from batchinf_assets.orchestration.metadata import Metadata, check_metadata
 from batchinf_assets.orchestration.provenance import provenance_tags, window_tags
@@ -184,6 +184,7 @@ def _log_checks(
                 else dg.AssetCheckSeverity.WARN,
                 target_materialization_data=target[0] if target else None,
                 metadata=check_metadata(check),
+                description=summarize([check]) or None,
             )
         )
 

@@ -147,7 +147,8 @@ def test_more_rows_aside_than_declared_block(bad: int, passed: bool):
     if bad == 30:
         assert sentences(judged, "contract") == [
             "rows: expected at most 29 % of the rows set aside, found 30 of 100 (30 %) "
-            "(e.g. id=0; id=1; id=2)"
+            "(e.g. id=0; id=1; id=2)",
+            "column x: expected at most 0, found 30 rows outside (e.g. id=0; id=1; id=2)",
         ]
 
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
@@ -229,3 +230,31 @@ def test_a_range_launched_by_clicking_publishes_its_good_windows_and_fails_the_b
     for window in pipeline.spec.window.between(RANGE[0], RANGE[-1]):
         published = published_revision(project, pipeline.spec, window)
         assert (published is None) == (window.key == BAD)
+
+
+def test_the_page_of_a_failing_check_shows_column_rule_count_and_keys(
+    page: Page, project: Project, environ: dict[str, str]
+) -> None:
+    landed = project.landing / "flights" / f"{BAD}.parquet"
+    rows = pq.read_table(landed)
+    wrong = pa.array([-1] * 14 + rows["distance"].to_pylist()[14:], pa.int32())
+    at = rows.column_names.index("distance")
+    pq.write_table(rows.set_column(at, rows.schema.field(at), wrong), landed)
+    command = [str(Path(sys.executable).with_name("batchinf")), "run", "flight_delays", BAD]
+    told = subprocess.run(
+        command, cwd=CHECKOUT, env=environ, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 1, told.stderr
+    sentence = (
+        f"flight_delays {BAD} snapshot: column distance: expected in [1, 12000], found 14 rows"
+    )
+    assert sentence in told.stderr
+    page.goto("/assets/flight_delays/snapshot?view=checks&checkDetail=contract")
+    tabs = page.get_by_role("tablist").filter(has_text="Execution history")
+    tabs.get_by_role("tab", name="Execution history").click()
+    expect(page.get_by_text("column distance: expected in [1, 12000]")).to_be_visible()
+    page.get_by_role("row").filter(has_text=BAD).get_by_role("button").last.click()
+    dialog = page.get_by_role("dialog")
+    row = dialog.get_by_role("row").filter(has_text="in [1, 12000]").last
+    for text in ("distance", "in [1, 12000]", "14", f"scheduled_departure={BAD}"):
+        expect(row).to_contain_text(text)

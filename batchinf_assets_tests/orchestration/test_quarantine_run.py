@@ -32,6 +32,8 @@ def declared(pipeline: Pipeline, source: dict[str, Any], features: dict[str, Any
     table = {"volume": None, "freshness": None, "late": None}
     document["source"] |= {**bare, **table, **source}
     document["features"] |= {**bare, **features}
+    for column in document["source"]["columns"].values():
+        column |= {"on_break": None}
     return replace(pipeline, spec=PipelineSpec.model_validate(document))
 
 

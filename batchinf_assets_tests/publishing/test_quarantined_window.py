@@ -40,6 +40,8 @@ def declared(pipeline: Pipeline, **changes: Any) -> Pipeline:
     document = pipeline.spec.model_dump(mode="json")
     document["source"] |= {"quarantine": {"max_share": 0.02}, **KEPT}
     document["features"] |= {"quarantine": {"max_share": 0.02}, "rules": []}
+    for column in document["source"]["columns"].values():
+        column |= {"on_break": None, "pattern": None, "max_length": None}
     for name, column in changes.pop("columns", {}).items():
         document["source"]["columns"][name] |= column
     for section, update in changes.items():

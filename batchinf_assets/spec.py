@@ -45,7 +45,8 @@ class SourceSpec(Declared):
     """The rows to score, as they land."""
 
     files: LandedPath = Field(
-        description="Path below the landing folder; {window} is the window's key."
+        description="Path below the landing folder; {window} is the window's key. All files of "
+        "`{window}/*.parquet` are read as one; of a repeated key the row of the last file counts."
     )
     key: tuple[Name, ...] = Field(min_length=1, description="Columns that identify a row.")
     time: Name = Field(description="When the row's event happens; lies inside its window.")
@@ -69,6 +70,12 @@ class SourceSpec(Declared):
             column = self.columns.get(self.freshness.column)
             if column is None or column.type != "timestamp":
                 raise ValueError(f"freshness.column '{self.freshness.column}' is no timestamp")
+        return self
+
+    @model_validator(mode="after")
+    def _several_files_have_a_folder_of_their_own(self) -> SourceSpec:
+        if "*" in self.files and not re.search(r"\{window\}/\*\.[a-z.]+$", self.files):
+            raise ValueError("source.files may end in {window}/*.parquet: no other * is understood")
         return self
 
     @model_validator(mode="after")
@@ -104,6 +111,8 @@ class OutcomesSpec(Declared):
     def _known_at_is_a_timestamp(self) -> OutcomesSpec:
         if self.files.count("{window}") != 1:
             raise ValueError("outcomes.files must contain {window} once")
+        if "*" in self.files:
+            raise ValueError("outcomes.files names one file per window: * is not understood")
         if self.known_at not in self.columns or self.columns[self.known_at].type != "timestamp":
             raise ValueError(f"outcomes.columns lacks a timestamp '{self.known_at}'")
         return self

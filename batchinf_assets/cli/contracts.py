@@ -126,7 +126,7 @@ def _judge(project: Project, spec: PipelineSpec, window: Window, file: Path) -> 
     )
     try:
         before = rows_before(project, spec, window)
-        checks = judge_source(project, spec, window, landed, before=before).checks
+        checks = judge_source(project, spec, window, [landed], before=before).checks
     except WindowRefused as refused:
         checks = refused.checks
     return JudgedFile(

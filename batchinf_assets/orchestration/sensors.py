@@ -5,13 +5,13 @@ from collections.abc import Callable
 import dagster as dg
 
 from batchinf_assets.evaluation.evaluate import measured_outcomes
-from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.orchestration.jobs import performance_job_name
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import predictions_table
 from batchinf_assets.snapshots.arrivals import landed_files, plan_arrivals
 from batchinf_assets.snapshots.freeze import frozen_source
+from batchinf_assets.snapshots.parts import identity_of, landed_sha256
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
@@ -73,12 +73,12 @@ def _arrivals(
     among: set[str] | None = None,
 ) -> dg.SensorResult:
     files = landed_files(project.landing, pattern, spec.window)
-    status = {key: path.stat() for key, path in files.items() if among is None or key in among}
+    seen = {key: identity_of(path) for key, path in files.items() if among is None or key in among}
     arrivals, cursor = plan_arrivals(
         context.cursor,
-        {key: (found.st_ctime_ns, found.st_size) for key, found in status.items()},
+        seen,
         lambda key: used(spec.window.window(key)),
-        lambda key: file_sha256(files[key]),
+        lambda key: landed_sha256(files[key]),
         limit=RUNS_PER_TICK,
     )
     # Dagster runs a run key once and never again. The change time makes a file that went back to
@@ -86,7 +86,7 @@ def _arrivals(
     requests = [
         dg.RunRequest(
             partition_key=arrival.window,
-            run_key=f"{arrival.window}:{arrival.sha256}:{status[arrival.window].st_ctime_ns}",
+            run_key=f"{arrival.window}:{arrival.sha256}:{seen[arrival.window][0]}",
         )
         for arrival in arrivals
     ]

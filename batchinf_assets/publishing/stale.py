@@ -51,7 +51,8 @@ from batchinf_assets.scoring.revision import scoring_settings
 from batchinf_assets.snapshots.arrivals import landed_files
 from batchinf_assets.snapshots.freeze import SnapshotFooter, record_of, snapshot_table
 from batchinf_assets.snapshots.landed_digests import LandedDigests
-from batchinf_assets.snapshots.lateness import landed_at, require_accepted, same_content
+from batchinf_assets.snapshots.lateness import require_accepted, same_content
+from batchinf_assets.snapshots.parts import landed_at, parts_of
 from batchinf_assets.snapshots.source import read_source, source_contract
 from batchinf_assets.spec import Pipeline, PipelineSpec
 from batchinf_assets.telemetry.attempt import reason_code
@@ -265,6 +266,6 @@ def _rank(stale: Stale) -> tuple[int, str]:
 
 def _parquet_rows(path: Path) -> int | None:
     try:
-        return pq.read_metadata(path).num_rows
+        return sum(pq.read_metadata(part).num_rows for part in parts_of(path))
     except (OSError, pa.ArrowException):
         return None

@@ -7,10 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchinf_assets.snapshots.parts import Identity, is_folder_of_parts, parts_of
 from batchinf_assets.windows import WindowSpec
-
-Identity = tuple[int, int]
-"""Change time in nanoseconds and size: cheap to read; no copying tool can set the change time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +82,9 @@ def plan_arrivals(
 
 
 def landed_files(folder: Path, pattern: str, windows: WindowSpec) -> dict[str, Path]:
-    """Find the files of a declared pattern, by window key; names that are no window are left out.
+    """Find what landed for a declared pattern, by window key; names of no window are left out.
+
+    Where a window has a folder of files, its place is that folder with the files' common ending.
 
     Args:
         folder: The landing folder.
@@ -92,12 +92,16 @@ def landed_files(folder: Path, pattern: str, windows: WindowSpec) -> dict[str, P
         windows: The pipeline's windows.
     """
     before, after = pattern.split("{window}")
+    before_name = before.rpartition("/")[2]
     found: dict[str, Path] = {}
     for path in folder.glob(f"{before}*{after}"):
         name = path.relative_to(folder).as_posix()
-        key = name[len(before) : len(name) - len(after)]
-        if windows.has(key) and path.is_file():
-            found[key] = path
+        key = name[len(before) :].removesuffix(after)
+        place = path
+        if is_folder_of_parts(Path(after)):
+            key, place = path.parent.name.removeprefix(before_name), path.with_name(after[1:])
+        if windows.has(key) and any(part.is_file() for part in parts_of(place)):
+            found[key] = place
     return found
 
 

@@ -18,7 +18,8 @@ from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import SnapshotRecord
 from batchinf_assets.project import Project
-from batchinf_assets.snapshots.lateness import landed_at, require_accepted
+from batchinf_assets.snapshots.lateness import require_accepted
+from batchinf_assets.snapshots.parts import landed_at
 from batchinf_assets.snapshots.quarantine import keep_snapshot_lines
 from batchinf_assets.snapshots.source import (
     ASSET,

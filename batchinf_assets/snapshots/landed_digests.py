@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from batchinf_assets.lake.digest import file_sha256
+from batchinf_assets.snapshots.parts import digest_of_parts, is_folder_of_parts, parts_of
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,14 @@ class LandedDigests:
 
 
 def _digest_of(path: Path) -> str | None:
+    if not is_folder_of_parts(path):
+        return _digest_of_file(path)
+    digests = [(part.name, _digest_of_file(part)) for part in parts_of(path)]
+    known = [(name, sha256) for name, sha256 in digests if sha256 is not None]
+    return digest_of_parts(known) if known else None
+
+
+def _digest_of_file(path: Path) -> str | None:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):

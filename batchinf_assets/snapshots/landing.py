@@ -20,6 +20,7 @@ from batchinf_assets.errors import LandedFileMissing, LandingFault
 from batchinf_assets.manifest import FileRecord
 from batchinf_assets.snapshots.file_limits import FileLimits, unreadable
 from batchinf_assets.snapshots.formats import FileFormat, decode, format_of
+from batchinf_assets.snapshots.parts import is_folder_of_parts, parts_of
 from batchinf_assets.snapshots.recent_rows import RecentRows
 from batchinf_assets.windows import Window
 
@@ -84,10 +85,30 @@ class Landing:
         relative = path.relative_to(self.folder).as_posix()
         name = f"{self.shown}/{relative}"
         reading = _Reading(path, name, format_of(pattern), limits, columns)
-        status = _status(path, name, f" of window {window}" if window else "")
+        status = _status(path, name, window)
         found = _recent.get(path, reading.identity(status), reading.rows)
         record = found.record.model_copy(update={"path": relative})
         return LandedFile(record=record, rows=found.rows)
+
+    def read_parts(
+        self,
+        pattern: str,
+        window: Window,
+        *,
+        limits: LimitsSpec,
+        columns: Mapping[str, ColumnSpec],
+    ) -> tuple[LandedFile, ...]:
+        """Read the file of a window, or all files of its folder in their order.
+
+        Arguments and errors as for `read`; limits are those of each file.
+        """
+        path = self.path(pattern, window)
+        if not is_folder_of_parts(path):
+            return (self.read(pattern, window, limits=limits, columns=columns),)
+        names = [part.relative_to(self.folder).as_posix() for part in parts_of(path)]
+        if not names:
+            raise _missing(f"{self.shown}/{path.relative_to(self.folder).as_posix()}", window)
+        return tuple(self.read(name, limits=limits, columns=columns) for name in names)
 
 
 _recent = RecentRows(CACHED_BYTES)
@@ -142,20 +163,24 @@ class _Reading:
         return content
 
 
-def _status(path: Path, name: str, window_clause: str) -> os.stat_result:
+def _status(path: Path, name: str, window: Window | None) -> os.stat_result:
     try:
         status = path.stat()
     except PermissionError as error:
         clause = "lies in a folder that cannot be read"
         raise unreadable(name, LandingFault.UNREADABLE, clause) from error
     except OSError as error:
-        raise LandedFileMissing(
-            f"{name}{window_clause} has not landed.",
-            next_step="Drop the file there and run the window again.",
-        ) from error
+        raise _missing(name, window) from error
     if not stat.S_ISREG(status.st_mode):
         raise unreadable(name, LandingFault.NO_FILE, "is no file")
     return status
+
+
+def _missing(name: str, window: Window | None) -> LandedFileMissing:
+    return LandedFileMissing(
+        f"{name}{f' of window {window}' if window else ''} has not landed.",
+        next_step="Drop the file there and run the window again.",
+    )
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:

@@ -6,7 +6,6 @@ What landed first for a window is never held, however late: there is nothing tha
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from batchinf_assets.errors import HeldForApproval
 from batchinf_assets.manifest import ApprovalRecord, SnapshotRecord
@@ -16,18 +15,6 @@ from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
 HOUR = timedelta(hours=1)
-
-
-def landed_at(path: Path) -> datetime:
-    """Return since when a landed file surely has its bytes: its change time.
-
-    Copying tools set the modification time to whatever it was elsewhere. The change time is the
-    kernel's own; it can be later than the last write (a rename, another owner), never earlier.
-
-    Raises:
-        OSError: The file is not there.
-    """
-    return datetime.fromtimestamp(path.stat().st_ctime, UTC)
 
 
 def hours_too_late(spec: PipelineSpec, window: Window, at: datetime) -> float | None:

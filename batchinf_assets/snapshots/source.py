@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -27,6 +28,7 @@ from batchinf_assets.manifest import FileRecord
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.known import known_values
 from batchinf_assets.snapshots.landing import LandedFile, Landing
+from batchinf_assets.snapshots.parts import is_folder_of_parts, newest_rows, source_record
 from batchinf_assets.snapshots.quarantine import SetAside
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
@@ -40,7 +42,7 @@ class SourceRows:
 
     Attributes:
         source: The landed file.
-        landed: Its rows.
+        landed: Its rows; of several files those that no later file replaces.
         rows: Those that go on, as declared and sorted by key.
         set_aside: Those that do not.
         checks: What was checked; no blocking check failed.
@@ -88,41 +90,41 @@ def read_source(
         LandedFileUnreadable: One of them is empty, truncated or corrupt.
         WindowRefused: Its columns or rows break the contract; carries every check.
     """
-    landed = landing_of(project).read(
+    parts = landing_of(project).read_parts(
         spec.source.files, window, limits=spec.source.limits, columns=spec.source.columns
     )
-    return judge_source(project, spec, window, landed, before=before)
+    return judge_source(project, spec, window, parts, before=before)
 
 
 def judge_source(
     project: Project,
     spec: PipelineSpec,
     window: Window,
-    landed: LandedFile,
+    parts: Sequence[LandedFile],
     *,
     before: Sequence[int] | None = None,
 ) -> SourceRows:
-    """Judge the rows of a landed file, wherever it lies, as the snapshot step does.
+    """Judge the rows of landed files, wherever they lie, as the snapshot step does.
 
     Args:
         project: Where references landed.
         spec: The pipeline.
         window: The window that the rows are for.
-        landed: The file.
+        parts: The file, or the files that are read as one.
         before: Row counts of earlier windows; without them the volume is not judged.
 
     Raises:
         LandedFileMissing: A reference that rows are held against has not landed.
         WindowRefused: The rows break the contract; carries every check.
     """
-    columns, key, name = spec.source.columns, spec.source.key, landed.record.path
-    layout = (
-        check_columns(landed.rows, columns, asset=ASSET, accept=spec.source.accept),
-        check_new_columns(landed.rows, columns, asset=ASSET),
+    columns, key = spec.source.columns, spec.source.key
+    layout = [check for part in parts for check in _check_layout(spec, window, part)]
+    rows = newest_rows([conform(part.rows, columns) for part in parts], key)
+    source = source_record(
+        spec.source.files.replace("{window}", window.key), [part.record for part in parts]
     )
-    require_passed(layout, spec.name, window, source=name)
     judged = judge_rows(
-        _in_order(conform(landed.rows, columns), key),
+        _in_order(rows, key),
         _row_contract(spec),
         known=known_values(landing_of(project), spec, columns, window, asset=ASSET),
         window=window,
@@ -135,14 +137,25 @@ def judge_source(
             *_check_table(spec, window, judged.accepted, before),
         )
     )
-    require_passed(checks, spec.name, window, source=name)
+    require_passed(checks, spec.name, window, source=source.path)
     return SourceRows(
-        source=landed.record,
-        landed=landed.rows.num_rows,
+        source=source,
+        landed=rows.num_rows,
         rows=judged.accepted,
         set_aside=SetAside.of(ASSET, judged.rejected),
         checks=tuple(checks),
     )
+
+
+def _check_layout(spec: PipelineSpec, window: Window, part: LandedFile) -> list[CheckResult]:
+    source, name = spec.source, part.record.path
+    layout = [
+        check_columns(part.rows, source.columns, asset=ASSET, accept=source.accept),
+        check_new_columns(part.rows, source.columns, asset=ASSET),
+    ]
+    several = is_folder_of_parts(Path(source.files))
+    require_passed(layout, spec.name, window, source=name, part=name if several else None)
+    return layout
 
 
 def _check_table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -166,6 +166,27 @@ def test_only_rows_whose_features_changed_are_scored_again(day: Corrected) -> No
     assert {key: after[key] for key in same} == {key: before[key] for key in same}
     assert (len(first.outputs), len(second.outputs)) == (3, 3)
     assert second.counts.scored == len(after) == len(before) - 4
+
+
+def test_a_second_file_of_a_window_is_a_correction(day: Corrected) -> None:
+    first, before = day.published(), day.rows()
+    source = day.pipeline.spec.source.model_copy(update={"files": "flights/{window}/*.parquet"})
+    spec = day.pipeline.spec.model_copy(update={"source": source})
+    day = replace(day, pipeline=replace(day.pipeline, spec=spec))
+    folder = day.project.landing / "flights" / DAY
+    folder.mkdir()
+    (folder.parent / f"{DAY}.parquet").rename(folder / "1.parquet")
+    assert day.run("the same rows").revision == first.revision
+    rows = pq.read_table(folder / "1.parquet")
+    pq.write_table(corrected(rows).slice(rows.num_rows - 25), folder / "2.parquet")
+    second = day.run("second")
+    found = changes_of(second)
+    assert second.snapshot.source.path == f"flights/{DAY}/*.parquet"
+    assert (found.supersedes, found.rows_added, found.rows_removed) == (first.revision, 1, 0)
+    assert 0 < found.scored_again < 25
+    assert len(day.rows()) == len(before) + 1
+    assert day.holds(first.revision)
+    assert day.holds(second.revision)
 
 
 def test_both_revisions_verify_and_replay_finds_the_same_bytes(day: Corrected) -> None:

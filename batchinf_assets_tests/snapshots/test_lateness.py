@@ -14,7 +14,8 @@ from batchinf_assets.errors import HeldForApproval
 from batchinf_assets.manifest import ApprovalRecord, FileRecord, SnapshotRecord
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.snapshots.approvals import write_approval
-from batchinf_assets.snapshots.lateness import hours_too_late, landed_at, require_accepted
+from batchinf_assets.snapshots.lateness import hours_too_late, require_accepted
+from batchinf_assets.snapshots.parts import landed_at
 from batchinf_assets.spec import Pipeline, PipelineSpec
 from batchinf_assets.windows import Window
 

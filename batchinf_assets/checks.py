@@ -125,13 +125,13 @@ def _added(first: Violation, second: Violation) -> Violation:
     return replace(first, count=first.count + second.count, samples=samples, found=found)
 
 
-def quoted(text: str) -> str:
+def quoted(text: str, *, longest: int = LONGEST_TEXT) -> str:
     r"""Return a foreign name or value as plain text that is safe wherever it is shown.
 
-    It is cut at `LONGEST_TEXT` characters. What cannot be printed, what opens or closes markup and
+    It is cut at `longest` characters. What cannot be printed, what opens or closes markup and
     what makes a formula of a spreadsheet's cell is written as in a Python literal: `\x3c`.
     """
-    cut = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+    cut = text if len(text) <= longest else f"{text[:longest]}…"
     plain = "".join(c if c.isprintable() and c not in "<>" else _escaped(c) for c in cut)
     return _escaped(plain[0]) + plain[1:] if _FORMULA.match(plain) else plain
 

@@ -23,9 +23,10 @@ from batchinf_assets.contracts.in_window import check_in_window
 from batchinf_assets.contracts.validate import check_same_keys, check_unique_key, check_values
 from batchinf_assets.features.build import (
     FeaturesFooter,
-    _file_name,
     feature_definition,
+    features_contract,
     features_table,
+    made_rows,
 )
 from batchinf_assets.features.labels import LABEL
 from batchinf_assets.lake.digest import content_digest
@@ -35,7 +36,8 @@ from batchinf_assets.project import Project
 from batchinf_assets.promotion.promote import Decision, promote
 from batchinf_assets.registry.keyring import init_keys
 from batchinf_assets.registry.registry import Registry
-from batchinf_assets.snapshots.freeze import SnapshotFooter, snapshot_table
+from batchinf_assets.snapshots.freeze import SnapshotFooter, frozen_rows, snapshot_table
+from batchinf_assets.snapshots.source import source_contract
 from batchinf_assets.spec import Pipeline, PipelineSpec
 from batchinf_assets.training.dataset import LabelledRows
 from batchinf_assets.training.register import register_model
@@ -176,8 +178,11 @@ def _freeze_window(world: ScoringWorld) -> None:
     source = pa.table({KEY: keys, TIME: times})
     digest = content_digest(source, spec.source.key)
     landed = FileRecord(path="rows/drawn.parquet", sha256="0" * 64, bytes=0)
+    record = SnapshotRecord(
+        digest=digest, rows=world.rows, source=landed, contract=source_contract(spec)
+    )
     footer = SnapshotFooter(
-        record=SnapshotRecord(digest=digest, rows=world.rows, source=landed),
+        record=record,
         checks=(
             check_columns(source, spec.source.columns, asset="snapshot"),
             check_values(source, spec.source.columns, key=spec.source.key, asset="snapshot"),
@@ -187,8 +192,9 @@ def _freeze_window(world: ScoringWorld) -> None:
             ),
         ),
     )
+    name = frozen_rows(world.project, spec, window, record).place.stem
     table = snapshot_table(world.project, spec)
-    table.keep(window, digest[:16], source, footer.model_dump(mode="json"))
+    table.keep(window, name, source, footer.model_dump(mode="json"))
     rows = pa.table({KEY: keys, **random_features(world.rows, seed=21)})
     _keep_features(world, source, rows, digest)
 
@@ -202,6 +208,7 @@ def _keep_features(world: ScoringWorld, source: pa.Table, rows: pa.Table, snapsh
         row_group_rows=row_group_rows(spec.shard_rows),
         references=(),
         absent=(),
+        contract=features_contract(spec),
     )
     checks = (
         check_columns(rows, spec.feature_table, asset="features"),
@@ -212,7 +219,7 @@ def _keep_features(world: ScoringWorld, source: pa.Table, rows: pa.Table, snapsh
     footer = FeaturesFooter(record=record, snapshot=snapshot, checks=checks)
     features_table(world.project, spec).keep(
         world.window,
-        _file_name(record, snapshot),
+        made_rows(world.project, spec, world.window, record, snapshot).place.stem,
         rows,
         footer.model_dump(mode="json"),
         row_group_rows=row_group_rows(spec.shard_rows),

@@ -19,10 +19,10 @@ import pyarrow as pa
 from batchinf_assets.checks import quoted as shown
 from batchinf_assets.contract_spec import RuleSpec
 from batchinf_assets.errors import FeatureSqlFailed, InvalidSpec
-from batchinf_assets.lake.query import query, quoted
+from batchinf_assets.lake.query import query, quoted, refusal_text
 
-# Declared names start with a letter.
-_POSITION = "_row"
+# With blanks in it no declared column is called like it, and no rule can mean it by accident.
+_POSITION = "position of the row"
 
 
 def rule_text(rule: RuleSpec) -> str:
@@ -59,7 +59,7 @@ def rows_breaking(rule: RuleSpec, rows: pa.Table, asset: str) -> npt.NDArray[np.
     require_condition(rule, asset)
     positions = pa.array(np.arange(rows.num_rows))
     # DuckDB allows no aggregate and no window function in WHERE.
-    sql = f"SELECT {_POSITION} FROM {quoted(asset)} WHERE NOT {_condition(rule)}"  # noqa: S608
+    sql = f"SELECT {quoted(_POSITION)} FROM {quoted(asset)} WHERE NOT {_condition(rule)}"  # noqa: S608
     found = _run(sql, rule, rows.append_column(_POSITION, positions), asset)
     return np.sort(found.column(0).to_numpy())
 
@@ -92,7 +92,7 @@ def _run(sql: str, rule: RuleSpec, rows: pa.Table, asset: str) -> pa.Table:
         return query(sql, {asset: rows})
     except duckdb.Error as error:
         raise FeatureSqlFailed(
-            f"Rule '{rule.name}' of {asset}: {shown(str(error).splitlines()[0].rstrip('.'))}.",
+            f"Rule '{rule.name}' of {asset}: {refusal_text(error)}.",
             next_step=f"Correct it in defs.yaml: a condition over a {rule.per}'s columns.",
         ) from error
 

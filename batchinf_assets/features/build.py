@@ -26,7 +26,7 @@ from batchinf_assets.lake.digest import (
 from batchinf_assets.lake.files import read_described, read_parquet, write_bytes
 from batchinf_assets.lake.layout import row_group_rows
 from batchinf_assets.lake.place import Place
-from batchinf_assets.lake.query import query
+from batchinf_assets.lake.query import query, refusal_text
 from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
@@ -219,7 +219,7 @@ def feature_rows(pipeline: Pipeline, window: Window, views: Views) -> tuple[pa.T
         found = query(pipeline.features_sql, views.tables)
     except duckdb.Error as error:
         raise FeatureSqlFailed(
-            f"{_sql_name(spec)} of window {window}: {' '.join(str(error).split())}.",
+            f"{_sql_name(spec)} of window {window}: {refusal_text(error)}.",
             next_step=f"It may read only {', '.join(sorted(views.tables))}.",
         ) from error
     schema = check_columns(found, spec.feature_table, asset=ASSET, accept=ANY_LAYOUT)

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from batchinf_assets.contracts.columns import ANY_LAYOUT, check_columns, conform
 from batchinf_assets.errors import FeatureSqlFailed, InvalidSpec
-from batchinf_assets.lake.query import query, quoted
+from batchinf_assets.lake.query import query, quoted, refusal_text
 from batchinf_assets.manifest import FileRecord
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import landing_of, require_passed
@@ -73,8 +73,7 @@ def label_rows(spec: PipelineSpec, outcomes: pa.Table) -> pa.Table:
         return query(_labelling_sql(spec, declared), {"outcomes": outcomes})
     except duckdb.Error as error:
         raise FeatureSqlFailed(
-            f"Pipeline {spec.name}, outcomes.label '{declared.label}': "
-            f"{str(error).splitlines()[0].rstrip('.')}.",
+            f"Pipeline {spec.name}, outcomes.label '{declared.label}': {refusal_text(error)}.",
             next_step="Correct it in defs.yaml: a condition over outcomes.columns.",
         ) from error
 

@@ -17,7 +17,7 @@ from batchinf_assets.contract_spec import LimitsSpec
 from batchinf_assets.contracts.columns import ANY_LAYOUT, check_columns, conform
 from batchinf_assets.contracts.validate import check_values
 from batchinf_assets.errors import FeatureSqlFailed
-from batchinf_assets.lake.query import query, quoted
+from batchinf_assets.lake.query import query, quoted, refusal_text
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.manifest import FileRecord
 from batchinf_assets.snapshots.freeze import require_passed
@@ -137,7 +137,7 @@ def _reference_view(
         )
     except duckdb.Error as error:
         raise FeatureSqlFailed(
-            f"{spec.name}, as_of of {reference.file}: {' '.join(str(error).split())}.",
+            f"{spec.name}, as_of of {reference.file}: {refusal_text(error)}.",
             next_step="Correct `as_of` in defs.yaml: matched columns must have equal types.",
         ) from error
 

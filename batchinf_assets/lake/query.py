@@ -17,7 +17,12 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from batchinf_assets.checks import quoted as quoted_text
+
 MEMORY_LIMIT = "2GB"
+
+LONGEST_REFUSAL = 300
+"""Characters of what DuckDB says: enough for its kind, and the names that it suggests."""
 
 CLOCK_WORDS = frozenset(
     {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
@@ -26,10 +31,10 @@ CLOCK_WORDS = frozenset(
 
 UNREPEATABLE = CLOCK_WORDS | {
     *("ago", "currval", "current_connection_id", "current_localtime", "current_localtimestamp"),
-    *("current_query", "current_query_id", "current_transaction_id", "gen_random_uuid"),
-    *("get_current_time", "get_current_timestamp", "nextval", "now", "pg_conf_load_time"),
-    *("pg_postmaster_start_time", "random", "setseed", "setval", "sleep_ms", "today"),
-    *("transaction_timestamp", "txid_current", "uuid", "uuidv4", "uuidv7", "write_log"),
+    *("current_query", "current_query_id", "current_setting", "current_transaction_id"),
+    *("gen_random_uuid", "get_current_time", "get_current_timestamp", "nextval", "now"),
+    *("pg_conf_load_time", "pg_postmaster_start_time", "random", "setseed", "setval", "sleep_ms"),
+    *("today", "transaction_timestamp", "txid_current", "uuid", "uuidv4", "uuidv7", "write_log"),
 }
 """Functions whose answer depends on the clock, on chance or on the session."""
 
@@ -102,6 +107,15 @@ def _unrepeatable(node: Any) -> Iterator[str]:
             yield "a sample without REPEATABLE"
         for child in node.values():
             yield from _unrepeatable(child)
+
+
+def refusal_text(error: duckdb.Error) -> str:
+    """Return what DuckDB says in one short line that is safe wherever it is shown.
+
+    It quotes values: they may be foreign, and long.
+    """
+    said = " ".join(str(error).partition("\nLINE ")[0].split()).rstrip(".")
+    return quoted_text(said, longest=LONGEST_REFUSAL)
 
 
 def sql_beside(module_file: str, name: str) -> str:

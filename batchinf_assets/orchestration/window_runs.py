@@ -154,7 +154,7 @@ def _log_refusal(context: dg.AssetExecutionContext, partition: str, error: Batch
         dg.AssetObservation(
             context.asset_key,
             partition=partition,
-            description=error.message,
+            description=_described(error.message),
             metadata={REFUSED: str(error), NEXT_STEP: error.next_step},
         )
     )
@@ -184,9 +184,14 @@ def _log_checks(
                 else dg.AssetCheckSeverity.WARN,
                 target_materialization_data=target[0] if target else None,
                 metadata=check_metadata(check),
-                description=summarize([check]) or None,
+                description=_described(summarize([check])) or None,
             )
         )
+
+
+def _described(text: str) -> str:
+    """Keep foreign text from loading a picture: Dagster's UI renders descriptions as Markdown."""
+    return text.replace("[", r"\[")
 
 
 def _is_last(context: dg.AssetExecutionContext) -> bool:

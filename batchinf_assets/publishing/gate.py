@@ -144,7 +144,7 @@ def _identity(pipeline: Pipeline, window: Window, manifest: Manifest) -> Iterato
 
 def _under_contract(spec: PipelineSpec, manifest: Manifest) -> bool:
     judged = (manifest.snapshot.contract, manifest.features.contract)
-    return judged in ((source_contract(spec), features_contract(spec)), (None, None))
+    return judged == (source_contract(spec), features_contract(spec))
 
 
 def _places(

@@ -1,7 +1,8 @@
 """Which windows are stale and why: what is published, held against what a run would make now.
 
 Nothing is run and nothing is written. Of a window its manifest is read, and footers where that
-leaves a question; a landed file is read once for its digest. `stale_reasons` compares.
+leaves a question; a landed file is read once for its digest. `stale_reasons` compares. A landed
+file that cannot be read is a reason of the windows that need it and stops no other.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -42,6 +44,7 @@ from batchinf_assets.publishing.stale_reasons import (
     Present,
     Reason,
     Stale,
+    cannot_be_read,
     declared_differences,
     file_differences,
 )
@@ -49,7 +52,12 @@ from batchinf_assets.publishing.status import FAILURES
 from batchinf_assets.scoring.predictions import manifests, predictions_table
 from batchinf_assets.scoring.revision import scoring_settings
 from batchinf_assets.snapshots.arrivals import landed_files
-from batchinf_assets.snapshots.freeze import SnapshotFooter, record_of, snapshot_table
+from batchinf_assets.snapshots.freeze import (
+    SnapshotFooter,
+    frozen_before,
+    record_of,
+    snapshot_table,
+)
 from batchinf_assets.snapshots.landed_digests import LandedDigests
 from batchinf_assets.snapshots.lateness import require_accepted, same_content
 from batchinf_assets.snapshots.parts import landed_at, parts_of
@@ -60,6 +68,8 @@ from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.windows import Window
 
 Footer = TypeVar("Footer", FeaturesFooter, SnapshotFooter)
+
+Refused = WindowRefused | LandedFileMissing | LandedFileUnreadable
 
 READERS = 8
 HELD = reason_code(HeldForApproval("", next_step=""))
@@ -87,7 +97,7 @@ def plan_backfill(
     Raises:
         ManifestInvalid: A table's log, the ledger or an approval is damaged.
         UnknownWindow: `last` is before `first`.
-        OSError: A landed file cannot be read.
+        OSError: The lake cannot be read.
     """
     look = _Look.at(project, pipeline, model)
     asked = _asked(pipeline.spec, look.known, first, last)
@@ -201,36 +211,49 @@ class _Look:
 
     def _corrected(self, window: Window, made: Manifest | None) -> Iterator[Stale]:
         """Compare rows where the landed file is another one: it may well hold the same."""
-        footer = self._footer(self.snapshots, window, SnapshotFooter)
-        published = made.snapshot if made else None
-        frozen = footer.record if footer else published
-        sha256 = self.digests.sha256(self._landed_name(window))
-        known = [record for record in (published, frozen) if record is not None]
-        if all(record.source.sha256 == sha256 for record in known):
+        path, name = self.landed[window.key], self._landed_name(window)
+        try:
+            sha256, at = self.digests.sha256(name), landed_at(path)
+        except OSError as error:
+            yield cannot_be_read(name, error)
+            return
+        if self._same_bytes(window, made, sha256):
             return
         landed = self._landed_record(window)
-        if published and not (landed and same_content(landed, published)):
-            yield Stale(reason=Reason.DATA, detail=f"{published.source.path} changed")
-        if landed and self._is_held(window, landed, frozen):
+        if not isinstance(landed, SnapshotRecord):
+            if made:
+                refused = f"and would be refused: {reason_code(landed)}"
+                yield Stale(reason=Reason.DATA, detail=f"{name} changed, {refused}")
+            return
+        if made and not same_content(landed, made.snapshot):
+            yield Stale(reason=Reason.DATA, detail=f"{name} changed")
+        if self._is_held(window, landed, at):
             yield Stale(reason=Reason.HELD, detail="corrected data waits for an approval")
 
-    def _is_held(
-        self, window: Window, landed: SnapshotRecord, frozen: SnapshotRecord | None
-    ) -> bool:
-        at = landed_at(self.landed[window.key])
+    def _same_bytes(self, window: Window, made: Manifest | None, sha256: str | None) -> bool:
+        """Say whether what landed is what was frozen and published; true where nothing was."""
+        footer = self._footer(self.snapshots, window, SnapshotFooter)
+        known = [footer.record] if footer else []
+        if made is not None:
+            known.append(made.snapshot)
+        lost = not known and window.key in self.snapshots
+        return not lost and all(record.source.sha256 == sha256 for record in known)
+
+    def _is_held(self, window: Window, landed: SnapshotRecord, at: datetime) -> bool:
+        before, lost = frozen_before(self.project, self.spec, window, landed)
         try:
-            require_accepted(self.project, self.spec, window, landed, frozen, at)
+            require_accepted(self.project, self.spec, window, landed, before, at, lost=lost)
         except HeldForApproval:
             return True
         return False
 
-    def _landed_record(self, window: Window) -> SnapshotRecord | None:
-        """Return what landed as it would be frozen, or None where it would be refused."""
+    def _landed_record(self, window: Window) -> SnapshotRecord | Refused:
+        """Return what landed as it would be frozen, or why not; its volume is not judged."""
         with self.reading:  # one file at a time, however large
             try:
                 return record_of(self.spec, read_source(self.project, self.spec, window))
-            except (WindowRefused, LandedFileMissing, LandedFileUnreadable):
-                return None
+            except (WindowRefused, LandedFileMissing, LandedFileUnreadable) as error:
+                return error
 
     def _failed(self, window: Window) -> Iterator[Stale]:
         last = self.last_attempts.get(window.key)

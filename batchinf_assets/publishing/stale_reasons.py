@@ -103,21 +103,31 @@ def file_differences(
 ) -> Iterator[Stale]:
     """Compare the files that features were made from, beside the snapshot, with what landed since.
 
-    A file that is gone makes no window stale: there is nothing to make it anew from.
+    A file that is gone makes no window stale: there is nothing to make it anew from. One that is
+    there and cannot be read may hold anything, so that is told.
 
     Args:
         spec: The pipeline; tells references from outcomes.
         made: The features.
-        sha256: Returns the digest of a landed file, None where there is none.
+        sha256: Returns the digest of a landed file, None where there is none; raises OSError.
     """
     declared = {reference.file for reference in spec.references.values()}
-    for file in made.references:
-        if sha256(file.path) not in (file.sha256, None):
-            reason = Reason.REFERENCES if file.path in declared else Reason.LOOK_BACK
-            yield Stale(reason=reason, detail=f"{file.path} changed")
-    for path in made.absent:
-        if sha256(path) is not None:
-            yield Stale(reason=Reason.LOOK_BACK, detail=f"{path} landed since")
+    used: dict[str, str | None] = {file.path: file.sha256 for file in made.references}
+    for path, then in (used | dict.fromkeys(made.absent)).items():
+        try:
+            now = sha256(path)
+        except OSError as error:
+            yield cannot_be_read(path, error)
+            continue
+        if now not in (then, None):
+            reason = Reason.REFERENCES if path in declared else Reason.LOOK_BACK
+            yield Stale(reason=reason, detail=f"{path} {'changed' if then else 'landed since'}")
+
+
+def cannot_be_read(path: str, error: OSError) -> Stale:
+    """Tell of a landed file, by its path below the landing folder, that no digest is known of."""
+    why = error.strerror or type(error).__name__
+    return Stale(reason=Reason.UNREADABLE, detail=f"{path} cannot be read ({why})")
 
 
 def _contracts(made: Manifest) -> tuple[str | None, str | None]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.contracts.validate import sample_keys
 from batchinf_assets.errors import FeatureSqlFailed
-from batchinf_assets.lake.query import query
+from batchinf_assets.lake.query import query, refusal_text
 from batchinf_assets.spec import Pipeline, PipelineSpec
 
 
@@ -37,7 +37,7 @@ def postprocess(pipeline: Pipeline, scored: pa.Table) -> pa.Table:
         return query(pipeline.postprocess_sql, {"scored": scored})
     except duckdb.Error as error:
         raise FeatureSqlFailed(
-            f"{spec.name}/{spec.postprocess.sql}: {' '.join(str(error).split())}.",
+            f"{spec.name}/{spec.postprocess.sql}: {refusal_text(error)}.",
             next_step="It may read only `scored`: key, features and the score.",
         ) from error
 

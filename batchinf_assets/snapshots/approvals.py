@@ -2,7 +2,10 @@
 
 Whether data needs one is `lateness`'s business. An approval counts for the file with its SHA-256
 and for no other, is written once and never replaced. It is not signed by itself: whoever may write
-the lake may approve, and the manifest of what is made from it, which is signed, tells who did.
+the lake may approve, and the manifest of what is made from it, which is signed, tells who did. Only
+where the approved rows are those of a revision that was signed before does no manifest tell: the
+same inputs are the same revision, its signed manifest stays as it is, and the approval is here and
+in the snapshot's footer alone.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from batchinf_assets.contract_spec import Name
-from batchinf_assets.errors import ManifestInvalid, UsageError
+from batchinf_assets.errors import LostRace, ManifestInvalid, UsageError
 from batchinf_assets.lake.conditional import create
 from batchinf_assets.lake.digest import canonical_json
 from batchinf_assets.lake.files import read_bounded
@@ -91,15 +94,29 @@ def read_approval(
 def write_approval(
     project: Project, spec: PipelineSpec, window: Window, sha256: str, approval: ApprovalRecord
 ) -> None:
-    """Keep an approval.
+    """Keep an approval; a no-op where this very one is kept already.
 
     Raises:
-        FileExistsError: These bytes are approved already; that approval stays.
+        LostRace: Somebody approved these bytes meanwhile; that approval stays.
+        ManifestInvalid: There is one, and it is damaged.
         OSError: The disk is full or the folder cannot be written.
     """
     document = Approval(pipeline=spec.name, window=window.key, sha256=sha256, approval=approval)
     content = canonical_json(document.model_dump(mode="json")) + b"\n"
-    create(_place(project, spec, window, sha256), content)
+    try:
+        create(_place(project, spec, window, sha256), content)
+    except FileExistsError as error:
+        first = read_approval(project, spec, window, sha256)
+        if first != approval:  # else the store took it, and the answer was lost
+            raise _too_late(spec, window, first) from error
+
+
+def _too_late(spec: PipelineSpec, window: Window, first: ApprovalRecord | None) -> LostRace:
+    who = f"{first.by} approved it first ({first.reason})" if first else "somebody was at it"
+    return LostRace(
+        f"What landed for window {window} of {spec.name} was not approved anew: {who}.",
+        next_step=f"See what waits still: `batchinf approve {spec.name} {window}`.",
+    )
 
 
 def _place(project: Project, spec: PipelineSpec, window: Window, sha256: str) -> Place:

@@ -98,7 +98,7 @@ def _typed(
         return typing.typed(texts.slice(above))
     except Misfit as misfit:
         lines = (line for line, _ in _records(block, limits))
-        line = next(line for row, line in enumerate(lines) if row == misfit.row + above)
+        line = next((line for row, line in enumerate(lines) if row == misfit.row + above), "?")
         clause = (
             f"has a bad value in line {line}, column {misfit.column}: "
             f"expected {misfit.expected}, found '{quoted(misfit.text)}'"

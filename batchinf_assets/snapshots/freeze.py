@@ -80,7 +80,8 @@ def freeze_snapshot(project: Project, spec: PipelineSpec, window: Window) -> Sna
     found = read_source(project, spec, window, before=rows_before(project, spec, window))
     record = record_of(spec, found)
     at = landed_at(landing_of(project).path(spec.source.files, window))
-    approval = require_accepted(project, spec, window, record, _replaced(project, spec, window), at)
+    before, lost = frozen_before(project, spec, window, record)
+    approval = require_accepted(project, spec, window, record, before, at, lost=lost)
     record = record.model_copy(update={"approval": approval})
     footer = SnapshotFooter(record=record, checks=found.checks)
     keep_snapshot_lines(project, spec, window, found.set_aside, record.digest)
@@ -112,11 +113,19 @@ def rows_before(project: Project, spec: PipelineSpec, window: Window) -> list[in
     return [counts[each.key] for each in sorted(earlier) if each.key in counts]
 
 
-def _replaced(project: Project, spec: PipelineSpec, window: Window) -> SnapshotRecord | None:
+def frozen_before(
+    project: Project, spec: PipelineSpec, window: Window, record: SnapshotRecord
+) -> tuple[SnapshotRecord | None, bool]:
+    """Return what a record would take the place of, and whether that is other rows that are lost.
+
+    A file that is damaged still says by its name what it held.
+    """
     try:
-        return frozen_record(project, spec, window)
-    except ManifestInvalid:  # what is damaged is taken again
-        return None
+        return frozen_record(project, spec, window), False
+    except ManifestInvalid:
+        table = snapshot_table(project, spec)
+        same = table.files_of(window) == (table.path(window, _file_name(record)),)
+        return None, not same
 
 
 def load_snapshot(project: Project, spec: PipelineSpec, window: Window) -> Snapshot:

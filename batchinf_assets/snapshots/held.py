@@ -15,7 +15,7 @@ from batchinf_assets.manifest import ApprovalRecord, SnapshotRecord
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.changes import RowChanges, compare_rows
 from batchinf_assets.snapshots.freeze import (
-    frozen_record,
+    frozen_before,
     frozen_rows,
     record_of,
     rows_before,
@@ -52,26 +52,29 @@ def held_correction(project: Project, spec: PipelineSpec, window: Window) -> Hel
         LandedFileMissing: Its source file is not there.
         LandedFileUnreadable: It cannot be read.
         WindowRefused: It breaks the contract: approving it would not help.
-        ManifestInvalid: What is frozen is damaged.
+        ManifestInvalid: What is frozen is damaged where its record is not.
     """
     found = read_source(project, spec, window, before=rows_before(project, spec, window))
-    landed, before = record_of(spec, found), frozen_record(project, spec, window)
+    landed = record_of(spec, found)
+    before, lost = frozen_before(project, spec, window, landed)
     at = landed_at(landing_of(project).path(spec.source.files, window))
     try:
-        approval = require_accepted(project, spec, window, landed, before, at)
+        approval = require_accepted(project, spec, window, landed, before, at, lost=lost)
     except HeldForApproval:
         hours = hours_too_late(spec, window, at)
         assert hours is not None
-        assert before is not None
-        changes = _changes(frozen_rows(project, spec, window, before), found.rows, spec)
+        frozen = frozen_rows(project, spec, window, before) if before else None
+        changes = _changes(frozen, found.rows, spec)
         return Held(window=window, landed=landed, hours_late=hours, changes=changes)
     raise _not_held(spec, window, approval)
 
 
-def _changes(before: RowGroups, rows: pa.Table, spec: PipelineSpec) -> RowChanges:
+def _changes(before: RowGroups | None, rows: pa.Table, spec: PipelineSpec) -> RowChanges:
+    """Compare rows with those that are frozen, or with none where they are lost."""
     with TemporaryDirectory(prefix="batchinf-held-") as folder:
-        file = write_parquet(Path(folder) / "rows.parquet", rows, {})
-        return compare_rows(before, RowGroups(file.path), spec.source.key)
+        after = RowGroups(write_parquet(Path(folder) / "rows.parquet", rows, {}).path)
+        nothing = RowGroups(write_parquet(Path(folder) / "none.parquet", rows.slice(0, 0), {}).path)
+        return compare_rows(before or nothing, after, spec.source.key)
 
 
 def _not_held(spec: PipelineSpec, window: Window, approval: ApprovalRecord | None) -> UsageError:

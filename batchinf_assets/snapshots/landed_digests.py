@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import stat
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +27,7 @@ class LandedDigests:
         """Return the digest of a file by its path below the folder, None where there is no file.
 
         Raises:
-            OSError: It is there and cannot be read.
+            OSError: It is there and cannot be read, or went while it was read.
         """
         if path not in self._known:
             self._known[path] = _digest_of(self.folder / path)
@@ -45,11 +47,11 @@ def _digest_of_file(path: Path) -> str | None:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for who writes to it
+        raise OSError(errno.EISDIR, "is no file", str(path))
     return _read(path, status.st_ino, status.st_ctime_ns, status.st_size)
 
 
 @lru_cache(maxsize=100_000)
 def _read(path: Path, _inode: int, _changed: int, _size: int) -> str:
-    if not path.is_file():
-        raise IsADirectoryError(f"{path} is no file")
     return file_sha256(path)

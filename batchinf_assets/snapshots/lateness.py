@@ -36,6 +36,8 @@ def require_accepted(
     landed: SnapshotRecord,
     before: SnapshotRecord | None,
     at: datetime,
+    *,
+    lost: bool = False,
 ) -> ApprovalRecord | None:
     """Require that what landed for a window may take the place of what is frozen for it.
 
@@ -44,7 +46,8 @@ def require_accepted(
         spec: The pipeline; declares until when corrections are taken unasked.
         window: The window.
         landed: The rows that landed.
-        before: The window's frozen rows; None where these are its first.
+        before: The window's frozen rows; None where these are its first, or those are lost.
+        lost: Whether other rows were frozen, and cannot be read any more.
         at: When the file landed, see `landed_at`.
 
     Returns:
@@ -57,10 +60,10 @@ def require_accepted(
     if spec.source.late is None:
         return None
     approval = read_approval(project, spec, window, landed.source.sha256)
-    if approval is not None or before is None:
+    if approval is not None or (before is None and not lost):
         return approval
     # The same file can give other rows under another contract, another file the same rows.
-    if landed.source.sha256 == before.source.sha256 or same_content(landed, before):
+    if before and (landed.source.sha256 == before.source.sha256 or same_content(landed, before)):
         return None
     hours = hours_too_late(spec, window, at)
     if hours is not None:
@@ -77,13 +80,14 @@ def _held(
     spec: PipelineSpec,
     window: Window,
     landed: SnapshotRecord,
-    before: SnapshotRecord,
+    before: SnapshotRecord | None,
     hours: float,
 ) -> HeldForApproval:
+    rows = f"{before.rows} before" if before else "what was frozen before is damaged"
     late = f"{hours:,.1f} hours" if hours < 1_000 else f"{hours / 24:,.0f} days"
     return HeldForApproval(
         f"Window {window} of {spec.name} is held: {landed.source.path} changed {late} after "
-        f"corrections are taken unasked ({landed.rows} rows, {before.rows} before).",
-        next_step="See what would change, and approve it: "
-        f"`batchinf approve {spec.name} {window} --reason TEXT`.",
+        f"corrections are taken unasked ({landed.rows} rows, {rows}).",
+        next_step=f"`batchinf approve {spec.name} {window}` shows what would change, and how to "
+        "approve it.",
     )

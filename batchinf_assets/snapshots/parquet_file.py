@@ -6,7 +6,7 @@ not decoded: what they would take is not in the footer.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -115,15 +115,16 @@ def _decoded(content: bytes, file: pq.ParquetFile, limits: FileLimits) -> pa.Tab
     A text that stands once in a file of kilobytes can stand in millions of its rows.
     """
     flat = [field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)]
-    rows = pq.ParquetFile(
+    reader = pq.ParquetFile(
         pa.BufferReader(content),
         page_checksum_verification=True,
         read_dictionary=_text_leaves(file),
-    ).read(flat)
+    )
+    groups = list(_groups(reader, flat, limits))
+    rows = pa.concat_tables(groups) if groups else reader.read(flat)
     if rows.num_rows != file.metadata.num_rows:
         clause = f"has {rows.num_rows} rows, its footer says {file.metadata.num_rows}"
         raise limits.refused(LandingFault.DAMAGED, clause)
-    limits.require_decoded(rows.nbytes + sum(map(_text_bytes, rows.columns)))
     limits.require_texts(rows)
     for index, column in enumerate(rows.columns):
         if pa.types.is_dictionary(column.type):
@@ -133,6 +134,16 @@ def _decoded(content: bytes, file: pq.ParquetFile, limits: FileLimits) -> pa.Tab
         if name not in flat:
             rows = rows.add_column(index, name, pa.nulls(rows.num_rows))
     return rows.replace_schema_metadata(None)
+
+
+def _groups(reader: pq.ParquetFile, names: list[str], limits: FileLimits) -> Iterator[pa.Table]:
+    """Read one row group after the other, as a footer may say less than the pages hold."""
+    decoded = 0
+    for index in range(reader.metadata.num_row_groups):
+        rows = reader.read_row_group(index, columns=names)
+        decoded += rows.nbytes + sum(map(_text_bytes, rows.columns))
+        limits.require_decoded(decoded)
+        yield rows
 
 
 def _text_bytes(column: pa.ChunkedArray) -> int:

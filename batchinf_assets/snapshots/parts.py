@@ -7,6 +7,8 @@ one more file.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +49,7 @@ def identity_of(path: Path) -> Identity:
     Raises:
         OSError: A file is gone.
     """
-    found = [part.stat() for part in parts_of(path)]
+    found = _statuses(path)
     return max(each.st_ctime_ns for each in found), sum(each.st_size for each in found)
 
 
@@ -60,7 +62,14 @@ def landed_at(path: Path) -> datetime:
     Raises:
         OSError: A file is not there.
     """
-    return datetime.fromtimestamp(max(part.stat().st_ctime for part in parts_of(path)), UTC)
+    return datetime.fromtimestamp(max(each.st_ctime for each in _statuses(path)), UTC)
+
+
+def _statuses(path: Path) -> list[os.stat_result]:
+    found = [part.stat() for part in parts_of(path)]
+    if not found:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return found
 
 
 def landed_sha256(path: Path) -> str:

@@ -61,12 +61,17 @@ def landing_of(project: Project) -> Landing:
 
 
 def source_contract(spec: PipelineSpec) -> str:
-    """Digest everything declared of the source that decides which of its rows are frozen."""
+    """Digest everything declared of the source that decides which of its rows are frozen.
+
+    Limits and accepted changes decide whether a file is read, not which of its rows count.
+    """
     declared = spec.source.model_dump(
         mode="json",
         exclude={
             "files": True,
             "late": True,
+            "limits": True,
+            "accept": True,
             "columns": {"__all__": {"description"}},
             "rules": {"__all__": {"description"}},
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -50,7 +51,6 @@ def test_a_late_correction_is_refused_shown_approved_and_published(
     correction: Path, batchinf: Run, fine: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BATCHINF_ACTOR", "ann")
-    assert correction.is_file()
     before = json.loads(fine("manifest", "flight_delays", DAY))
     refused = batchinf("run", "flight_delays", DAY)
     assert refused.exit_code == 1
@@ -68,7 +68,13 @@ def test_a_late_correction_is_refused_shown_approved_and_published(
     assert left_out.exit_code == 0
     assert left_out.stderr == (f"batchinf: Stale and left out, as an approval is awaited: {DAY}.\n")
 
-    told = fine("approve", "flight_delays", DAY, "--reason", "The airline sent it again")
+    seen = fine("approve", "flight_delays", DAY)
+    sha256 = hashlib.sha256(correction.read_bytes()).hexdigest()
+    assert f"\nSHA-256 {sha256}\n" in seen
+    command = f"batchinf approve flight_delays {DAY} --sha256 {sha256[:16]} --reason TEXT"
+    assert seen.endswith(f"Nothing was approved. Approve just these bytes: `{command}`.\n")
+    told = fine(*command.split()[1:-1], "The airline sent it again")
+    assert told.splitlines()[:-1] == seen.splitlines()[:-1]
     assert "0 rows added, 0 changed, 2 removed" in told
     assert told.count("\n  removed: ") == 2
     assert told.endswith(f"Approved by ann. Run it: `batchinf run flight_delays {DAY}`.\n")
@@ -83,6 +89,40 @@ def test_a_late_correction_is_refused_shown_approved_and_published(
     assert "waits for no approval: ann approved it on " in again.stderr
 
 
+def approvals(project: Project) -> list[Path]:
+    return sorted(Path(str(project.lake)).glob("flight_delays/_approvals/*/*.json"))
+
+
+def test_without_a_reason_nothing_is_written_and_the_window_stays_held(
+    correction: Path, batchinf: Run, fine: Told, project: Project
+) -> None:
+    shown = json.loads(fine("approve", "flight_delays", DAY, "--json"))
+    assert shown["file"]["sha256"] == hashlib.sha256(correction.read_bytes()).hexdigest()
+    assert (shown["changes"]["removed"], len(shown["changes"]["removed_keys"])) == (2, 2)
+    assert shown["approval"] is None
+    assert fine("approve", "flight_delays", DAY) == fine("approve", "flight_delays", DAY)
+    assert approvals(project) == []
+    assert batchinf("run", "flight_delays", DAY).exit_code == 1
+
+
+def test_other_bytes_than_those_that_were_shown_are_not_approved(
+    correction: Path, refused: Told, fine: Told, project: Project
+) -> None:
+    arguments = ("approve", "flight_delays", DAY, "--json")
+    shown = json.loads(fine(*arguments))["file"]["sha256"]
+    pq.write_table(pq.read_table(correction).slice(2), correction)
+    now = hashlib.sha256(correction.read_bytes()).hexdigest()
+    told = refused(*arguments, "--sha256", shown, "--reason", "Sent again", code=2)
+    assert f"flights/{DAY}.parquet has the SHA-256 {now}, and not {shown}" in told
+    for wrong in (now[:11], f"{now}0", "g" * 12, ""):
+        told = refused(*arguments, "--sha256", wrong, "--reason", "Sent again", code=2)
+        assert "is no SHA-256" in told
+    assert approvals(project) == []
+    same = ("--sha256", now[:12].upper(), "--reason", "Sent again")
+    assert json.loads(fine(*arguments, *same))["approval"]["reason"] == "Sent again"
+    assert [path.stem for path in approvals(project)] == [now]
+
+
 def test_where_every_correction_is_taken_there_is_nothing_to_approve(
     batchinf: Run, project: Project, pipeline: Pipeline
 ) -> None:
@@ -90,7 +130,7 @@ def test_where_every_correction_is_taken_there_is_nothing_to_approve(
     result = batchinf("approve", "flight_delays", DAY, "--reason", "Why not")
     assert result.exit_code == 2
     assert "declares no source.late" in result.stderr
-    assert not (Path(str(project.lake)) / "flight_delays" / "_approvals").exists()
+    assert approvals(project) == []
 
 
 def test_what_landed_first_needs_no_approval(
@@ -108,4 +148,4 @@ def test_an_approval_without_a_reason_is_wrong_use(
     assert correction.is_file()
     result = batchinf("approve", "flight_delays", DAY, "--reason", " ")
     assert result.exit_code == 2
-    assert not (Path(str(project.lake)) / "flight_delays" / "_approvals").exists()
+    assert approvals(project) == []

@@ -211,6 +211,15 @@ def test_sql_whose_result_is_not_the_declared_one_is_refused_and_nothing_written
     assert features_table(upstream.project, upstream.pipeline.spec).files() == {}
 
 
+def test_values_that_duckdb_quotes_are_escaped_and_cut(upstream: Upstream, tmp_path: Path) -> None:
+    secret = "<script>" + "x" * 3000
+    sql = f"SELECT *, CAST('{secret}' || carrier AS INTEGER) AS n FROM snapshot"
+    with pytest.raises(FeatureSqlFailed, match="Conversion Error") as refusal:
+        build(upstream, with_sql(upstream, tmp_path, sql))
+    assert "<script>" not in refusal.value.message
+    assert len(refusal.value.message) < 500
+
+
 def test_a_feature_out_of_its_declared_bounds_is_refused(upstream: Upstream) -> None:
     upstream.planes(("N1", 2020))
     with pytest.raises(WindowRefused, match=r"column plane_age: expected .*, found 1 row outside"):

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchinf_assets.checks import CheckResult, Violation
+from batchinf_assets.contract_spec import RuleSpec
 from batchinf_assets.errors import ModelRefused, Refusal, WindowMissing, WindowRefused
 from batchinf_assets.features.build import build_features, features_table
 from batchinf_assets.lake.digest import file_sha256
@@ -332,3 +333,11 @@ def test_files_in_another_order_than_their_shards_are_refused(desk: Desk) -> Non
         f"in file {first.path} (found {second.path})",
         f"in file {second.path} (found {first.path})",
     ]
+
+
+def test_rows_that_a_rule_of_now_never_judged_are_refused(desk: Desk) -> None:
+    rule = RuleSpec(name="far", sql="distance > 0", on_break="warn")
+    source = desk.spec.source.model_copy(update={"rules": (rule,)})
+    spec = desk.spec.model_copy(update={"source": source})
+    edited = replace(desk, pipeline=replace(desk.pipeline, spec=spec))
+    assert "scored under the current declaration (it changed since)" in rules(edited)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -23,7 +25,7 @@ from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
 from batchinf_assets.snapshots.approvals import new_approval, write_approval
-from batchinf_assets.snapshots.freeze import freeze_snapshot
+from batchinf_assets.snapshots.freeze import freeze_snapshot, frozen_record, snapshot_table
 from batchinf_assets.snapshots.held import held_correction
 from batchinf_assets.spec import Pipeline, PipelineSpec
 from batchinf_assets_tests.publishing.conftest import NOW, Desk
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 DAYS = [f"2013-07-0{day}" for day in range(1, 6)]
 HISTORY = 2
+UNREADABLE = Path("/proc/self/mem")
+"""An input/output error for root too, whom no mode of a file keeps from reading."""
 
 
 def declared(spec: PipelineSpec, **source: object) -> PipelineSpec:
@@ -182,7 +186,53 @@ def test_another_file_with_the_same_rows_makes_nothing_stale(week: Week) -> None
 
 def test_a_landed_file_that_would_be_refused_makes_its_window_stale(week: Week) -> None:
     week.flights(DAYS[2]).write_bytes(b"PAR1 and no more")
-    assert week.stale() == {DAYS[2]: (Reason.DATA,)}
+    rewrite(week.flights(DAYS[3]), lambda rows: pa.concat_tables([rows, rows.slice(0, 1)]))
+    assert week.stale() == dict.fromkeys(DAYS[2:4], (Reason.DATA,))
+    said = "parquet changed, and would be refused: "
+    damaged = "landed_file_unreadable/truncated"
+    assert week.details(DAYS[2]) == [f"flights/{DAYS[2]}.{said}{damaged}"]
+    assert week.details(DAYS[3]) == [f"flights/{DAYS[3]}.{said}window_refused/unique_key"]
+    assert [window.window for window in week.plan().to_run] == DAYS[2:4]
+
+
+@pytest.mark.skipif(not UNREADABLE.exists(), reason="needs a file that nobody can read")
+def test_a_source_file_that_cannot_be_read_stops_no_other_window(week: Week) -> None:
+    for day in (DAYS[0], "2013-07-06"):
+        week.flights(day).unlink(missing_ok=True)
+        week.flights(day).symlink_to(UNREADABLE)
+    rewrite(week.flights(DAYS[2]), without_first)
+    assert week.stale() == {
+        DAYS[0]: (Reason.UNREADABLE,),
+        DAYS[2]: (Reason.DATA,),
+        "2013-07-06": (Reason.MISSING, Reason.UNREADABLE),
+    }
+    problem = f"flights/{DAYS[0]}.parquet cannot be read ({os.strerror(errno.EIO)})"
+    assert week.details(DAYS[0]) == [problem]
+
+
+def test_an_outcomes_file_that_cannot_be_read_is_told_of_the_windows_that_look_back_on_it(
+    week: Week,
+) -> None:
+    path = week.outcomes(DAYS[1])
+    path.unlink()
+    path.mkdir()
+    rewrite(week.outcomes(DAYS[2]), without_first)
+    rewrite(week.flights(DAYS[2]), without_first)
+    assert week.stale() == {
+        DAYS[2]: (Reason.UNREADABLE, Reason.DATA),
+        DAYS[3]: (Reason.UNREADABLE, Reason.LOOK_BACK),
+        DAYS[4]: (Reason.LOOK_BACK,),
+    }
+    problem = f"outcomes/{DAYS[1]}.parquet cannot be read (is no file)"
+    assert week.details(DAYS[3]) == [problem, f"outcomes/{DAYS[2]}.parquet changed"]
+
+
+def test_a_reference_that_cannot_be_read_is_told_of_every_window(week: Week) -> None:
+    path = week.project.landing / "planes.parquet"
+    path.unlink()
+    path.mkdir()
+    assert week.stale() == all_days(Reason.UNREADABLE)
+    assert week.details(DAYS[0]) == ["planes.parquet cannot be read (is no file)"]
 
 
 def test_corrected_outcomes_make_the_windows_stale_that_look_back_on_them(week: Week) -> None:
@@ -315,6 +365,40 @@ def test_a_late_correction_is_held_until_it_is_approved(week: Week) -> None:
     assert strict.desk(DAYS[2]).published().snapshot.approval == approval
     assert strict.stale() == {}
     assert verify_window(strict.project, Registry.at(strict.project, {}), strict.spec, window).holds
+
+
+def test_a_correction_of_what_is_damaged_is_held_as_the_run_holds_it(week: Week) -> None:
+    strict = week.declaring(late={"accept_for": "PT12H"})
+    window = strict.spec.window.window(DAYS[2])
+    rewrite(strict.flights(DAYS[2]), without_first)
+    (frozen,) = snapshot_table(strict.project, strict.spec).files_of(window)
+    frozen.write_bytes(b"PAR1")
+    assert strict.stale() == {DAYS[2]: (Reason.HELD, Reason.DATA)}
+    with pytest.raises(HeldForApproval):
+        freeze_snapshot(strict.project, strict.spec, window)
+
+
+def test_an_approved_correction_that_is_taken_back_leaves_the_first_manifest_as_it_was(
+    week: Week,
+) -> None:
+    strict = week.declaring(late={"accept_for": "PT12H"})
+    window = strict.spec.window.window(DAYS[2])
+    first, landed = strict.desk(DAYS[2]).published(), strict.flights(DAYS[2]).read_bytes()
+    for content, changes in ((None, (0, 1)), (landed, (1, 0))):
+        if content is None:
+            rewrite(strict.flights(DAYS[2]), without_first)
+        else:
+            strict.flights(DAYS[2]).write_bytes(content)
+        held = held_correction(strict.project, strict.spec, window)
+        assert (held.changes.added, held.changes.removed) == changes
+        approval = new_approval(by="ann", reason="The airline said so", at=NOW)
+        write_approval(strict.project, strict.spec, window, held.landed.source.sha256, approval)
+        strict.publish(DAYS[2])
+    assert strict.desk(DAYS[2]).published() == first
+    assert first.snapshot.approval is None
+    frozen = frozen_record(strict.project, strict.spec, window)
+    assert frozen is not None
+    assert frozen.approval == approval
 
 
 def week_attempt(week: Week, day: str) -> Any:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from batchinf_assets.errors import ManifestInvalid, UsageError
+from batchinf_assets.errors import LostRace, ManifestInvalid, UsageError
 from batchinf_assets.manifest import ApprovalRecord
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.snapshots.approvals import new_approval, read_approval, write_approval
@@ -51,9 +52,54 @@ def test_an_approval_counts_for_its_bytes_and_its_window_alone(
 def test_an_approval_is_written_once(empty: Project, pipeline: Pipeline, window: Window) -> None:
     write_approval(empty, pipeline.spec, window, ONE, APPROVAL)
     later = APPROVAL.model_copy(update={"by": "bob"})
-    with pytest.raises(FileExistsError):
+    with pytest.raises(LostRace) as lost:
         write_approval(empty, pipeline.spec, window, ONE, later)
+    assert lost.value.message == (
+        "What landed for window 2013-07-01 of flight_delays was not approved anew: ann approved it "
+        "first (The airline sent it again)."
+    )
     assert read_approval(empty, pipeline.spec, window, ONE) == APPROVAL
+
+
+def test_an_approval_whose_answer_was_lost_can_be_written_again(
+    empty: Project, pipeline: Pipeline, window: Window
+) -> None:
+    write_approval(empty, pipeline.spec, window, ONE, APPROVAL)
+    kept = place(empty, ONE).read_bytes()
+    write_approval(empty, pipeline.spec, window, ONE, APPROVAL)
+    assert place(empty, ONE).read_bytes() == kept
+
+
+def test_of_two_approvals_at_once_one_counts_and_the_other_is_told(
+    empty: Project, pipeline: Pipeline, window: Window
+) -> None:
+    def approve(by: str) -> str | None:
+        approval = APPROVAL.model_copy(update={"by": by})
+        try:
+            write_approval(empty, pipeline.spec, window, ONE, approval)
+        except LostRace as lost:
+            return lost.message
+        return None
+
+    names = [f"person {number}" for number in range(8)]
+    with ThreadPoolExecutor(len(names)) as people:
+        told = dict(zip(names, people.map(approve, names), strict=True))
+    (first,) = [name for name, message in told.items() if message is None]
+    kept = read_approval(empty, pipeline.spec, window, ONE)
+    assert kept is not None
+    assert kept.by == first
+    others = [message for message in told.values() if message is not None]
+    assert all(f"{first} approved it first" in message for message in others)
+
+
+def test_what_is_approved_over_a_damaged_approval_is_not_approved(
+    empty: Project, pipeline: Pipeline, window: Window
+) -> None:
+    place(empty, ONE).parent.mkdir(parents=True)
+    place(empty, ONE).write_bytes(b"{}")
+    with pytest.raises(ManifestInvalid):
+        write_approval(empty, pipeline.spec, window, ONE, APPROVAL)
+    assert place(empty, ONE).read_bytes() == b"{}"
 
 
 def test_an_approval_that_was_copied_to_another_name_counts_for_nothing(

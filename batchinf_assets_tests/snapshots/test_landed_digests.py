@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,21 @@ def test_a_folder_in_the_place_of_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").mkdir()
     with pytest.raises(IsADirectoryError, match="is no file"):
         LandedDigests(tmp_path).sha256("file")
+
+
+def test_a_pipe_in_the_place_of_a_file_is_an_error_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "file")
+    with pytest.raises(OSError, match="is no file"):
+        LandedDigests(tmp_path).sha256("file")
+
+
+def test_a_file_that_could_not_be_read_is_read_once_it_can_be(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.symlink_to(path)
+    digests = LandedDigests(tmp_path)
+    with pytest.raises(OSError, match="symbolic links") as refused:
+        digests.sha256("file")
+    assert refused.value.errno == errno.ELOOP
+    path.unlink()
+    path.write_bytes(b"one")
+    assert digests.sha256("file") == sha256(b"one")

@@ -78,8 +78,8 @@ def test_a_late_correction_is_held_and_says_what_to_do(
         require_accepted(empty, spec, window, AFTER, BEFORE, LATE)
     assert str(held.value) == (
         "Window 2013-07-01 of flight_delays is held: flights/2013-07-01.parquet changed 6.0 hours "
-        "after corrections are taken unasked (4 rows, 3 before). See what would change, and "
-        "approve it: `batchinf approve flight_delays 2013-07-01 --reason TEXT`."
+        "after corrections are taken unasked (4 rows, 3 before). `batchinf approve "
+        "flight_delays 2013-07-01` shows what would change, and how to approve it."
     )
 
 

@@ -133,6 +133,11 @@ def test_every_change_of_the_folder_is_another_revision(landing: Landing) -> Non
     assert landed_at(path).timestamp() == pytest.approx(parts_of(path)[0].stat().st_ctime)
 
 
+def test_a_folder_whose_files_are_gone_has_no_time_of_landing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        landed_at(tmp_path / "*.parquet")
+
+
 def test_windows_with_a_folder_are_found_once(landing: Landing) -> None:
     drop(landing, "1.parquet", [1], "first")
     drop(landing, "2.parquet", [1], "second")

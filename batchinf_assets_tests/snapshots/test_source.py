@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchinf_assets.contract_spec import VolumeSpec
-from batchinf_assets.errors import LandedFileMissing, WindowRefused
+from batchinf_assets.errors import HeldForApproval, LandedFileMissing, WindowRefused
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import freeze_snapshot, rows_before, snapshot_table
+from batchinf_assets.snapshots.held import held_correction
 from batchinf_assets.snapshots.source import SourceRows, read_source, source_contract
 from batchinf_assets.spec import PipelineSpec, load_pipeline
 from batchinf_assets.windows import Window
@@ -210,8 +211,6 @@ def test_with_too_few_windows_before_nothing_is_judged_and_said_so(project: Proj
     [
         {"quarantine": {"max_share": 0.1}},
         {"rules": [{"name": "near", "sql": "miles < 109"}]},
-        {"accept": ["widened"]},
-        {"limits": {"rows": 7}},
         {"volume": {}},
         {"freshness": {"column": "departure", "within": "PT6H"}},
         {"key": ["departure"]},
@@ -221,8 +220,27 @@ def test_everything_that_decides_rows_is_in_the_contracts_digest(change: dict[st
     assert source_contract(declared(**change)) != source_contract(PLAIN)
 
 
-def test_descriptions_and_lateness_are_not_in_the_contracts_digest() -> None:
+def test_what_changes_no_row_is_not_in_the_contracts_digest() -> None:
     columns = PLAIN.model_dump(mode="json")["source"]["columns"]
     columns["miles"]["description"] = "As the crow flies"
     assert source_contract(declared(columns=columns)) == source_contract(PLAIN)
-    assert source_contract(declared(late={"accept_for": "P3D"})) == source_contract(PLAIN)
+    for change in (
+        {"late": {"accept_for": "P3D"}},
+        {"accept": ["widened"]},
+        {"limits": {"rows": 7}},
+    ):
+        assert source_contract(declared(**change)) == source_contract(PLAIN)
+
+
+def test_a_late_correction_is_held_also_where_what_it_replaces_is_damaged(project: Project) -> None:
+    late = declared(late={"accept_for": "P3D"})
+    drop(project, GOOD)
+    frozen = freeze_snapshot(project, late, DAY)
+    frozen.path.write_bytes(b"not a Parquet file")
+    drop(project, GOOD[:3])
+    with pytest.raises(HeldForApproval, match=r"3 rows, what was frozen before is damaged"):
+        freeze_snapshot(project, late, DAY)
+    held = held_correction(project, late, DAY)
+    assert (held.landed.rows, held.changes.added) == (3, 3)
+    drop(project, GOOD)  # the same rows again: nothing is corrected
+    assert freeze_snapshot(project, late, DAY).rows.num_rows == len(GOOD)

@@ -77,15 +77,16 @@ def demo_run(*, first: str, last: str) -> None:
 
     declared, project = load_pipeline("flight_delays"), here()
     windows = declared.spec.window.between(first, last)
-    job, instance = job_of(declared), open_instance(project)
-    published = play(
-        project,
-        open_registry(project),
-        declared,
-        windows,
-        lambda chosen, on_event: run_job(job, instance, chosen, on_event),
-        lambda: _demo_key(project),
-    )
+    with open_instance(project) as instance:
+        job = job_of(declared)
+        published = play(
+            project,
+            open_registry(project),
+            declared,
+            windows,
+            lambda chosen, on_event: run_job(job, instance, chosen, on_event),
+            lambda: _demo_key(project),
+        )
     sys.exit(0 if published else 1)
 
 

@@ -67,7 +67,8 @@ def status(*, pipeline: str, json_: bool) -> None:
     from batchinf_assets.publishing.status import pipeline_status
 
     spec, project = load_pipeline(pipeline).spec, here()
-    refused = standing_refusals(open_instance(project), spec)
+    with open_instance(project) as instance:
+        refused = standing_refusals(instance, spec)
     waits_for = _no_model(project, spec)
     windows = pipeline_status(project, spec, refused, waits_for, now=datetime.now(UTC))
     if json_:
@@ -142,9 +143,11 @@ def run_here(pipeline: Pipeline, windows: Sequence[Window], *, shown: bool) -> R
     """Materialize windows that follow one another in this process, and tell what became of them."""
     from batchinf_assets.orchestration.execute import run_job
 
-    project, job = here(), job_of(pipeline)
-    with Console(shown=shown).run_progress(len(windows)) as on_event:
-        report = run_job(job, open_instance(project), windows, on_event)
+    # Loading definitions asks the instance that was entered last, so it is entered first.
+    with open_instance(here()) as instance:
+        job = job_of(pipeline)
+        with Console(shown=shown).run_progress(len(windows)) as on_event:
+            report = run_job(job, instance, windows, on_event)
     if shown:
         _tell(report, windows)
     return report

@@ -40,6 +40,8 @@ def friendly_bounds(
         return None, None
     # Of one single value the span is nothing, and the value is all there is to go by.
     measure = span or abs(high)
+    if not math.isfinite(max(abs(low), abs(high)) + MARGIN * measure):
+        return None, None
     step = max(math.floor(math.log10(measure)), 0 if whole else _SMALLEST_EXPONENT)
     lower = _rounded(low - MARGIN * measure, step, math.floor)
     upper = _rounded(high + MARGIN * measure, step, math.ceil)

@@ -16,7 +16,7 @@ from batchinf_assets.cli import main
 from batchinf_assets.errors import WindowRefused
 from batchinf_assets.evaluation.evaluate import evaluate_window
 from batchinf_assets.features.build import build_features
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest import ChangesRecord, Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.publish import publish_window
 from batchinf_assets.registry.keys import load_signing_key
@@ -42,6 +42,7 @@ DECIDED_BY_THE_MODEL = {
 DECIDED_BY_THE_RUN = {
     *("run_id", "attempt", "trace_id", "scored_at", "published_at"),
     *("timings", "resources", "shards"),
+    *(f"changes.{name}" for name in ChangesRecord.model_fields),  # what it took the place of
 }
 
 

@@ -134,7 +134,7 @@ def _promote(
         return promote(project, registry, pipelines, workplace.signing_key(), version, decision)
     except PromotionRefused as error:
         shown = verdict_metadata(error.verdicts, failed_only=True)
-        raise dg.Failure(str(error), metadata=shown, allow_retries=False) from error
+        raise dg.Failure(str(error), metadata=shown, allow_retries=False) from None
 
 
 def _report(context: dg.OpExecutionContext, workplace: Workplace, promoted: Promoted) -> None:

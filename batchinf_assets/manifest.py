@@ -329,12 +329,58 @@ class ResourcesRecord(_Value):
     workers: Count | None = None
 
 
+class GoldenSetRecord(_Value):
+    """The golden set that a revision was measured on.
+
+    Attributes:
+        sha256: Of its file.
+        version: As its provenance says; None where there is none.
+        drawn_at: When it was drawn; None where nobody knows.
+    """
+
+    sha256: Digest
+    version: Text | None = None
+    drawn_at: AwareDatetime | None = None
+
+
 class EvaluationRecord(_Value):
-    """What evaluation measured on this revision."""
+    """What evaluation measured on this revision.
+
+    Attributes:
+        golden: Golden metrics by name, with `rows` and `positives`; None is undefined.
+        golden_intervals: Their 95 % intervals, lower end first; None where there is none.
+        golden_set: What they were measured on; None where it is not known.
+        psi: Population stability index against training by feature, and of the score.
+        drift: Verdict against training by feature, and of the score.
+        drift_verdict: The worst of these.
+        estimated: Metrics expected before any outcome is known; None is undefined.
+    """
 
     golden: dict[str, float | int | None]
+    golden_intervals: dict[str, tuple[float, float] | None] = Field(
+        default_factory=dict[str, tuple[float, float] | None]
+    )
+    golden_set: GoldenSetRecord | None = None
     psi: dict[str, float | None]
+    drift: dict[str, Text] = Field(default_factory=dict[str, Text])
     drift_verdict: str
+    estimated: dict[str, float | None] = Field(default_factory=dict[str, float | None])
+
+
+class OverrideRecord(_Value):
+    """A failed verdict that somebody let pass, for this revision only.
+
+    Attributes:
+        check: The check of the evaluation.
+        by: Who.
+        reason: Why.
+        at: When.
+    """
+
+    check: Name
+    by: Text
+    reason: Text
+    at: AwareDatetime
 
 
 class Manifest(_Value):
@@ -364,6 +410,7 @@ class Manifest(_Value):
         timings: Seconds per stage.
         resources: What scoring used.
         evaluation: Golden quality and drift.
+        overrides: Failed verdicts that somebody let pass.
         run_id: The run that scored.
         attempt: The number of the attempt that scored, from 1.
         trace_id: Of the trace that scored (W3C Trace Context, 32 hex digits).
@@ -391,6 +438,7 @@ class Manifest(_Value):
     timings: dict[Name, Measure] = Field(default_factory=dict[Name, Measure])
     resources: ResourcesRecord | None = None
     evaluation: EvaluationRecord | None = None
+    overrides: tuple[OverrideRecord, ...] = ()
     run_id: Text
     attempt: int | None = Field(default=None, ge=1)
     trace_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")

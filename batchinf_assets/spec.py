@@ -38,6 +38,14 @@ from batchinf_assets.contract_spec import (
     require_plain,
 )
 from batchinf_assets.errors import InvalidSpec, UnknownPipeline
+from batchinf_assets.evaluation_spec import (
+    DriftSpec,
+    GateSpec,
+    GoldenSpec,
+    PerformanceSpec,
+    RetrainingSpec,
+    RollbackSpec,
+)
 from batchinf_assets.windows import WindowSpec
 
 
@@ -59,6 +67,11 @@ class SourceSpec(Declared):
     rules: tuple[RuleSpec, ...] = ()
     volume: VolumeSpec | None = None
     freshness: FreshnessSpec | None = None
+    empty: Literal["refuse", "publish"] = Field(
+        default="refuse",
+        description="What a landed file without rows means: something broke upstream, or nothing "
+        "happened and readers shall see an empty window.",
+    )
     late: LateSpec | None = Field(
         default=None, description="By default corrected data is taken whenever it lands."
     )
@@ -259,30 +272,6 @@ class PostprocessSpec(Declared):
     columns: dict[Name, ColumnSpec]
 
 
-class GoldenSpec(Declared):
-    """A fixed labelled sample, scored with every revision by the same code."""
-
-    file: RelativePath
-    label: Name = "label"
-    decision: float = Field(default=0.5, ge=0, le=1, description="Score that counts as positive.")
-    at_least: dict[Literal["precision", "recall", "auroc"], float] = Field(default_factory=dict)
-    at_most: dict[Literal["log_loss", "brier"], float] = Field(default_factory=dict)
-
-
-class DriftSpec(Declared):
-    """Population stability index against the training reference."""
-
-    moderate: float = Field(default=0.1, gt=0)
-    major: float = Field(default=0.25, gt=0)
-    min_rows: int = Field(default=200, ge=1, description="Fewer rows: insufficient data.")
-
-    @model_validator(mode="after")
-    def _bounds_are_in_order(self) -> DriftSpec:
-        if self.moderate > self.major:
-            raise ValueError(f"moderate {self.moderate:g} is above major {self.major:g}")
-        return self
-
-
 class RetentionSpec(Declared):
     """How long maintenance keeps what no reader sees; what is published stays whatever its age."""
 
@@ -315,6 +304,10 @@ class PipelineSpec(Declared):
     postprocess: PostprocessSpec | None = None
     golden: GoldenSpec
     drift: DriftSpec = DriftSpec()
+    performance: PerformanceSpec = PerformanceSpec()
+    gate: GateSpec = GateSpec()
+    rollback: RollbackSpec = RollbackSpec()
+    retraining: RetrainingSpec | None = None
     shard_rows: int = Field(default=524_288, ge=1, description="Rows per shard and output file.")
     retention: RetentionSpec = RetentionSpec()
 
@@ -338,9 +331,29 @@ class PipelineSpec(Declared):
 
     @model_validator(mode="after")
     def _segments_are_features(self) -> PipelineSpec:
-        for segment in self.model.promotion.canary.segments:
-            if segment not in self.features.columns:
-                raise ValueError(f"model.promotion.canary.segments names '{segment}', no feature")
+        declared = {
+            "model.promotion.canary": self.model.promotion.canary.segments,
+            "golden": self.golden.segments,
+            "performance": self.performance.segments,
+        }
+        for where, segments in declared.items():
+            for segment in segments:
+                if segment not in self.features.columns:
+                    raise ValueError(f"{where}.segments names '{segment}', no feature")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_acted_on_is_declared(self) -> PipelineSpec:
+        for name in self.drift.columns:
+            if name not in {*self.features.columns, self.prediction.column}:
+                raise ValueError(f"drift.columns names '{name}', neither a feature nor the score")
+        bounds = self.performance.at_least or self.performance.at_most
+        if self.outcomes is None and (bounds or self.rollback.automatic):
+            raise ValueError("performance is bounded, but no outcomes are declared")
+        if self.rollback.automatic and not bounds:
+            raise ValueError("rollback.automatic needs bounds in performance")
+        if self.retraining is not None and self.model.challenger is None:
+            raise ValueError("retraining needs model.challenger")
         return self
 
     @model_validator(mode="after")

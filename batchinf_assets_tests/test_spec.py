@@ -167,7 +167,7 @@ def test_a_bound_that_nothing_can_break_is_refused(place: str, value: object) ->
         ("references__weather__as_of__max_age", "PT59M", "max_age is below as_of.lag"),
         ("references__weather__as_of__lag", "-PT1H", "lag"),
         ("shard_rows", 0, "shard_rows"),
-        ("golden__at_least", {"accuracy": 0.5}, "accuracy"),
+        ("golden__at_least", {"lift": 0.5}, "lift"),
         ("owner", "somebody", "owner"),
         ("name", "Toy", "name"),
         ("team", "a b", "team"),

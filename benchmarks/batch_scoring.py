@@ -16,6 +16,7 @@ Every score of every side is held against scikit-learn's. What was found, target
 among it, is written to `benchmarks/results.md`.
 
     python -m benchmarks.batch_scoring [--rows N] [--rounds N] [--scale] [--kill] [--sides A,B,…]
+        [--report FILE]
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ def main() -> None:
             findings.scaled = _rounds(scaled, SCALED, arguments.rounds)
             if arguments.kill:
                 findings.scaled_kill = _killed(scaled)
-    write_report(findings, RESULTS)
+    write_report(findings, arguments.report)
     for verdict in verdicts(findings):
         print(verdict.line)
-    print(f"Written to benchmarks/{RESULTS.name}.")
+    print(f"Written to {arguments.report.name}.")
 
 
 def _arguments() -> argparse.Namespace:
@@ -63,6 +64,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kill", action="store_true", help="kill ours at 90 %% and run it again")
     parser.add_argument("--sides", type=lambda text: text.split(","), default=list(available()))
     parser.add_argument("--folder", help="where to work; a few GB for --scale")
+    parser.add_argument("--report", type=Path, default=RESULTS, help="what to write")
     return parser.parse_args()
 
 

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 import skops.io
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from batchinf_assets.checks import Violation
 from batchinf_assets.contracts.columns import check_columns
-from batchinf_assets.contracts.in_window import check_in_window
+from batchinf_assets.contracts.in_window import check_in_window, inside, rows_outside
 from batchinf_assets.contracts.validate import check_same_keys, check_unique_key, check_values
 from batchinf_assets.features.build import (
     FeaturesFooter,
@@ -187,9 +188,7 @@ def _freeze_window(world: ScoringWorld) -> None:
             check_columns(source, spec.source.columns, asset="snapshot"),
             check_values(source, spec.source.columns, key=spec.source.key, asset="snapshot"),
             check_unique_key(source, key=spec.source.key, asset="snapshot"),
-            check_in_window(
-                source, time=TIME, window=window, key=spec.source.key, asset="snapshot"
-            ),
+            check_in_window(world.rows, _outside(source, window), "snapshot"),
         ),
     )
     name = frozen_rows(world.project, spec, window, record).place.stem
@@ -197,6 +196,11 @@ def _freeze_window(world: ScoringWorld) -> None:
     table.keep(window, name, source, footer.model_dump(mode="json"))
     rows = pa.table({KEY: keys, **random_features(world.rows, seed=21)})
     _keep_features(world, source, rows, digest)
+
+
+def _outside(source: pa.Table, window: Window) -> tuple[Violation, ...]:
+    count = len(rows_outside(source.column(TIME), window))
+    return (Violation(column=TIME, rule=inside(window), count=count),) if count else ()
 
 
 def _keep_features(world: ScoringWorld, source: pa.Table, rows: pa.Table, snapshot: str) -> None:

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.errors import GoldenSetInvalid
+from batchinf_assets.evaluation_spec import GoldenSpec
 from batchinf_assets.lake.query import query, sql_beside
 from batchinf_assets.lake.schema import arrow_schema
-from batchinf_assets.spec import GoldenSpec, PipelineSpec
+from batchinf_assets.spec import PipelineSpec
 
 BINARY_METRICS_SQL = sql_beside(__file__, "binary_metrics.sql")
 

@@ -10,19 +10,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from batchinf_assets.evaluation.golden import BinaryMetrics
+from batchinf_assets.evaluation_spec import GoldenSpec, Loss, Quality
 from batchinf_assets.promotion.bootstrap import Difference
 from batchinf_assets.promotion.canary import CanaryReport, Segment
 from batchinf_assets.registry.artifact import schema_differences
 from batchinf_assets.registry.card import ModelCard, ParityRecord
 from batchinf_assets.registry.promotions import Clause
-from batchinf_assets.spec import CanarySpec, GoldenSpec, Metric, PromotionSpec
+from batchinf_assets.spec import CanarySpec, Metric, PromotionSpec
 
-TITLES: Mapping[Metric, str] = {
+TITLES: Mapping[Quality | Loss, str] = {
     "precision": "precision",
     "recall": "recall",
+    "f1": "F1",
+    "accuracy": "accuracy",
     "auroc": "AUROC",
+    "average_precision": "average precision",
     "log_loss": "log loss",
     "brier": "Brier score",
+    "calibration_error": "calibration error",
 }
 
 HIGHER_IS_BETTER: frozenset[Metric] = frozenset({"precision", "recall", "auroc"})
@@ -119,7 +124,10 @@ def judge_parity(records: Sequence[ParityRecord], chosen: str) -> Clause:
 
 
 def _bound(
-    metrics: BinaryMetrics, metric: Metric, bound: float, side: Literal["at least", "at most"]
+    metrics: BinaryMetrics,
+    metric: Quality | Loss,
+    bound: float,
+    side: Literal["at least", "at most"],
 ) -> Clause:
     found = metrics.figures[metric]
     if found is None:

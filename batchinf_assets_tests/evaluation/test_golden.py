@@ -17,8 +17,9 @@ from batchinf_assets.evaluation.golden import (
     read_golden_keys,
     read_golden_set,
 )
+from batchinf_assets.evaluation_spec import GoldenSpec
 from batchinf_assets.lake.schema import arrow_schema
-from batchinf_assets.spec import GoldenSpec, PipelineSpec, load_pipeline
+from batchinf_assets.spec import PipelineSpec, load_pipeline
 
 TEN_SCORES = [0.1, 0.2, 0.2, 0.4, 0.5, 0.5, 0.5, 0.8, 0.9, 1.0]
 TEN_LABELS = [False, False, True, False, True, False, True, True, False, True]

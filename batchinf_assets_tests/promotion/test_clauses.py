@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from batchinf_assets.evaluation.golden import BinaryMetrics
+from batchinf_assets.evaluation_spec import GoldenSpec
 from batchinf_assets.lake.digest import canonical_json
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
 from batchinf_assets.promotion.canary import CanaryReport, Flips, Segment
@@ -30,7 +31,7 @@ from batchinf_assets.registry.card import (
     Training,
 )
 from batchinf_assets.registry.promotions import Clause
-from batchinf_assets.spec import CanarySpec, GoldenSpec, Metric, PromotionSpec
+from batchinf_assets.spec import CanarySpec, Metric, PromotionSpec
 
 GOOD = BinaryMetrics(
     rows=400, positives=100, precision=0.6, recall=0.5, auroc=0.72, log_loss=0.5, brier=0.18

@@ -1,0 +1,24 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batchinf_assets.project import CHECKOUT
+
+SMALL = {
+    "benchmarks.batch_scoring": [
+        "--rows", "20000", "--rounds", "1", "--sides", "ours,bare,limit,script",
+    ],
+    "benchmarks.validation": ["--rows", "20000", "--rounds", "1"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", SMALL)
+def test_a_benchmark_still_runs_on_few_rows(module: str, tmp_path: Path) -> None:
+    report = ["--report", str(tmp_path / "found.md")] if module.endswith("batch_scoring") else []
+    done = subprocess.run(
+        [sys.executable, "-m", module, *SMALL[module], *report],
+        cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2_000:]

@@ -40,9 +40,10 @@ def pandera_schema(
     """Build the pandera schema of declared columns.
 
     Every column must be present; others may stand beside them. The text of each check is the rule
-    in words: `finite`, `in [0.0, 1.0]`, `at least 0.0`, `one of EWR, JFK`, `matching '[A-Z]{2}'`,
-    `at most 8 characters`, `known in planes.tail_number`, `unique`. In a float column ±inf is never
-    finite, and NaN only where the column is nullable; no other rule applies to nulls and NaN.
+    in words: `finite`, `float64 in [0.0, 1.0]`, `int32 at least 0`, `one of EWR, JFK`,
+    `matching '[A-Z]{2}'`, `at most 8 characters`, `known in planes.tail_number`, `unique`. In a
+    float column ±inf is never finite, and NaN only where the column is nullable; no other rule
+    applies to nulls and NaN.
 
     Args:
         columns: Each column's spec by name.
@@ -124,9 +125,9 @@ def _bounded(column: ColumnSpec) -> pandera.Check:
         return pd.Series(inside | np.isnan(numbers), index=values.index)
 
     if column.min is not None and column.max is not None:
-        return _check(bounded, column, f"in [{least!s}, {most!s}]")
-    rule = f"at most {most!s}" if column.min is None else f"at least {least!s}"
-    return _check(bounded, column, rule)
+        return _check(bounded, column, f"{column.type} in [{least!s}, {most!s}]")
+    bound = f"at most {most!s}" if column.min is None else f"at least {least!s}"
+    return _check(bounded, column, f"{column.type} {bound}")
 
 
 def _one_of(column: ColumnSpec, allowed: tuple[str, ...]) -> pandera.Check:

@@ -53,8 +53,7 @@ def value_sets(
     Raises:
         InvalidSpec: RE2 refuses a pattern, or a column's reference was not given.
     """
-    for name, column in columns.items():
-        _require_expression(name, column)
+    require_expressions(columns)
     looked_up = {name: column for name, column in columns.items() if column.known_in is not None}
     unique = [
         name for name, c in columns.items() if c.unique and table.column_names.count(name) == 1
@@ -66,6 +65,16 @@ def value_sets(
             for name in unique
         },
     )
+
+
+def require_expressions(columns: Mapping[str, ColumnSpec]) -> None:
+    """Require that RE2 understands the columns' patterns.
+
+    Raises:
+        InvalidSpec: It refuses one.
+    """
+    for name, column in columns.items():
+        _require_expression(name, column)
 
 
 def blocking_alone(columns: Mapping[str, ColumnSpec]) -> dict[str, ColumnSpec]:

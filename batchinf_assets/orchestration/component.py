@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import BaseModel
 
+from batchinf_assets.contracts.sound_rules import require_sound_rules
 from batchinf_assets.orchestration.assets import pipeline_assets
 from batchinf_assets.orchestration.jobs import challenger_job, performance_job, window_job
 from batchinf_assets.orchestration.maintenance import maintain_job, maintain_schedule
@@ -30,8 +31,14 @@ class BatchPipeline(dg.Component):
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> BatchPipeline:
-        """Take the validated spec; the folder of `defs.yaml` holds the rest."""
+        """Take the validated spec; the folder of `defs.yaml` holds the rest.
+
+        Raises:
+            InvalidSpec: A declared rule or pattern is none.
+            FeatureSqlFailed: DuckDB refuses a declared rule.
+        """
         assert isinstance(attributes, PipelineSpec)
+        require_sound_rules(attributes)
         return cls(Pipeline(spec=attributes, folder=Path(context.path)))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002

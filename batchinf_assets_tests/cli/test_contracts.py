@@ -312,7 +312,7 @@ def test_few_bad_rows_are_set_aside_and_many_block(
     shown = batchinf("contract", "check", "flight_delays", str(path)).stdout
     shown = " ".join(shown.replace("│", " ").split())
     assert "sets aside" in shown
-    assert "column departure_local: expected in [0, 2359], found 2 rows outside" in shown
+    assert "column departure_local: expected int32 in [0, 2359], found 2 rows outside" in shown
     assert "<b>" not in shown
     assert shown.endswith("964 of 966 rows go on; 2 would be set aside.")
     many: dict[int, object] = dict.fromkeys(range(200), "nowhere")

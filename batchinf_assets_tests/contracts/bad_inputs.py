@@ -534,13 +534,13 @@ VALUES = (
         name="below the bound",
         spoil=values("distance", -1, 0),
         code=_window("contract"),
-        says=("column distance: expected in [1, 12000], found 2 rows outside (e.g. ",),
+        says=("column distance: expected int32 in [1, 12000], found 2 rows outside (e.g. ",),
     ),
     Bad(
         name="above the bound",
         spoil=values("departure_local", 2360),
         code=_window("contract"),
-        says=("column departure_local: expected in [0, 2359], found 1 row outside",),
+        says=("column departure_local: expected int32 in [0, 2359], found 1 row outside",),
     ),
     Bad(
         name="value that is not allowed",

@@ -86,7 +86,7 @@ def test_a_row_is_set_aside_with_each_rule_that_it_breaks():
     assert (
         lines(judged)
         == [
-            (1, "id=1", "in [0.0, 1.0]", "x", "7"),
+            (1, "id=1", "float64 in [0.0, 1.0]", "x", "7"),
             (1, "id=1", "matching '[A-Z]{2}'", "code", "\\x3cb\\x3e"),
             (1, "id=1", "order: x comes before y", None, None),
             (2, "id=2", "not null", "y", None),
@@ -125,7 +125,7 @@ def test_a_broken_rule_does_what_is_declared(
         assert broken == [check]
     assert judged.accepted.num_rows == accepted
     assert sentences(judged, check) == [
-        "column x: expected at most 5, found 1 row outside (e.g. id=1)",
+        "column x: expected int32 at most 5, found 1 row outside (e.g. id=1)",
         "rows: expected positive: x > 0, found 1 row that breaks it (e.g. id=2)",
     ]
 
@@ -148,7 +148,7 @@ def test_more_rows_aside_than_declared_block(bad: int, passed: bool):
         assert sentences(judged, "contract") == [
             "rows: expected at most 29 % of the rows set aside, found 30 of 100 (30 %) "
             "(e.g. id=0; id=1; id=2)",
-            "column x: expected at most 0, found 30 rows outside (e.g. id=0; id=1; id=2)",
+            "column x: expected int32 at most 0, found 30 rows outside (e.g. id=0; id=1; id=2)",
         ]
 
 
@@ -216,14 +216,15 @@ def test_slices_add_up_and_keep_the_order_of_rows_and_rules():
     assert [(line[0], line[2], line[3], line[4]) for line in lines(judged)] == [
         (3, "unique", "x", "3"),
         (5, "r: id % 200000 <> 5", None, None),
-        (7, "at most 9", "y", "10"),
+        (7, "int32 at most 9", "y", "10"),
         (200_005, "r: id % 200000 <> 5", None, None),
-        (2 * SLICE_ROWS, "at most 9", "y", "10"),
+        (2 * SLICE_ROWS, "int32 at most 9", "y", "10"),
         (BIG - 1, "unique", "x", "3"),
     ]
     assert sentences(judged, "quarantine") == [
         f"column x: expected unique, found 2 rows that break it (e.g. id=3; id={BIG - 1})",
-        f"column y: expected at most 9, found 2 rows outside (e.g. id=7; id={2 * SLICE_ROWS})",
+        "column y: expected int32 at most 9, found 2 rows outside "
+        f"(e.g. id=7; id={2 * SLICE_ROWS})",
         "rows: expected r: id % 200000 <> 5, found 2 rows that break it (e.g. id=5; id=200005)",
     ]
     kept = judged.accepted.column("id").to_numpy()

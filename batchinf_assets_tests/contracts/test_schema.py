@@ -43,7 +43,7 @@ def test_a_missing_column_fails_and_an_extra_one_does_not():
 def test_bounds_belong_to_the_allowed_values():
     values = pd.Series([-0.1, 0.0, 0.5, 1.0, 1.1])
     found = failures(ColumnSpec(type="float64", min=0, max=1), values)
-    assert found == {"in [0.0, 1.0]": [0, 4]}
+    assert found == {"float64 in [0.0, 1.0]": [0, 4]}
 
 
 def test_nan_is_not_finite_in_a_column_that_must_be_filled():
@@ -60,20 +60,20 @@ def test_infinities_are_refused_even_where_nan_is_allowed():
 def test_bounds_say_nothing_about_nan():
     values = pd.Series([np.nan, 2.0])
     column = ColumnSpec(type="float64", nullable=True, min=0, max=1)
-    assert failures(column, values) == {"in [0.0, 1.0]": [1]}
+    assert failures(column, values) == {"float64 in [0.0, 1.0]": [1]}
 
 
 @pytest.mark.parametrize("column_type", ["int32", "int64"])
 def test_fractional_bounds_of_integers_move_inwards(column_type: str):
     values = pd.Series([0, 1, 2, 3], dtype=column_type)
     column = ColumnSpec.model_validate({"type": column_type, "min": 0.5, "max": 2.5})
-    assert failures(column, values) == {"in [1, 2]": [0, 3]}
+    assert failures(column, values) == {f"{column_type} in [1, 2]": [0, 3]}
 
 
 def test_integers_above_two_to_the_53rd_are_compared_exactly():
     values = pd.array([2**53, 2**53 + 1, None], dtype="Int64")
     column = ColumnSpec(type="int64", nullable=True, max=2**53)
-    assert failures(column, pd.Series(values)) == {"at most 9007199254740992": [1]}
+    assert failures(column, pd.Series(values)) == {"int64 at most 9007199254740992": [1]}
 
 
 def test_bounds_beyond_the_integers_never_overflow():
@@ -84,7 +84,7 @@ def test_bounds_beyond_the_integers_never_overflow():
 def test_a_float32_bound_is_compared_in_float32():
     # As float64, float32's 0.1 is 0.10000000149: no value that was meant to be outside.
     values = pd.Series([0.1, 0.11], dtype="float32")
-    assert failures(ColumnSpec(type="float32", max=0.1), values) == {"at most 0.1": [1]}
+    assert failures(ColumnSpec(type="float32", max=0.1), values) == {"float32 at most 0.1": [1]}
     assert failures(ColumnSpec(type="float32", min=-1e300, max=1e300), values) == {}
 
 

@@ -137,4 +137,4 @@ def test_parts_of_a_table_are_judged_by_what_blocks_and_needs_no_other_row():
     assert alone["x"] == ColumnSpec(type="int32", max=3)
     rows = pa.table({name: pa.array([3, 3, 4], pa.int32()) for name in columns})
     result = check_values(rows, alone, key=["x"], asset="predictions")
-    assert [(v.column, v.rule) for v in result.violations] == [("x", "at most 3")]
+    assert [(v.column, v.rule) for v in result.violations] == [("x", "int32 at most 3")]

@@ -126,7 +126,7 @@ BAD = [
         name="outside its bounds",
         file=SOURCE,
         spoil=rewrite(with_first("distance", -1)),
-        names=("column distance: expected in [1, 12000], found 1 row outside (e.g. ",),
+        names=("column distance: expected int32 in [1, 12000], found 1 row outside (e.g. ",),
     ),
     Bad(
         name="outside the window",

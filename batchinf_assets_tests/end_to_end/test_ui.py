@@ -246,15 +246,15 @@ def test_the_page_of_a_failing_check_shows_column_rule_count_and_keys(
     )
     assert told.returncode == 1, told.stderr
     sentence = (
-        f"flight_delays {BAD} snapshot: column distance: expected in [1, 12000], found 14 rows"
+        f"flight_delays {BAD} snapshot: column distance: expected int32 in [1, 12000], found 14 rows"
     )
     assert sentence in told.stderr
     page.goto("/assets/flight_delays/snapshot?view=checks&checkDetail=contract")
     tabs = page.get_by_role("tablist").filter(has_text="Execution history")
     tabs.get_by_role("tab", name="Execution history").click()
-    expect(page.get_by_text("column distance: expected in [1, 12000]")).to_be_visible()
+    expect(page.get_by_text("column distance: expected int32 in [1, 12000]")).to_be_visible()
     page.get_by_role("row").filter(has_text=BAD).get_by_role("button").last.click()
     dialog = page.get_by_role("dialog")
-    row = dialog.get_by_role("row").filter(has_text="in [1, 12000]").last
-    for text in ("distance", "in [1, 12000]", "14", f"scheduled_departure={BAD}"):
+    row = dialog.get_by_role("row").filter(has_text="int32 in [1, 12000]").last
+    for text in ("distance", "int32 in [1, 12000]", "14", f"scheduled_departure={BAD}"):
         expect(row).to_contain_text(text)

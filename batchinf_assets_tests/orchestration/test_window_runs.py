@@ -146,7 +146,7 @@ def test_a_violated_check_names_column_rule_count_and_ten_keys(
     assert isinstance(table, dg.TableMetadataValue)
     (violation,) = [dict(row.data) for row in table.records]
     assert (violation["column"], violation["count"]) == ("distance", 12)
-    assert violation["rule"] == "in [1, 12000]"
+    assert violation["rule"] == "int32 in [1, 12000]"
     assert len(str(violation["samples"]).splitlines()) == 10
     assert "carrier=" in str(violation["samples"])
 

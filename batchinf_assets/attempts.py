@@ -59,6 +59,7 @@ class Attempt:
         manifest_sha256: Digest of its published manifest.
         bytes_written: Size of the output files that the stage wrote; None in other stages.
         retries: How often it tried again; None in other stages.
+        why: `reason_code` and `reason` of the record, where something was taken back.
     """
 
     run_id: str
@@ -69,6 +70,7 @@ class Attempt:
     manifest_sha256: str | None = field(default=None, init=False)
     bytes_written: int | None = field(default=None, init=False)
     retries: int | None = field(default=None, init=False)
+    why: dict[str, str] = field(default_factory=dict[str, str], init=False)
 
     @property
     def token(self) -> int:
@@ -95,6 +97,11 @@ class Attempt:
         """Remember that the revision is visible now."""
         self.manifest, self.manifest_sha256 = manifest, sha256
         self.state = "published" if changed else "unchanged"
+
+    def took_back(self, event: str, reason: str, manifest: Manifest | None) -> None:
+        """Remember what readers see instead of what they saw, if anything, and why."""
+        self.state, self.manifest = "rolled_back", manifest
+        self.why = {"reason_code": event, "reason": reason}
 
 
 @contextmanager
@@ -208,7 +215,7 @@ class _Stage:
         except BaseException as error:
             self.record(self.failed(error, span.use))
             raise
-        self.record(self.ended(span.use))
+        self.record(self.ended(attempt, span.use))
 
     def record(self, record: AttemptRecord) -> None:
         recorder = recorder_of(self.project)
@@ -216,9 +223,8 @@ class _Stage:
         if record.state != "scored":
             recorder.flush(LEDGER_PATIENCE_SECONDS)
 
-    def ended(self, use: ResourceUse) -> AttemptRecord:
-        state = self.began.state if self.began else "scored"
-        return replace(self._record(state), **_used(self.name, use))
+    def ended(self, attempt: Attempt, use: ResourceUse) -> AttemptRecord:
+        return replace(self._record(attempt.state), **attempt.why, **_used(self.name, use))
 
     def failed(self, error: BaseException, use: ResourceUse) -> AttemptRecord:
         return replace(

@@ -6,7 +6,7 @@ Nothing here measures; `evaluation` does, and `publishing` acts on it.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -115,7 +115,7 @@ class PerformanceSpec(Declared):
         default=200, ge=1, description="Fewer labelled rows: insufficient data."
     )
     segments: tuple[Name, ...] = Field(default=(), description="Features to report by.")
-    trailing: tuple[int, ...] = Field(
+    trailing: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(7, 28), min_length=1, description="Windows that are also measured together."
     )
 

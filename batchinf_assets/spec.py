@@ -42,7 +42,9 @@ from batchinf_assets.evaluation_spec import (
     DriftSpec,
     GateSpec,
     GoldenSpec,
+    Loss,
     PerformanceSpec,
+    Quality,
     RetrainingSpec,
     RollbackSpec,
 )
@@ -197,7 +199,7 @@ class TrainingSpec(Declared):
         return self
 
 
-Metric = Literal["precision", "recall", "auroc", "log_loss", "brier"]
+Metric = Quality | Loss
 
 
 class CanarySpec(Declared):

@@ -10,6 +10,7 @@ SMALL = {
     "benchmarks.batch_scoring": [
         "--rows", "20000", "--rounds", "1", "--sides", "ours,bare,limit,script",
     ],
+    "benchmarks.evaluation": ["--rows", "20000", "--rounds", "1"],
     "benchmarks.validation": ["--rows", "20000", "--rounds", "1"],
 }  # fmt: skip
 

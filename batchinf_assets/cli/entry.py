@@ -9,12 +9,19 @@ import click
 from batchinf_assets import __version__
 from batchinf_assets.cli.approve import approve
 from batchinf_assets.cli.backfill import backfill
+from batchinf_assets.cli.compare import compare
 from batchinf_assets.cli.contracts import contract
 from batchinf_assets.cli.demo import demo
+from batchinf_assets.cli.golden import golden
 from batchinf_assets.cli.keys import keys
 from batchinf_assets.cli.maintenance import maintain
 from batchinf_assets.cli.models import model
+from batchinf_assets.cli.override import override
+from batchinf_assets.cli.performance import performance
 from batchinf_assets.cli.proofs import replay, verify
+from batchinf_assets.cli.report import report
+from batchinf_assets.cli.rollback import rollback
+from batchinf_assets.cli.tickets import tickets
 from batchinf_assets.cli.windows import manifest, run, status
 from batchinf_assets.cli.workplace import complain
 from batchinf_assets.errors import BatchinfError
@@ -47,12 +54,19 @@ for command in (
     run,
     backfill,
     approve,
+    override,
+    tickets,
+    performance,
+    compare,
     contract,
     status,
     manifest,
+    report,
     verify,
     replay,
+    rollback,
     maintain,
+    golden,
     model,
     keys,
     demo,

@@ -118,14 +118,14 @@ def _tell(replays: Mapping[str, Replay], failures: Mapping[str, str]) -> None:
 def _chosen(
     project: Project, spec: PipelineSpec, window: str | None, *, all_: bool
 ) -> Sequence[str]:
-    from batchinf_assets.scoring.predictions import predictions_table
+    from batchinf_assets.publishing.visible import published_revisions
 
     if (window is None) != all_:
         command = click.get_current_context().info_name
         raise UsageError(
             f"{command} needs one window or --all.", next_step=f"See `batchinf {command} -h`."
         )
-    keys = sorted(predictions_table(project, spec).files()) if window is None else [window]
+    keys = sorted(published_revisions(project, spec)) if window is None else [window]
     if not keys:
         raise UsageError(
             f"Nothing of {spec.name} is published, so there is nothing to look at.",

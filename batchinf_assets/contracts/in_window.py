@@ -51,3 +51,20 @@ def check_in_window(rows: int, outside: Sequence[Violation], asset: str) -> Chec
         violations=violations,
         measured={"rows": rows},
     )
+
+
+def check_empty_window(asset: str, *, published: bool) -> CheckResult:
+    """Judge a window whose file landed without a row, by what is declared of that.
+
+    Args:
+        asset: The asset that is checked.
+        published: Whether readers shall see an empty window, or somebody look at the file.
+    """
+    rule = "at least one in the window (or `source.empty: publish`, if there may be none)"
+    return CheckResult(
+        name=IN_WINDOW,
+        asset=asset,
+        passed=published,
+        violations=() if published else (Violation(column=None, rule=rule, found="none"),),
+        measured={"rows": 0, "state": "empty"},
+    )

@@ -1,37 +1,27 @@
-"""Drift: how far a window's features and scores moved from the rows that the model learned from.
+"""Drift: how far a window's features and scores moved, and what the pipeline makes of it.
 
-The reference is `registry.profile`; what a label says about the scores is in `golden` and
+The bins and the training rows come from `registry.profile`, earlier windows from `references`, the
+measures from `distances` and `significance`. What a label says about the scores is in `golden` and
 `performance`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Literal
-
-import pyarrow as pa
 
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.contract_spec import NUMERIC
 from batchinf_assets.errors import ModelRefused, Refusal
-from batchinf_assets.lake.query import query, sql_beside
-from batchinf_assets.registry.profile import CategoryCounts, NumericBins, Profile
+from batchinf_assets.evaluation.consequences import with_consequence
+from batchinf_assets.evaluation.distances import Difference, differences
+from batchinf_assets.evaluation.significance import benjamini_hochberg
+from batchinf_assets.evaluation.sketches import Sketches
+from batchinf_assets.evaluation_spec import DriftReference, DriftSpec
+from batchinf_assets.registry.bins import Binned, CategoryCounts, NumericBins
+from batchinf_assets.registry.profile import Profile
 from batchinf_assets.spec import PipelineSpec
-
-POPULATION_STABILITY_SQL = sql_beside(__file__, "population_stability.sql")
-
-PROPORTION_FLOOR = 1e-4
-"""Smallest proportion in the index: an empty bin would make it infinite."""
-
-BINS = pa.schema(
-    [
-        ("subject", pa.string()),
-        ("bin", pa.int64()),
-        ("training_rows", pa.int64()),
-        ("window_rows", pa.int64()),
-    ]
-)
 
 Verdict = Literal["stable", "moderate", "major", "insufficient data", "not judged"]
 
@@ -45,134 +35,198 @@ WORST_FIRST: tuple[Verdict, ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drift:
-    """How far one subject moved.
+class Drift(Difference):
+    """How far one subject moved from one reference.
 
     Attributes:
-        subject: A feature, or the score's column.
-        psi: Population stability index, at least 0; None for a window without rows.
-        rows: The window's rows.
-        verdict: What the index means under the pipeline's bounds.
+        reference: What it is held against.
+        q_value: The least false discovery rate at which it is a discovery among the judged subjects
+            of this reference; None where it is not judged.
+        verdict: What the measures mean under the pipeline's bounds.
     """
 
-    subject: str
-    psi: float | None
-    rows: int
+    reference: DriftReference
     verdict: Verdict
+    q_value: float | None = None
 
 
 def measure_drift(
-    observed: Mapping[str, Sequence[int]], rows: int, profile: Profile, *, spec: PipelineSpec
+    observed: Mapping[str, Sequence[int]],
+    rows: int,
+    profile: Profile,
+    *,
+    spec: PipelineSpec,
+    previous: Sketches | None = None,
+    season: Sketches | None = None,
 ) -> tuple[Drift, ...]:
-    """Measure every feature, then the score, against training.
+    """Measure every feature, then the score, against each declared reference.
 
-    The population stability index is the sum over bins of (p - q) ln(p / q), with p the window's
-    and q training's proportion, each at least 1e-4 (Siddiqi 2006, Credit Risk Scorecards). Missing
-    is a bin, and so are all categories that the profile does not name.
+    A subject is `moderate` or `major` only if it moved far enough (its stability index or its
+    Wasserstein distance reaches the bound) and surely enough (its q-value is at most the declared
+    rate of false alarms), both on enough rows. A declared reference that is not there gives
+    `insufficient data`.
 
     Args:
         observed: The window's rows by bin number of each feature and of the score, as
             `Profile.observe` counts them.
         rows: The window's rows; each subject's counts add up to it.
         profile: The model's training reference.
-        spec: Declares the features and the bounds.
+        spec: Declares the features, the references and the bounds.
+        previous: The windows right before, by the bins of the same profile.
+        season: Earlier windows of the same weekday or month, likewise.
 
     Raises:
         ModelRefused: The profile lacks a feature or the score, or knows it as another kind.
-        ValueError: The counts of a subject do not add up to the rows.
+        ValueError: The counts of a subject do not add up to the rows, or sketches are of another
+            profile.
     """
-    references = _references(profile, spec)
-    for subject in references:
+    training = _subjects(profile, spec)
+    for subject in training:
         if sum(observed[subject]) != rows:
             raise ValueError(f"{sum(observed[subject])} values of '{subject}' for {rows} rows")
-    psi = population_stability(observed, references)
+    references: dict[DriftReference, Mapping[str, Binned]] = {
+        "training": training,
+        "previous": _refilled(training, previous, profile),
+        "season": _refilled(training, season, profile),
+    }
+    found = _differences(observed, {name: references[name] for name in spec.drift.references})
     return tuple(
-        Drift(
-            subject=subject,
-            psi=psi[subject],
-            rows=rows,
-            verdict=_verdict(subject, psi[subject], rows, spec),
-        )
-        for subject in psi
+        drift for name, measured in found.items() for drift in judged(name, measured, spec)
     )
+
+
+def judged(
+    reference: DriftReference, found: Iterable[Difference], spec: PipelineSpec
+) -> Iterator[Drift]:
+    """Give each subject of one reference its verdict, as `measure_drift` describes.
+
+    Args:
+        reference: What they were held against.
+        found: The subjects, which are one family of tests.
+        spec: Declares who is judged, and the bounds.
+    """
+    drifts = [_unjudged(reference, each, spec) for each in found]
+    family = {
+        drift.subject: drift.p_value
+        for drift in drifts
+        if drift.verdict == "stable" and drift.p_value is not None
+    }
+    q_values = benjamini_hochberg(family)
+    for drift in drifts:
+        q_value = q_values.get(drift.subject)
+        sure = q_value is not None and q_value <= spec.drift.false_alarms
+        verdict = _effect(drift, spec.drift.bounds_of(drift.subject)) if sure else drift.verdict
+        yield replace(drift, q_value=q_value, verdict=verdict)
 
 
 def judge_drift(drifts: Iterable[Drift], spec: PipelineSpec) -> CheckResult:
-    """Report every major drift; it never holds a window back.
+    """Report every major drift; whether it holds a window back is declared in `gate.drift`.
 
-    `measured` holds the overall verdict and the worst judged subject with its index, if there is
-    one: a window with too few rows passes, under the verdict `insufficient data`.
+    `measured` holds the overall verdict and the judged subject with the largest stability index,
+    with its reference, if there is one: a window with too few rows passes, under the verdict
+    `insufficient data`.
     """
     measured = tuple(drifts)
     violations = tuple(
-        Violation(
-            column=drift.subject,
-            rule=f"stable against training (PSI {drift.psi:.2f}, major from {spec.drift.major:g})",
-        )
+        Violation(column=drift.subject, rule=_rule(drift, spec))
         for drift in measured
         if drift.verdict == "major"
     )
-    return CheckResult(
+    result = CheckResult(
         name="drift",
         asset="evaluation",
         passed=not violations,
-        blocking=False,
         violations=violations,
         measured={"verdict": overall_verdict(measured), **_worst(measured)},
     )
+    return with_consequence(result, spec)
 
 
-def overall_verdict(drifts: Iterable[Drift]) -> str:
+def overall_verdict(drifts: Iterable[Drift]) -> Verdict:
     """Return the worst verdict of the judged subjects, `not judged` if there are none."""
-    return min((drift.verdict for drift in drifts), key=WORST_FIRST.index, default="not judged")
+    verdicts: tuple[Verdict, ...] = (*(drift.verdict for drift in drifts), "not judged")
+    return min(verdicts, key=WORST_FIRST.index)
 
 
-def population_stability(
+def _differences(
     observed: Mapping[str, Sequence[int]],
-    references: Mapping[str, NumericBins | CategoryCounts],
-) -> dict[str, float | None]:
-    """Return the index of each subject from counts by bin number; None where nothing was observed.
+    references: Mapping[DriftReference, Mapping[str, Binned]],
+) -> dict[DriftReference, list[Difference]]:
+    """Measure all references at once: what takes the time is to plan the SQL, not to run it."""
+    pairs = {
+        f"{name}/{subject}": (observed[subject], each)
+        for name, bins in references.items()
+        for subject, each in bins.items()
+    }
+    found = differences(
+        {name: counts for name, (counts, _) in pairs.items()},
+        {name: bins for name, (_, bins) in pairs.items()},
+    )
+    return {
+        name: [replace(found[f"{name}/{subject}"], subject=subject) for subject in bins]
+        for name, bins in references.items()
+    }
 
-    The formula is in `measure_drift`.
-    """
-    bins = [
-        {
-            "subject": subject,
-            "bin": bin_,
-            "training_rows": training_rows,
-            "window_rows": window_rows,
-        }
-        for subject, reference in references.items()
-        for bin_, (training_rows, window_rows) in enumerate(
-            zip(reference.bin_counts, observed[subject], strict=True)
-        )
-    ]
-    tables = {"bins": pa.Table.from_pylist(bins, schema=BINS)}
-    found = query(POPULATION_STABILITY_SQL, tables, {"floor": PROPORTION_FLOOR}).to_pylist()
-    psi = {row["subject"]: row["psi"] for row in found}
-    return {name: psi[name] for name in references}
+
+def _unjudged(reference: DriftReference, found: Difference, spec: PipelineSpec) -> Drift:
+    """Say who does not enter the family; everybody else is stable until shown otherwise."""
+    feature = spec.features.columns.get(found.subject)
+    enough = min(found.rows, found.reference_rows) >= spec.drift.bounds_of(found.subject).min_rows
+    verdict: Verdict = "stable" if enough else "insufficient data"
+    if feature is not None and not feature.drift:
+        verdict = "not judged"
+    measures = {field.name: getattr(found, field.name) for field in fields(Difference)}
+    return Drift(reference=reference, verdict=verdict, **measures)
+
+
+def _effect(found: Difference, bounds: DriftSpec) -> Verdict:
+    # Distances that are not there, as of categories, cannot reach a bound: the index still does.
+    psi, shift = found.psi or 0.0, found.wasserstein or 0.0
+    if psi >= bounds.major or shift >= bounds.major_shift:
+        return "major"
+    return "moderate" if psi >= bounds.moderate or shift >= bounds.moderate_shift else "stable"
+
+
+def _rule(drift: Drift, spec: PipelineSpec) -> str:
+    bounds = spec.drift.bounds_of(drift.subject)
+    said = [f"PSI {drift.psi:.2f}, major from {bounds.major:g}"]
+    if drift.wasserstein is not None:
+        shift = f"{drift.wasserstein:.2f} standard deviations"
+        said.append(f"shift {shift}, major from {bounds.major_shift:g}")
+    return f"stable against {drift.reference} ({'; '.join(said)})"
 
 
 def _worst(drifts: Iterable[Drift]) -> dict[str, int | float | str]:
-    judged = {d.subject: d.psi for d in drifts if d.verdict != "not judged" and d.psi is not None}
+    judged = {
+        (d.subject, d.reference): d.psi
+        for d in drifts
+        if d.verdict != "not judged" and d.psi is not None
+    }
     if not judged:
         return {}
-    worst = max(judged, key=lambda subject: judged[subject])
-    return {"worst_subject": worst, "worst_psi": judged[worst]}
+    subject, reference = worst = max(judged, key=lambda each: judged[each])
+    return {"worst_subject": subject, "worst_psi": judged[worst], "worst_against": reference}
 
 
-def _verdict(subject: str, psi: float | None, rows: int, spec: PipelineSpec) -> Verdict:
-    feature = spec.features.columns.get(subject)
-    if feature is not None and not feature.drift:
-        return "not judged"
-    if psi is None or rows < spec.drift.min_rows:
-        return "insufficient data"
-    if psi >= spec.drift.major:
-        return "major"
-    return "moderate" if psi >= spec.drift.moderate else "stable"
+def _refilled(
+    training: Mapping[str, Binned], earlier: Sketches | None, profile: Profile
+) -> dict[str, Binned]:
+    """Put the rows of earlier windows into training's bins; none where there are no such windows.
+
+    Training's bins know their ends and deviation, those of a stored sketch do not.
+    """
+    if earlier is not None and earlier.profile != profile.digest:
+        raise ValueError(f"sketches of profile {earlier.profile}, not of {profile.digest}")
+    found = earlier.subjects if earlier else {}
+    return {
+        name: each.with_counts(
+            found[name].bin_counts if name in found else [0] * len(each.bin_counts)
+        )
+        for name, each in training.items()
+    }
 
 
-def _references(profile: Profile, spec: PipelineSpec) -> dict[str, NumericBins | CategoryCounts]:
+def _subjects(profile: Profile, spec: PipelineSpec) -> dict[str, Binned]:
     numeric = {name: column.type in NUMERIC for name, column in spec.features.columns.items()}
     numeric[spec.prediction.column] = True
     for name, is_number in numeric.items():

@@ -1,47 +1,36 @@
-"""Judge a scored window: golden quality and drift before publishing, performance afterwards."""
+"""Judge a scored window before it is published: golden quality, golden set and drift.
+
+What outcomes say of it later is in `measure`.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
-
-import pyarrow as pa
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.errors import LandedFileMissing, WindowMissing
+from batchinf_assets.errors import WindowMissing
+from batchinf_assets.evaluation.consequences import EVALUATION
 from batchinf_assets.evaluation.drift import Drift, judge_drift, measure_drift, overall_verdict
-from batchinf_assets.evaluation.golden import (
-    BinaryMetrics,
-    binary_metrics,
-    judge_golden,
-    read_golden_set,
-)
-from batchinf_assets.evaluation.performance import Performance, realised_performance
-from batchinf_assets.evaluation.records import METRIC_SCHEMA, metric_rows
-from batchinf_assets.features.labels import landed_outcomes
-from batchinf_assets.lake.digest import content_digest, file_sha256, json_sha256
-from batchinf_assets.lake.files import read_footer
-from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.evaluation.estimate import estimated_metrics
+from batchinf_assets.evaluation.figures import Interval
+from batchinf_assets.evaluation.golden import judge_golden
+from batchinf_assets.evaluation.golden_run import GoldenMeasures, measure_golden
+from batchinf_assets.evaluation.golden_set import judge_golden_set
+from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.records import evaluation_rows
+from batchinf_assets.evaluation.references import earlier_windows
+from batchinf_assets.evaluation.sketches import keep_sketches
+from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.manifest import EvaluationRecord, Manifest
 from batchinf_assets.project import Project
+from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.model import ScoringModel
-from batchinf_assets.scoring.predictions import (
-    candidate,
-    manifests,
-    observed_bins,
-    prediction_rows,
-    published_revision,
-)
-from batchinf_assets.scoring.scorer import Scorer, score_rows
+from batchinf_assets.scoring.predictions import candidate, manifests, observed_bins
+from batchinf_assets.scoring.score_histogram import observed_scores
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
-
-ASSET = "evaluation"
-OUTCOMES_SOURCE = "outcomes_sha256"
-METRIC_KEY = ("revision", "subject_kind", "subject")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +39,7 @@ class Evaluation:
 
     Attributes:
         manifest: The revision's manifest, with the evaluation in it.
-        checks: `golden_quality`, which blocks, and `drift`, which warns.
+        checks: `golden_quality`, `golden_set` and `drift`; what a failure leads to is declared.
         record: The figures.
     """
 
@@ -62,6 +51,15 @@ class Evaluation:
     def data_version(self) -> str:
         """Identity of the figures."""
         return json_sha256([self.manifest.revision, self.record.model_dump(mode="json")])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measures:
+    """What is measured of a window's candidate before anything is judged."""
+
+    golden: GoldenMeasures
+    drifts: tuple[Drift, ...]
+    estimated: dict[str, float | None]
 
 
 def evaluate_window(
@@ -92,20 +90,27 @@ def evaluate_window(
     if manifest.published_at is not None and manifest.evaluation is not None:
         return _evaluation(manifest, manifest.evaluation)
     _require_same_model(manifest, model, spec)
-    golden = measure_golden(project, spec, model)
-    profile = model.artifact.profile
-    observed = observed_bins(project, spec, window, manifest, profile)
-    drifts = measure_drift(observed, manifest.counts.scored, profile, spec=spec)
-    figures = metric_rows(manifest.revision, golden=golden, drifts=drifts)
-    _keep(metric_table(project, spec, ASSET), window, figures, {})
-    record = _record(golden, drifts)
+    measures = _measures(project, spec, window, manifest, model)
+    golden, drifts, estimated = measures.golden, measures.drifts, measures.estimated
+    figures = evaluation_rows(
+        manifest.revision,
+        golden=golden.metrics,
+        segments=golden.segments,
+        calibration=golden.calibration,
+        drifts=drifts,
+        estimated=estimated,
+        scored=manifest.counts.scored,
+    )
+    metric_table(project, spec, EVALUATION).keep_figures(window, figures, {})
+    record = _record(measures)
     finished = manifest.model_copy(
         update={
             "evaluation": record,
-            "timings": {**manifest.timings, ASSET: round(time.monotonic() - started, 6)},
+            "timings": {**manifest.timings, EVALUATION: round(time.monotonic() - started, 6)},
             "checks": (
-                *(check for check in manifest.checks if check.asset != ASSET),
-                judge_golden(golden, spec.golden),
+                *(check for check in manifest.checks if check.asset != EVALUATION),
+                judge_golden(golden.metrics, spec),
+                judge_golden_set(golden.golden, spec, window),
                 judge_drift(drifts, spec),
             ),
         }
@@ -115,79 +120,32 @@ def evaluate_window(
     return _evaluation(finished, record)
 
 
-def measure_golden(project: Project, spec: PipelineSpec, model: ScoringModel) -> BinaryMetrics:
-    """Score the golden set with the scoring code and measure it, once per process and model.
-
-    Raises:
-        GoldenSetInvalid: The golden set is missing or does not fit the features.
-    """
-    path = project.root / spec.golden.file
-    return _measured(
-        _GoldenRun(
-            model=model.version.digest,
-            file=file_sha256(path) if path.is_file() else None,
-            declared=json_sha256(spec.model_dump(mode="json", include={"golden", "features"})),
-            path=path,
-            spec=spec,
-            scorer=model.scorer,
-        )
+def _measures(
+    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest, model: ScoringModel
+) -> _Measures:
+    golden = measure_golden(project, spec, model)
+    histogram = observed_scores(project, spec, window, manifest)
+    return _Measures(
+        golden=golden,
+        drifts=_drifts(project, spec, window, manifest, model.artifact.profile),
+        estimated=estimated_metrics(histogram, decision=spec.golden.decision) if histogram else {},
     )
 
 
-def measure_performance(project: Project, spec: PipelineSpec, window: Window) -> Performance:
-    """Hold the published predictions of a window against its outcomes, once they have landed.
-
-    Raises:
-        WindowMissing: Nothing is published for the window.
-        WindowRefused: The outcomes lack a declared column.
-    """
-    revision = published_revision(project, spec, window)
-    if revision is None:
-        raise WindowMissing(
-            f"Window {window} of {spec.name} is not published.",
-            next_step=f"Materialize {spec.name}/published for {window} first.",
-        )
-    rows = prediction_rows(project, spec, manifests(project, spec).read(window, revision))
-    try:
-        source, outcomes = landed_outcomes(project, spec, window)
-    except LandedFileMissing:
-        source, outcomes = None, None
-    performance = realised_performance(rows, outcomes, spec=spec)
-    figures = metric_rows(revision, performance=performance)
-    footer = {OUTCOMES_SOURCE: source.sha256 if source else None}
-    _keep(metric_table(project, spec, "performance"), window, figures, footer)
-    return performance
-
-
-def measured_outcomes(project: Project, spec: PipelineSpec, window: Window) -> str | None:
-    """Return the SHA-256 of the outcomes that a window's performance was measured with, if any."""
-    files = metric_table(project, spec, "performance").files_of(window)
-    return read_footer(files[0])[OUTCOMES_SOURCE] if files else None
-
-
-def metric_table(project: Project, spec: PipelineSpec, name: str) -> WindowTable:
-    """Return the table `evaluation` or `performance`."""
-    return WindowTable(project.lake / spec.name / name, METRIC_SCHEMA)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _GoldenRun:
-    """What golden metrics depend on; two runs are the same where the first three are."""
-
-    model: str
-    file: str | None
-    declared: str
-    path: Path = field(compare=False)
-    spec: PipelineSpec = field(compare=False)
-    scorer: Scorer = field(compare=False)
-
-
-@lru_cache(maxsize=8)
-def _measured(run: _GoldenRun) -> BinaryMetrics:
-    golden = read_golden_set(run.path, run.spec)
-    scores = score_rows(run.scorer, golden.select(list(run.spec.features.columns)))
-    labels = golden.column(run.spec.golden.label)
-    return binary_metrics(labels, pa.array(scores), decision=run.spec.golden.decision)
+def _drifts(
+    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest, profile: Profile
+) -> tuple[Drift, ...]:
+    observed = observed_bins(project, spec, window, manifest, profile)
+    keep_sketches(project, spec, window, manifest.revision, profile, observed)
+    earlier = earlier_windows(project, spec, window, profile)
+    return measure_drift(
+        observed,
+        manifest.counts.scored,
+        profile,
+        spec=spec,
+        previous=earlier["previous"].sketches if "previous" in earlier else None,
+        season=earlier["season"].sketches if "season" in earlier else None,
+    )
 
 
 def _require_same_model(manifest: Manifest, model: ScoringModel, spec: PipelineSpec) -> None:
@@ -199,21 +157,24 @@ def _require_same_model(manifest: Manifest, model: ScoringModel, spec: PipelineS
         )
 
 
-def _record(golden: BinaryMetrics, drifts: tuple[Drift, ...]) -> EvaluationRecord:
+def _record(measures: _Measures) -> EvaluationRecord:
+    golden = measures.golden.metrics
+    training = [drift for drift in measures.drifts if drift.reference == "training"]
     return EvaluationRecord(
         golden={"rows": golden.rows, "positives": golden.positives, **golden.figures},
-        psi={drift.subject: drift.psi for drift in drifts},
-        drift_verdict=overall_verdict(drifts),
+        golden_intervals={name: _ends(each) for name, each in golden.intervals.items()},
+        golden_set=measures.golden.golden.record,
+        psi={drift.subject: drift.psi for drift in training},
+        drift={drift.subject: drift.verdict for drift in training},
+        drift_verdict=overall_verdict(training),
+        estimated=measures.estimated,
     )
 
 
+def _ends(interval: Interval | None) -> tuple[float, float] | None:
+    return (interval.low, interval.high) if interval else None
+
+
 def _evaluation(manifest: Manifest, record: EvaluationRecord) -> Evaluation:
-    checks = tuple(check for check in manifest.checks if check.asset == ASSET)
+    checks = tuple(check for check in manifest.checks if check.asset == EVALUATION)
     return Evaluation(manifest=manifest, checks=checks, record=record)
-
-
-def _keep(
-    table: WindowTable, window: Window, rows: pa.Table, footer: Mapping[str, str | None]
-) -> None:
-    name = json_sha256([content_digest(rows, METRIC_KEY), dict(footer)])[:16]
-    table.keep(window, name, rows, footer)

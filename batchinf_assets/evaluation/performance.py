@@ -1,21 +1,45 @@
-"""Realised performance: published predictions against the outcomes that arrived since.
+"""Realised performance: published predictions of one window against the outcomes landed since.
 
-The metrics are those of `evaluation.golden`; the label is the pipeline's own SQL condition.
+The label is the pipeline's own SQL condition. What several windows show together is in `trailing`
+and `trend`; `measure` puts all of it on record.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 
-from batchinf_assets.evaluation.golden import BinaryMetrics, binary_metrics
-from batchinf_assets.features.labels import LABEL, label_rows
+from batchinf_assets.evaluation.binary import BinaryMetrics, binary_metrics
+from batchinf_assets.evaluation.segments import SegmentMetrics, metrics_by_segment
+from batchinf_assets.features.labels import KNOWN_AT, LABEL, timed_labels
 from batchinf_assets.lake.query import query, quoted
 from batchinf_assets.spec import PipelineSpec
 
-State = Literal["measured", "no outcomes yet", "no labels"]
+State = Literal["measured", "no outcomes yet", "no labels", "withdrawn"]
+
+SCORE, DELAY = "_score", "_delay"
+"""Columns of labelled rows beside the label; declared names start with a letter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelDelay:
+    """How long after the window's end its labels became known; below zero for earlier ones.
+
+    Attributes:
+        rows: Labelled rows whose outcome says when it became known.
+        median: In seconds; like the percentile a delay that occurred (Hyndman and Fan 1996,
+            definition 1).
+        percentile_95: In seconds.
+    """
+
+    rows: int
+    median: float
+    percentile_95: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,52 +47,109 @@ class Performance:
     """What outcomes say about one window's predictions.
 
     Attributes:
-        state: `no outcomes yet` before anything landed; `no labels` while no prediction has one.
+        state: `no outcomes yet` before anything landed; `no labels` while no prediction has one;
+            `withdrawn` where readers see nothing of the window any more.
         rows: Predictions.
         labelled: Predictions whose outcome gives a label.
         metrics: Over the labelled rows; None unless measured.
+        segments: The same by declared segment.
+        delay: None where no labelled row says when its label became known.
     """
 
     state: State
     rows: int
     labelled: int
     metrics: BinaryMetrics | None
+    segments: tuple[SegmentMetrics, ...] = ()
+    delay: LabelDelay | None = None
 
 
-def realised_performance(
-    predictions: pa.Table, outcomes: pa.Table | None, *, spec: PipelineSpec
-) -> Performance:
-    """Join predictions to their outcomes and measure those that have a label.
+def label_predictions(
+    predictions: pa.Table,
+    outcomes: pa.Table,
+    *,
+    spec: PipelineSpec,
+    window_end: datetime,
+    segments: pa.Table | None = None,
+) -> pa.Table:
+    """Join predictions to their outcomes and keep those that have a label.
 
     Of several outcomes of one key the one known last counts, so a correction replaces what it
-    corrects. A prediction without outcome, or whose label is NULL, is not measured.
+    corrects. A prediction without outcome, or whose label is NULL, is left out.
 
     Args:
         predictions: Rows with the key and the score; keys unique.
-        outcomes: Rows with the key and the declared outcome columns; None if nothing landed.
-        spec: Declares key, score, label condition and decision.
+        outcomes: Rows with the key and the declared outcome columns.
+        spec: Declares key, score, label condition and `performance.segments`.
+        window_end: What delays count from.
+        segments: Rows with the key and the declared segments; None where none are declared.
+
+    Returns:
+        Columns `label`, `_score` (float64), `_delay` (seconds, null where nobody knows) and the
+        segments, each with its own type.
 
     Raises:
         FeatureSqlFailed: DuckDB refuses `outcomes.label`.
     """
-    rows = predictions.num_rows
-    if outcomes is None or spec.outcomes is None:
-        return Performance(state="no outcomes yet", rows=rows, labelled=0, metrics=None)
-    labelled = _labelled(predictions, label_rows(spec, outcomes), spec)
-    if labelled.num_rows == 0:
-        return Performance(state="no labels", rows=rows, labelled=0, metrics=None)
-    metrics = binary_metrics(
-        labelled.column(LABEL), labelled.column("score"), decision=spec.golden.decision
-    )
-    return Performance(state="measured", rows=rows, labelled=labelled.num_rows, metrics=metrics)
-
-
-def _labelled(predictions: pa.Table, labels: pa.Table, spec: PipelineSpec) -> pa.Table:
     key = ", ".join(quoted(name) for name in spec.source.key)
+    chosen = "".join(f", s.{quoted(name)}" for name in _segments(segments, spec))
+    joined = f"LEFT JOIN segments AS s USING ({key})" if segments is not None else ""
     return query(
         f"""
-        SELECT labels.{LABEL}, CAST(predictions.{quoted(spec.prediction.column)} AS DOUBLE) AS score
-        FROM predictions JOIN labels USING ({key})
+        SELECT
+            l.{LABEL},
+            CAST(p.{quoted(spec.prediction.column)} AS DOUBLE) AS {SCORE},
+            epoch(l.{KNOWN_AT}) - $window_end AS {DELAY}
+            {chosen}
+        FROM predictions AS p JOIN labels AS l USING ({key}) {joined}
         """,  # noqa: S608 - every name is quoted
-        {"predictions": predictions, "labels": labels},
+        {
+            "predictions": predictions,
+            "labels": timed_labels(spec, outcomes),
+            **({"segments": segments} if segments is not None else {}),
+        },
+        {"window_end": window_end.timestamp()},
     )
+
+
+def realised_performance(
+    labelled: pa.Table | None, rows: int, *, spec: PipelineSpec
+) -> Performance:
+    """Measure labelled predictions, all together and by declared segment.
+
+    Args:
+        labelled: As `label_predictions` returns them; None if no outcome landed.
+        rows: Predictions, the unlabelled ones included.
+        spec: Declares decision and segments.
+    """
+    if labelled is None:
+        return Performance(state="no outcomes yet", rows=rows, labelled=0, metrics=None)
+    if labelled.num_rows == 0:
+        return Performance(state="no labels", rows=rows, labelled=0, metrics=None)
+    labels, scores = labelled.column(LABEL), labelled.column(SCORE)
+    decision, declared = spec.golden.decision, spec.performance.segments
+    return Performance(
+        state="measured",
+        rows=rows,
+        labelled=labelled.num_rows,
+        metrics=binary_metrics(labels, scores, decision=decision),
+        segments=tuple(
+            metrics_by_segment(labels, scores, labelled.select(declared), decision=decision)
+            if declared
+            else ()
+        ),
+        delay=label_delay(labelled.column(DELAY)),
+    )
+
+
+def label_delay(seconds: pa.ChunkedArray) -> LabelDelay | None:
+    """Summarise delays in seconds; nulls do not count, and nothing but nulls has no delay."""
+    known = seconds.drop_null().to_numpy()
+    if not len(known):
+        return None
+    median, late = np.quantile(known, [0.5, 0.95], method="inverted_cdf")
+    return LabelDelay(rows=len(known), median=float(median), percentile_95=float(late))
+
+
+def _segments(segments: pa.Table | None, spec: PipelineSpec) -> Sequence[str]:
+    return spec.performance.segments if segments is not None else ()

@@ -15,6 +15,8 @@ from batchinf_assets.spec import OutcomesSpec, PipelineSpec
 from batchinf_assets.windows import Window
 
 LABEL = "label"
+KNOWN_AT = "_known_at"
+"""When the outcome that gave the label became known; declared names start with a letter."""
 
 
 def require_outcomes(spec: PipelineSpec) -> OutcomesSpec:
@@ -68,6 +70,19 @@ def label_rows(spec: PipelineSpec, outcomes: pa.Table) -> pa.Table:
     Raises:
         FeatureSqlFailed: DuckDB refuses the condition.
     """
+    return timed_labels(spec, outcomes).drop_columns([KNOWN_AT])
+
+
+def timed_labels(spec: PipelineSpec, outcomes: pa.Table) -> pa.Table:
+    """Label outcomes as `label_rows` does, and say when each became known.
+
+    Returns:
+        The key columns, a boolean `label` and the time `KNOWN_AT`, null where nobody knows; keys
+        unique.
+
+    Raises:
+        FeatureSqlFailed: DuckDB refuses the condition.
+    """
     declared = require_outcomes(spec)
     try:
         return query(_labelling_sql(spec, declared), {"outcomes": outcomes})
@@ -84,15 +99,16 @@ def _labelling_sql(spec: PipelineSpec, declared: OutcomesSpec) -> str:
     Declared names start with a letter, so `_label` is free.
     """
     key = ", ".join(quoted(name) for name in spec.source.key)
+    known_at = quoted(declared.known_at)
     return f"""
         WITH labels AS (
-            SELECT {key}, CAST((
+            SELECT {key}, {known_at} AS {KNOWN_AT}, CAST((
                 {declared.label}
             ) AS BOOLEAN) AS _label
             FROM outcomes
             QUALIFY row_number() OVER (
-                PARTITION BY {key} ORDER BY {quoted(declared.known_at)} DESC NULLS LAST, _label
+                PARTITION BY {key} ORDER BY {known_at} DESC NULLS LAST, _label
             ) = 1
         )
-        SELECT {key}, _label AS {LABEL} FROM labels WHERE _label IS NOT NULL
+        SELECT {key}, _label AS {LABEL}, {KNOWN_AT} FROM labels WHERE _label IS NOT NULL
     """  # noqa: S608 - the names are quoted, the condition is the pipeline's own code

@@ -1,44 +1,43 @@
 """The assets of a pipeline: each calls one function of the layers below and shows its result."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache, partial
 
 import dagster as dg
 
-from batchinf_assets.attempts import Attempt, attempting
-from batchinf_assets.evaluation.evaluate import (
-    evaluate_window,
-    measure_performance,
-    metric_table,
-)
+from batchinf_assets.attempts import Attempt
+from batchinf_assets.evaluation.evaluate import evaluate_window
+from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.report.write import write_window_report
 from batchinf_assets.features.build import build_features, features_table
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.orchestration.challenger import challenger_asset
-from batchinf_assets.orchestration.checks import check_specs
 from batchinf_assets.orchestration.corrections import (
     correction_metadata,
     score_changes_metadata,
     snapshot_changes_metadata,
 )
+from batchinf_assets.orchestration.evaluation_metadata import (
+    evaluation_metadata,
+    metric_metadata,
+    report_metadata,
+)
 from batchinf_assets.orchestration.keys import MODEL, asset_key
 from batchinf_assets.orchestration.metadata import (
-    evaluation_metadata,
     lineage_metadata,
-    metric_metadata,
-    performance_metadata,
     quarantine_metadata,
     table_metadata,
     view_key,
 )
 from batchinf_assets.orchestration.model_metadata import promoted_metadata
-from batchinf_assets.orchestration.partitions import partitions_of
-from batchinf_assets.orchestration.provenance import code_version
+from batchinf_assets.orchestration.performance import performance_asset
 from batchinf_assets.orchestration.resources import Workplace
-from batchinf_assets.orchestration.window_runs import WindowResult, failing_clearly, run_windows
+from batchinf_assets.orchestration.window_asset import attempted_asset
+from batchinf_assets.orchestration.window_runs import WindowResult, failing_clearly
 from batchinf_assets.publishing.publish import publish_window
 from batchinf_assets.publishing.score_changes import keep_score_changes
+from batchinf_assets.publishing.tickets import open_tickets
 from batchinf_assets.publishing.visible import visible_revision
 from batchinf_assets.registry.trust import promoted_model
 from batchinf_assets.scoring.model import scoring_model
@@ -47,19 +46,6 @@ from batchinf_assets.scoring.score import score_window
 from batchinf_assets.snapshots.freeze import freeze_snapshot, snapshot_table
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window
-
-Declared = dg.AssetsDefinition | dg.AssetSpec
-Step = Callable[[Workplace, str, Window], WindowResult]
-AttemptStep = Callable[[Workplace, Attempt, Window], WindowResult]
-
-ASSET_DESCRIPTIONS = {
-    "snapshot": "Landed rows, frozen under a content digest.",
-    "features": "Model-ready rows; nothing from the future.",
-    "predictions": "Scored rows that no reader sees yet.",
-    "evaluation": "Golden metrics and drift of what was scored.",
-    "published": "The revision that readers see, with its manifest.",
-    "performance": "Predictions against outcomes landed since.",
-}
 
 
 def pipeline_assets(
@@ -119,7 +105,7 @@ def snapshot_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     columns = pipeline.spec.source.columns.values()
     looked_up = sorted({c.known_in.partition(".")[0] for c in columns if c.known_in is not None})
     upstream = [f"landing/{name}" for name in ("source", *looked_up)]
-    return _attempted_asset(pipeline, "snapshot", upstream, step, kinds={"deltalake"})
+    return attempted_asset(pipeline, "snapshot", upstream, step, kinds={"deltalake"})
 
 
 def features_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
@@ -142,7 +128,7 @@ def features_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
             checks=features.checks,
         )
 
-    return _attempted_asset(
+    return attempted_asset(
         pipeline, "features", ["snapshot", *views, *outcomes], step, kinds={"duckdb", "deltalake"}
     )
 
@@ -205,7 +191,7 @@ def predictions_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
             inputs={MODEL: manifest.model.digest},
         )
 
-    return _attempted_asset(
+    return attempted_asset(
         pipeline, "predictions", ["features", MODEL], step, kinds={"scikitlearn", "parquet"}
     )
 
@@ -214,21 +200,25 @@ def evaluation_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     """Measure golden quality and drift of what was scored."""
 
     def step(workplace: Workplace, attempt: Attempt, window: Window) -> WindowResult:
-        project, spec = workplace.project(), pipeline.spec
-        model = scoring_model(workplace.registry(), pipeline, datetime.now(UTC))
+        project, spec, now = workplace.project(), pipeline.spec, datetime.now(UTC)
+        model = scoring_model(workplace.registry(), pipeline, now)
         evaluation = evaluate_window(
             project, spec, window, model, require_held=attempt.require_held
         )
         attempt.works_on(evaluation.manifest)
+        open_tickets(project, spec, window, evaluation.manifest, evaluation.checks, now)
+        report = write_window_report(project, spec, window, evaluation.manifest)
+        table = metric_table(project, spec, "evaluation")
         return WindowResult(
             data_version=evaluation.data_version,
-            metadata=evaluation_metadata(evaluation.record)
-            | metric_metadata(metric_table(project, spec, "evaluation"), window),
+            metadata=evaluation_metadata(evaluation.record, table, window)
+            | metric_metadata(table, window)
+            | report_metadata(report),
             checks=evaluation.checks,
             inputs={MODEL: evaluation.manifest.model.digest},
         )
 
-    return _attempted_asset(pipeline, "evaluation", ["predictions", MODEL], step, kinds={"duckdb"})
+    return attempted_asset(pipeline, "evaluation", ["predictions", MODEL], step, kinds={"duckdb"})
 
 
 def published_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
@@ -257,68 +247,4 @@ def published_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
         )
 
     # The gate asks the registry for itself. And Dagster passes staleness on by one step only.
-    return _attempted_asset(pipeline, "published", ["evaluation", MODEL], step, kinds={"deltalake"})
-
-
-def performance_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
-    """Hold published predictions against outcomes; reports its state while there are none."""
-    outcomes = ["landing/outcomes"] if pipeline.spec.outcomes else []
-
-    def step(workplace: Workplace, _run_id: str, window: Window) -> WindowResult:
-        project, spec = workplace.project(), pipeline.spec
-        performance = measure_performance(project, spec, window)
-        measured = performance.state == "measured"
-        return WindowResult(
-            data_version=json_sha256(asdict(performance)) if measured else None,
-            metadata=performance_metadata(performance)
-            | metric_metadata(metric_table(project, spec, "performance"), window),
-        )
-
-    return _window_asset(pipeline, "performance", ["published", *outcomes], step, kinds={"duckdb"})
-
-
-def _attempted_asset(
-    pipeline: Pipeline, name: str, upstream: Sequence[str], step: AttemptStep, kinds: set[str]
-) -> dg.AssetsDefinition:
-    """Make an asset whose every window is worked on under its lease, and recorded."""
-
-    def attempted(workplace: Workplace, run_id: str, window: Window) -> WindowResult:
-        project, spec = workplace.project(), pipeline.spec
-        with attempting(project, spec, window, run_id=run_id, stage=name) as attempt:
-            return step(workplace, attempt, window)
-
-    return _window_asset(pipeline, name, upstream, attempted, kinds)
-
-
-def _window_asset(
-    pipeline: Pipeline, name: str, upstream: Sequence[str], step: Step, kinds: set[str]
-) -> dg.AssetsDefinition:
-    spec, partitions = pipeline.spec, partitions_of(pipeline.spec.window)
-    key = dg.AssetKey([spec.name, name])
-
-    # One asset per definition, yet a multi_asset: only there may declared checks be reported
-    # window by window instead of as one output for the whole range.
-    @dg.multi_asset(
-        name=f"{spec.name}__{name}",
-        specs=[
-            dg.AssetSpec(
-                key,
-                deps=[dg.AssetKey([spec.name, *path.split("/")]) for path in upstream],
-                description=ASSET_DESCRIPTIONS[name],
-                group_name=spec.name,
-                owners=[spec.owner, f"team:{spec.team}"],
-                kinds=kinds,
-                code_version=code_version(pipeline, name),
-                partitions_def=partitions,
-            )
-        ],
-        check_specs=check_specs(key, partitions, spec),
-        can_subset=True,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-    )
-    def asset(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[dg.Output[None]]:
-        yield from run_windows(
-            context, pipeline, lambda window: step(workplace, context.run.run_id, window)
-        )
-
-    return asset
+    return attempted_asset(pipeline, "published", ["evaluation", MODEL], step, kinds={"deltalake"})

@@ -13,6 +13,8 @@ from batchinf_assets.orchestration.assets import pipeline_assets
 from batchinf_assets.orchestration.jobs import challenger_job, performance_job, window_job
 from batchinf_assets.orchestration.maintenance import maintain_job, maintain_schedule
 from batchinf_assets.orchestration.promotion import demote_job, promote_job
+from batchinf_assets.orchestration.retraining import retraining_sensor
+from batchinf_assets.orchestration.rollback import rollback_job
 from batchinf_assets.orchestration.schedules import window_schedule
 from batchinf_assets.orchestration.sensors import landing_sensor, outcomes_sensor
 from batchinf_assets.spec import Pipeline, PipelineSpec
@@ -49,7 +51,8 @@ class BatchPipeline(dg.Component):
 def pipeline_definitions(pipeline: Pipeline) -> dg.Definitions:
     """Return everything that Dagster runs for one pipeline; resources come with the project."""
     spec = pipeline.spec
-    schedule, outcomes = window_schedule(spec), outcomes_sensor(spec)
+    schedule = window_schedule(spec)
+    sensors = (landing_sensor(spec), outcomes_sensor(spec), retraining_sensor(spec))
     return dg.Definitions(
         assets=pipeline_assets(pipeline),
         jobs=[
@@ -57,9 +60,10 @@ def pipeline_definitions(pipeline: Pipeline) -> dg.Definitions:
             performance_job(spec),
             promote_job(spec),
             demote_job(spec),
+            rollback_job(spec),
             maintain_job(spec),
             *([challenger_job(spec)] if spec.model.challenger else []),
         ],
         schedules=[maintain_schedule(spec), *([schedule] if schedule else [])],
-        sensors=[landing_sensor(spec), *([outcomes] if outcomes else [])],
+        sensors=[sensor for sensor in sensors if sensor],
     )

@@ -1,4 +1,7 @@
-"""Results of the layers below as Dagster metadata, under the names that its UI knows."""
+"""Results of the layers below as Dagster metadata, under the names that its UI knows.
+
+What was evaluated is in `evaluation_metadata`, models are in `model_metadata`.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,8 @@ import dagster as dg
 
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.contract_spec import ColumnSpec
-from batchinf_assets.evaluation.performance import Performance
-from batchinf_assets.evaluation.records import METRIC_SCHEMA
 from batchinf_assets.features.lineage import column_lineage
 from batchinf_assets.lake.place import Place
-from batchinf_assets.lake.table import WindowTable
-from batchinf_assets.manifest import EvaluationRecord
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.quarantine import quarantine_table
 from batchinf_assets.spec import Pipeline, PipelineSpec
@@ -80,49 +79,13 @@ def view_key(pipeline: Pipeline, view: str) -> dg.AssetKey:
     return dg.AssetKey([pipeline.name, *folder, view])
 
 
-def metric_metadata(table: WindowTable, window: Window) -> Metadata:
-    """Describe the window's figures as a table: row count, place, columns."""
-    rows = table.read(window)
-    columns = [dg.TableColumn(field.name, str(field.type)) for field in METRIC_SCHEMA]
-    return {
-        "dagster/row_count": dg.MetadataValue.int(rows.num_rows if rows is not None else 0),
-        "dagster/uri": dg.MetadataValue.text(table.folder_of(window).as_uri()),
-        "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns=columns)),
-    }
-
-
-def evaluation_metadata(record: EvaluationRecord) -> Metadata:
-    """Show golden metrics as figures that Dagster plots, and drift as a table."""
-    figures = {f"golden/{name}": _figure(value) for name, value in record.golden.items()}
-    psi = [
-        dg.TableRecord({"subject": name, "psi": "undefined" if value is None else f"{value:.4f}"})
-        for name, value in record.psi.items()
-    ]
-    return {
-        **figures,
-        "drift": dg.MetadataValue.text(record.drift_verdict),
-        "psi": dg.MetadataValue.table(psi),
-    }
-
-
-def performance_metadata(performance: Performance) -> Metadata:
-    """Show the state, and the figures once there are any."""
-    figures = performance.metrics.figures if performance.metrics else {}
-    return {
-        "state": dg.MetadataValue.text(performance.state),
-        "predictions": dg.MetadataValue.int(performance.rows),
-        "labelled": dg.MetadataValue.int(performance.labelled),
-        **{name: _figure(value) for name, value in figures.items()},
-    }
-
-
 def check_metadata(check: CheckResult) -> Metadata:
     """Show what a check measured and, rule by rule, what it found broken.
 
     Everything is text to Dagster's UI, so markup in a key or value is shown as it is written.
     """
     shown: Metadata = {
-        name: dg.MetadataValue.text(value) if isinstance(value, str) else _figure(value)
+        name: dg.MetadataValue.text(value) if isinstance(value, str) else figure(value)
         for name, value in check.measured.items()
     }
     if check.violations:
@@ -143,7 +106,8 @@ def check_metadata(check: CheckResult) -> Metadata:
     return shown
 
 
-def _figure(value: float | int | None) -> dg.MetadataValue:
+def figure(value: float | int | None) -> dg.MetadataValue:
+    """Show a number so that Dagster plots it over windows."""
     if value is None:
         return dg.MetadataValue.text("undefined")
     return dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(value)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from batchinf_assets.evaluation.evaluate import measured_outcomes
+from batchinf_assets.evaluation.measure import measured_outcomes
 from batchinf_assets.orchestration.jobs import performance_job_name
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.project import Project

@@ -1,27 +1,28 @@
 """How far two models' golden metrics lie apart, with a paired bootstrap interval.
 
-The metrics are those of `evaluation.golden`; what a difference means is judged in
+The metrics are those of `evaluation.binary`; what a difference means is judged in
 `promotion.clauses`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from batchinf_assets.evaluation.golden import LOG_LOSS_EPSILON, binary_metrics
+from batchinf_assets.evaluation.binary import binary_metrics
+from batchinf_assets.evaluation.bootstrap import (
+    Booleans,
+    Floats,
+    ScoredLabels,
+    resample_counts,
+)
+from batchinf_assets.evaluation.intervals import percentiles
+from batchinf_assets.evaluation_spec import Loss
 from batchinf_assets.spec import Metric
-
-Booleans = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
-
-CELLS = 1 << 19
-"""Rows times resamples held at once: an array of them takes 4 MB, and about ten are alive."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +62,8 @@ def paired_differences(
     """Compare two models on the same labelled rows.
 
     Each resample draws n rows with replacement, the same ones for both models, so what makes a row
-    hard for both cancels out. The interval is the percentile interval (Efron and Tibshirani 1993,
-    An Introduction to the Bootstrap, chapter 13), with quantiles interpolated linearly. It stays
-    undefined where more resamples lack the metric than the interval leaves out at one end: those
-    could have been the worst ones. So it does for a single row, which always resamples to itself.
+    hard for both cancels out. The interval is that of `evaluation.intervals.percentiles`; a single
+    row, which always resamples to itself, has none.
 
     The rows' order does not matter; the same seed gives the same interval.
 
@@ -86,7 +85,7 @@ def paired_differences(
     """
     _require_paired(labels, champion, candidate)
     models = _in_canonical_order(labels, champion, candidate, decision)
-    points = {name: model.point for name, model in models.items()}
+    points = {name: _point(model) for name, model in models.items()}
     drawn = _drawn_differences(
         models["champion"],
         models["candidate"],
@@ -100,99 +99,10 @@ def paired_differences(
     }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ScoredLabels:
-    """One model's scores of labelled rows, to be measured on many resamples at once.
-
-    Attributes:
-        labels: Booleans, (n,).
-        scores: Finite for every figure, between 0 and 1 for log loss and Brier score, (n,).
-        decision: The score that counts as positive, itself included.
-    """
-
-    labels: Booleans
-    scores: Floats
-    decision: float
-
-    @property
-    def point(self) -> dict[str, float | None]:
-        """The figures on all rows, as every other part of the platform reports them."""
-        metrics = binary_metrics(
-            pa.array(self.labels, pa.bool_()),
-            pa.array(self.scores, pa.float64()),
-            decision=self.decision,
-        )
-        return metrics.figures
-
-    def resampled(self, metric: Metric, counts: Floats) -> Floats:
-        """Measure resamples; NaN where the metric is undefined.
-
-        Args:
-            metric: What to measure.
-            counts: How often each resample holds each row, whole numbers, (resamples, n).
-
-        Returns:
-            The metric by resample, (resamples,).
-        """
-        predicted = self.scores >= self.decision
-        match metric:
-            case "auroc":
-                return self._auroc(counts)
-            case "precision":
-                return _ratio(counts @ (predicted & self.labels), counts @ predicted)
-            case "recall":
-                return _ratio(counts @ (predicted & self.labels), counts @ self.labels)
-            case "log_loss":
-                return _ratio(counts @ self._log_losses, counts.sum(axis=1))
-            case "brier":
-                return _ratio(counts @ (self.scores - self.labels) ** 2, counts.sum(axis=1))
-
-    def _auroc(self, counts: Floats) -> Floats:
-        """Count the pairs won, a tie as half a pair, over scores in ascending order.
-
-        All sums are whole numbers below 2**53, so they are exact.
-        """
-        order, tie_starts = self._ranking
-        ranked = np.take(counts, order, axis=1)
-        rows = np.add.reduceat(ranked, tie_starts, axis=1)
-        positives = np.add.reduceat(ranked * self.labels[order], tie_starts, axis=1)
-        negatives = rows - positives
-        negatives_below = np.cumsum(negatives, axis=1) - negatives
-        won_twice = (positives * (2 * negatives_below + negatives)).sum(axis=1)
-        return _ratio(won_twice, 2 * positives.sum(axis=1) * negatives.sum(axis=1))
-
-    @cached_property
-    def _ranking(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        order = np.argsort(self.scores, kind="stable")
-        ascending = self.scores[order]
-        is_new = np.concatenate([[True], ascending[1:] != ascending[:-1]])
-        return order, np.flatnonzero(is_new)
-
-    @cached_property
-    def _log_losses(self) -> Floats:
-        likelihood = np.where(self.labels, self.scores, 1 - self.scores)
-        return -np.log(np.clip(likelihood, LOG_LOSS_EPSILON, 1 - LOG_LOSS_EPSILON))
-
-
-def resample_counts(rows: int, resamples: int, *, seed: int) -> Iterator[Floats]:
-    """Draw resamples of n rows and count how often each row is in each, in pieces of bounded size.
-
-    Args:
-        rows: n, at least 1.
-        resamples: How many to draw.
-        seed: Of the draws.
-
-    Yields:
-        Whole numbers, (some resamples, n); each row of them adds up to n.
-    """
-    random = np.random.default_rng(seed)
-    at_once = max(1, CELLS // rows)
-    for start in range(0, resamples, at_once):
-        number = min(at_once, resamples - start)
-        drawn = random.integers(rows, size=(number, rows))
-        drawn += rows * np.arange(number)[:, np.newaxis]
-        counts = np.bincount(drawn.ravel(), minlength=number * rows)
-        yield counts.reshape(number, rows).astype(np.float64)
+def _point(model: ScoredLabels) -> dict[str, float | None]:
+    """Measure all rows as every other part of the platform does."""
+    labels, scores = pa.array(model.labels, pa.bool_()), pa.array(model.scores, pa.float64())
+    return binary_metrics(labels, scores, decision=model.decision, intervals=False).figures
 
 
 def _require_paired(labels: Booleans, champion: Floats, candidate: Floats) -> None:
@@ -226,7 +136,8 @@ def _drawn_differences(
     if not metrics:
         return {}
     parts: dict[Metric, list[Floats]] = {metric: [] for metric in metrics}
-    for counts in resample_counts(len(champion.labels), resamples, seed=seed):
+    once_each = np.ones(len(champion.labels), np.int64)
+    for counts in resample_counts(once_each, resamples, seed=seed):
         for metric, found in parts.items():
             found.append(candidate.resampled(metric, counts) - champion.resampled(metric, counts))
     return {metric: np.concatenate(found) for metric, found in parts.items()}
@@ -241,32 +152,23 @@ def _summed_up(
 ) -> Difference:
     champion, candidate = points["champion"][metric], points["candidate"][metric]
     undefined = [name for name in models if points[name][metric] is None]
-    low = high = reason = None
+    ends = reason = None
     if undefined:
         reason = _why_undefined(metric, undefined[0], models[undefined[0]])
     elif drawn is None:
         reason = "one row has no spread"
-    else:
-        low, high, reason = _interval(drawn, confidence)
+    elif (ends := percentiles(drawn, confidence)) is None:
+        lacking = int(np.count_nonzero(np.isnan(drawn)))
+        reason = f"undefined in {lacking} of {len(drawn)} resamples"
     return Difference(
         champion=champion,
         candidate=candidate,
         difference=None if champion is None or candidate is None else candidate - champion,
-        low=low,
-        high=high,
+        low=ends[0] if ends else None,
+        high=ends[1] if ends else None,
         resamples=0 if drawn is None else int(np.count_nonzero(~np.isnan(drawn))),
         reason=reason,
     )
-
-
-def _interval(drawn: Floats, confidence: float) -> tuple[float | None, float | None, str | None]:
-    tail = (1 - confidence) / 2
-    defined = drawn[~np.isnan(drawn)]
-    lacking = len(drawn) - len(defined)
-    if lacking > tail * len(drawn):
-        return None, None, f"undefined in {lacking} of {len(drawn)} resamples"
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return float(low), float(high), None
 
 
 def _why_undefined(metric: Metric, name: str, model: ScoredLabels) -> str:
@@ -275,13 +177,11 @@ def _why_undefined(metric: Metric, name: str, model: ScoredLabels) -> str:
     missing = int(np.count_nonzero(np.isnan(model.scores)))
     if missing:
         return f"{missing} of the {name}'s {len(model.scores)} scores are NaN"
-    if metric in ("log_loss", "brier"):
+    if metric in get_args(Loss):
         return f"the {name} has scores outside 0 to 1"
+    unsaid = f"the {name} has no score of at least {model.decision:g}"
     if metric == "precision":
-        return f"the {name} has no score of at least {model.decision:g}"
+        return unsaid
+    if metric == "f1":
+        return f"all labels are false, and {unsaid}"
     return "all labels are true" if model.labels.all() else "all labels are false"
-
-
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    undefined = np.full(len(denominator), np.nan)
-    return np.divide(numerator, denominator, out=undefined, where=denominator > 0)

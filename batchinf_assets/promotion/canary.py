@@ -9,24 +9,21 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from batchinf_assets.errors import ModelRefused, Refusal
-from batchinf_assets.evaluation.drift import population_stability
+from batchinf_assets.evaluation.distances import population_stability
+from batchinf_assets.evaluation.segments import segment_codes
 from batchinf_assets.lake.digest import sort_by
 from batchinf_assets.registry.profile import build_profile
 
 Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int64]
 
 MIN_SEGMENT_ROWS = 30
-MAX_SEGMENT_VALUES = 50
 
 DIFFERENCE_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -253,36 +250,8 @@ def _segment(
 
 
 def _groups(column: pa.ChunkedArray) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
-    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    names, codes = _quartiles(column) if is_number else _values(column)
+    names, codes = segment_codes(column)
     for code, name in enumerate(names):
         mask = codes == code
         if mask.any():
             yield name, mask
-
-
-def _quartiles(column: pa.ChunkedArray) -> tuple[list[str], Codes]:
-    filled = pc.fill_null(column.cast(pa.float64(), safe=False), float("nan"))
-    numbers = np.asarray(filled.to_numpy())
-    present = numbers[~np.isnan(numbers)]
-    if not len(present):
-        return ["(missing)"], np.zeros(len(numbers), dtype=np.int64)
-    edges = np.unique(np.quantile(present, [0.25, 0.5, 0.75], method="inverted_cdf"))
-    said = [f"{edge:g}" for edge in edges]
-    between = [f"above {a} up to {b}" for a, b in pairwise(said)]
-    names = [f"up to {said[0]}", *between, f"above {said[-1]}", "(missing)"]
-    bins = np.searchsorted(edges, numbers, side="left")
-    return names, np.where(np.isnan(numbers), len(edges) + 1, bins).astype(np.int64)
-
-
-def _values(column: pa.ChunkedArray) -> tuple[list[str], Codes]:
-    texts = column.cast(pa.string())
-    counted = pc.value_counts(texts.drop_null()).to_pylist()
-    counts = {str(entry["values"]): int(entry["counts"]) for entry in counted}
-    by_frequency = sorted(counts, key=lambda name: (-counts[name], name))
-    kept = sorted(by_frequency[:MAX_SEGMENT_VALUES])
-    found = pc.index_in(texts, value_set=pa.array(kept, pa.string())).fill_null(len(kept))
-    codes = np.asarray(found.to_numpy()).astype(np.int64)
-    is_missing = np.asarray(texts.is_null().to_numpy())
-    names = [*kept, f"({len(counts) - len(kept)} other values)", "(missing)"]
-    return names, np.where(is_missing, len(kept) + 1, codes)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from batchinf_assets.errors import BatchinfError, InvalidSpec, WindowMissing
+from batchinf_assets.evaluation.binary import FIGURES
 from batchinf_assets.features.labels import LABEL, require_outcomes
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.bootstrap import Difference
@@ -22,8 +23,6 @@ from batchinf_assets.training.dataset import labelled_rows, training_rows
 from batchinf_assets.training.register import Progress, RegisteredModel, register_model
 from batchinf_assets.training.train import train_model
 from batchinf_assets.windows import Window
-
-METRICS: tuple[Metric, ...] = ("auroc", "brier", "log_loss", "precision", "recall")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +121,7 @@ def compare_later(
         score_rows(champion.scorer, inputs),
         score_rows(challenger.scorer, inputs),
         pipeline,
-        METRICS,
+        FIGURES,
     )
     unknown = " What it learned from is not known: it came as a file."
     return Comparison(

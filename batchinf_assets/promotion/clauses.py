@@ -1,15 +1,15 @@
 """The clauses of the promotion gate: each judges one measured thing and says so in a sentence.
 
-What they judge is measured in `promotion.bootstrap`, `promotion.canary` and `evaluation.golden`;
+What they judge is measured in `promotion.bootstrap`, `promotion.canary` and `evaluation.binary`;
 `registry.promotions` keeps them in the signed record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
-from batchinf_assets.evaluation.golden import BinaryMetrics
+from batchinf_assets.evaluation.binary import BinaryMetrics
 from batchinf_assets.evaluation_spec import GoldenSpec, Loss, Quality
 from batchinf_assets.promotion.bootstrap import Difference
 from batchinf_assets.promotion.canary import CanaryReport, Segment
@@ -30,7 +30,7 @@ TITLES: Mapping[Quality | Loss, str] = {
     "calibration_error": "calibration error",
 }
 
-HIGHER_IS_BETTER: frozenset[Metric] = frozenset({"precision", "recall", "auroc"})
+HIGHER_IS_BETTER: frozenset[Metric] = frozenset(get_args(Quality))
 
 
 def first_promotion(model: str, alias: str) -> Clause:
@@ -80,7 +80,7 @@ def judge_margin(
     """Ask that no metric is worse than the champion's beyond its margin, one clause per margin.
 
     The end of the interval on the worse side counts: the low end must be at least -margin where
-    higher is better, the high end at most margin for log loss and Brier score. A metric that was
+    higher is better, the high end at most margin for a loss. A metric that was
     not measured, or has no interval, fails.
     """
     return tuple(

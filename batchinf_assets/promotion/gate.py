@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batchinf_assets.errors import ModelRefused, ModelUnavailable, Refusal
-from batchinf_assets.evaluation.golden import binary_metrics, read_golden_set
+from batchinf_assets.evaluation.binary import binary_metrics
+from batchinf_assets.evaluation.golden_set import read_golden_set
 from batchinf_assets.features.build import features_table, load_features
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
@@ -77,7 +78,7 @@ def judge_candidate(
         ModelRefused: The promotions on record do not verify, or the candidate refuses rows.
     """
     spec, card = pipeline.spec, candidate.artifact.card
-    golden = read_golden_set(project.root / spec.golden.file, spec)
+    golden = read_golden_set(project, spec).rows
     labels = golden.column(spec.golden.label)
     scores = score_rows(candidate.scorer, golden.select(list(spec.features.columns)))
     metrics = binary_metrics(labels, pa.array(scores), decision=spec.golden.decision)

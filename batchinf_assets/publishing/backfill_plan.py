@@ -5,7 +5,7 @@ How that is found out is `stale`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from batchinf_assets.publishing.pace import Pace
@@ -40,7 +40,8 @@ class WindowPlan:
     @property
     def runs(self) -> bool:
         """Whether it is stale and a run could change that."""
-        return bool(self.why) and self.landed and Reason.HELD not in self.reasons
+        in_vain = {Reason.HELD, Reason.CONDEMNED} & {*self.reasons}
+        return bool(self.why) and self.landed and not in_vain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,28 @@ def work_of(windows: Sequence[WindowPlan]) -> Work:
         rows=sum(known_rows) if len(known_rows) == len(rows) else None,
         seconds=sum(known_seconds) if len(known_seconds) == len(seconds) else None,
     )
+
+
+def asked_windows(
+    spec: PipelineSpec, known: Set[str], first: Window | None, last: Window | None
+) -> list[Window]:
+    """Return every window of the range; where an end is open, up to the last one known of.
+
+    Args:
+        spec: The pipeline.
+        known: Keys of windows that landed or ever ran.
+        first: No window before this one.
+        last: No window after this one.
+
+    Raises:
+        UnknownWindow: `last` is before `first`.
+    """
+    windows = sorted(map(spec.window.window, known))
+    start = first or (windows[0] if windows else last)
+    stop = last or (windows[-1] if windows else first)
+    if start is None or stop is None or (stop < start and not (first and last)):
+        return []
+    return spec.window.between(start.key, stop.key)
 
 
 def contiguous(spec: PipelineSpec, keys: Iterable[str]) -> list[list[Window]]:

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from batchinf_assets.checks import CheckResult, Violation, blocking_failures
+from batchinf_assets.checks import CheckResult, Violation, blocking_failures, summarize
 from batchinf_assets.contracts.declared_checks import declared_checks
+from batchinf_assets.errors import WindowRefused
+from batchinf_assets.evaluation.consequences import (
+    EVALUATION,
+    VERDICTS,
+    consequence,
+    held_against_figures,
+    is_verdict,
+)
 from batchinf_assets.features.build import feature_definition, features_contract, load_features
 from batchinf_assets.lake.place import path_within
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
+from batchinf_assets.publishing.overrides import read_overrides
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import promoted_model
 from batchinf_assets.scoring.predictions import (
@@ -30,21 +39,50 @@ REQUIRED_CHECKS: dict[str, tuple[str, ...]] = {
     "predictions": ("schema", "contract", "unique_key", "row_conservation"),
     "evaluation": ("golden_quality",),
 }
-
-
-"""What every revision has on record; `required_checks` adds what a declaration asks for."""
+"""What every published revision has on record, whichever version published it."""
 
 
 def required_checks(spec: PipelineSpec) -> dict[str, tuple[str, ...]]:
-    """Return the blocking checks that a revision under this declaration has on record, by asset."""
+    """Return the checks that a revision under this declaration has on record, by asset.
+
+    All of them block but the verdicts of evaluation, which must be there whatever follows from
+    them.
+    """
     declared = {
         asset: [name for name, blocks in checks.items() if blocks]
         for asset, checks in declared_checks(spec).items()
     }
+    declared[EVALUATION] = list(VERDICTS)
     return {
         asset: tuple(dict.fromkeys((*names, *declared.get(asset, ()))))
         for asset, names in REQUIRED_CHECKS.items()
     }
+
+
+def blocking_checks(spec: PipelineSpec) -> dict[str, tuple[str, ...]]:
+    """Return those of `required_checks` whose failure keeps a window back, by asset."""
+    verdicts = tuple(name for name in VERDICTS if consequence(name, spec) == "block")
+    return {**required_checks(spec), EVALUATION: verdicts}
+
+
+def with_verdicts_of_now(
+    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest
+) -> Manifest:
+    """Return a manifest whose verdicts fit its figures, the declaration and the overrides of now.
+
+    Verdicts are held against the figures beside them; each blocks as it is declared now; and of
+    those that do and failed, the manifest names who let them pass. Whoever only writes `passed`
+    into a draft gains nothing.
+
+    Raises:
+        ManifestInvalid: An override is damaged.
+    """
+    checks = held_against_figures(manifest.checks, manifest.evaluation, spec)
+    failed = {check.name for check in blocking_failures(checks) if is_verdict(check)}
+    kept = read_overrides(project, spec, window, manifest.revision) if failed else ()
+    overrides = {record.check: record for record in (*kept, *manifest.overrides)}
+    let_pass = tuple(overrides[name] for name in VERDICTS if name in failed and name in overrides)
+    return manifest.model_copy(update={"checks": checks, "overrides": let_pass})
 
 
 def judge_revision(
@@ -59,20 +97,23 @@ def judge_revision(
     """Decide whether a revision may be published.
 
     It must be about this window, under the declaration and the model of now; every required check
-    must be on record as passed, the inputs must still be the window's current ones, every row must
-    be accounted for, and every file must hold the bytes that were scored.
+    must be on record, and those that block passed or, if they are verdicts of evaluation, are
+    overridden; the inputs must still be the window's current ones, every row must be accounted for,
+    and every file must hold the bytes that were scored.
 
     Raises:
         WindowMissing: The window lost its snapshot or features.
+        ManifestInvalid: An override is damaged.
         ModelUnavailable: The registry no longer has the declared model.
         ModelRefused: The model is no longer signed and promoted.
     """
     spec = pipeline.spec
+    judged = with_verdicts_of_now(project, spec, window, manifest)
     violations = (
         *_identity(pipeline, window, manifest),
         *_places(project, spec, window, manifest),
         *_model(registry, spec, manifest, now),
-        *unmet_checks(manifest, required_checks(spec)),
+        *unmet_checks(judged, required_checks(spec)),
         *_inputs(project, spec, window, manifest),
         *miscounts(manifest),
         *changed_files(predictions_table(project, spec).folder, manifest.outputs),
@@ -82,7 +123,42 @@ def judge_revision(
         asset="published",
         passed=not violations,
         violations=violations,
-        measured={"revision": manifest.revision, "checks": len(manifest.checks)},
+        measured={
+            "revision": manifest.revision,
+            "checks": len(manifest.checks),
+            **{f"overridden/{o.check}": f"{o.by}: {o.reason}" for o in judged.overrides},
+        },
+    )
+
+
+def require_open(gate: CheckResult, spec: PipelineSpec, window: Window, manifest: Manifest) -> None:
+    """Stop a window whose gate is closed, and say what may open it.
+
+    Args:
+        gate: The decision.
+        spec: The pipeline.
+        window: The window.
+        manifest: What was decided on, as `with_verdicts_of_now` returns it.
+
+    Raises:
+        WindowRefused: The gate is closed.
+    """
+    if gate.passed:
+        return
+    failures = unexcused_failures(manifest)
+    verdicts = [check for check in failures if is_verdict(check)]
+    found = {violation for check in verdicts for violation in check.violations}
+    next_step = "Correct the data or its declaration in defs.yaml, then run the window again."
+    if verdicts and found.issuperset(gate.violations):
+        named = f"{spec.name} {window} --check {verdicts[0].name}"
+        next_step = (
+            "Score it with a better model, or look at it and let this revision pass: "
+            f"`batchinf override {named} --reason TEXT`."
+        )
+    raise WindowRefused(
+        f"{spec.name} {window} {gate.asset}: revision {manifest.revision}: {summarize([gate])}.",
+        next_step=next_step,
+        checks=(gate,),
     )
 
 
@@ -119,15 +195,30 @@ def miscounts(manifest: Manifest) -> Iterator[Violation]:
 def unmet_checks(
     manifest: Manifest, required: Mapping[str, Sequence[str]] = REQUIRED_CHECKS
 ) -> Iterator[Violation]:
-    """Name every check that failed, and every required one that is not on record."""
-    for failure in blocking_failures(manifest.checks):
+    """Name every check that failed and was not overridden, and every required one not on record."""
+    for failure in unexcused_failures(manifest):
         name = f"{failure.asset}/{failure.name}"
         yield from failure.violations or (Violation(column=None, rule=f"within {name}"),)
-    on_record = {(c.asset, c.name) for c in manifest.checks if c.passed or c.blocking}
+    on_record = {(c.asset, c.name) for c in manifest.checks if _counts_as_checked(c)}
     for asset, names in required.items():
         for name in names:
             if (asset, name) not in on_record:
                 yield Violation(column=None, rule=f"checked by {asset}/{name} (not on record)")
+
+
+def unexcused_failures(manifest: Manifest) -> list[CheckResult]:
+    """Return the failed blocking checks of a manifest without those that its overrides let pass.
+
+    Only a verdict of evaluation can be let pass: an override of any other check counts for nothing.
+    """
+    let_pass = {record.check for record in manifest.overrides}
+    failures = blocking_failures(manifest.checks)
+    return [check for check in failures if not (is_verdict(check) and check.name in let_pass)]
+
+
+def _counts_as_checked(check: CheckResult) -> bool:
+    """Say whether a check is more than a failure that somebody made a warning."""
+    return check.passed or check.blocking or is_verdict(check)
 
 
 def _identity(pipeline: Pipeline, window: Window, manifest: Manifest) -> Iterator[Violation]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import ManifestInvalid
@@ -13,8 +15,15 @@ from batchinf_assets.lake.manifests import ManifestStore, SignedManifest
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import Manifest, OutputRecord
 from batchinf_assets.project import Project
+from batchinf_assets.publishing.announcements import announce
+from batchinf_assets.publishing.condemned import require_not_condemned
 from batchinf_assets.publishing.fence import Fence
-from batchinf_assets.publishing.gate import judge_revision, unmet_checks
+from batchinf_assets.publishing.gate import (
+    judge_revision,
+    require_open,
+    unmet_checks,
+    with_verdicts_of_now,
+)
 from batchinf_assets.publishing.row_keys import check_rows
 from batchinf_assets.publishing.signed import (
     RESTORE,
@@ -26,17 +35,17 @@ from batchinf_assets.registry.keyring import Keyring, read_keyring
 from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import (
+    REVISION,
+    ROWS,
     candidate,
     manifests,
     predictions_table,
     published_revision,
 )
-from batchinf_assets.snapshots.freeze import require_passed
 from batchinf_assets.spec import Pipeline, PipelineSpec
 from batchinf_assets.windows import Window
 
-REVISION, MANIFEST = "batchinf.revision", "batchinf.manifest_sha256"
-SIGNED_BY = "batchinf.manifest_key"
+MANIFEST, SIGNED_BY = "batchinf.manifest_sha256", "batchinf.manifest_key"
 """What the table's own log keeps of a publication, so that a manifest cannot change unseen."""
 
 
@@ -90,17 +99,20 @@ def publish_window(
         ModelUnavailable: The registry no longer has the declared model.
         ModelRefused: The model is no longer signed and promoted.
         SigningKeyUnavailable: The keyring does not trust the key.
-        WindowRefused: The gate said no; what was published before stays.
+        WindowRefused: The gate said no, or somebody condemned the revision; what was published
+            before stays.
         LostRace: Another run published the window meanwhile, or took it over.
     """
     spec, keyring = pipeline.spec, read_keyring(registry.keys)
     manifest = candidate(project, spec, window)
+    require_not_condemned(project, spec, window, manifest.revision)
     if published_revision(project, spec, window) == manifest.revision:
         return _unchanged(project, registry, pipeline, window, manifest.revision, lease, now)
+    manifest = with_verdicts_of_now(project, spec, window, manifest)
     gate = judge_revision(project, registry, pipeline, window, manifest, now=now)
     if gate.passed:
         gate = _with_rows(gate, check_rows(project, spec, window, manifest))
-    require_passed([gate], spec.name, window, part=f"revision {manifest.revision}")
+    require_open(gate, spec, window, manifest)
     finished = manifest.model_copy(update={"published_at": now, "checks": (*manifest.checks, gate)})
     store = manifests(project, spec)
     signed = _signed_earlier(store, window, manifest, keyring)
@@ -109,7 +121,8 @@ def publish_window(
         store.write(window, document, require_held=lease.require_held)
         signed = _verified(finished, document)
     lease.require_held()
-    _commit(project, spec, window, signed, lease.token)
+    announce(project, spec, window)  # a rollback that died untold would be forgotten by this commit
+    show_revision(project, spec, window, signed, lease.token)
     store.drop_draft(window)
     return Publication(
         manifest=signed.manifest,
@@ -134,7 +147,8 @@ def _unchanged(
     path = store.path(window, revision)
     require_committed(project, pipeline.spec, window, signed.sha256, path)
     gate = judge_revision(project, registry, pipeline, window, signed.manifest, now=now)
-    require_passed([gate], pipeline.spec.name, window, part=f"revision {revision}")
+    judged = with_verdicts_of_now(project, pipeline.spec, window, signed.manifest)
+    require_open(gate, pipeline.spec, window, judged)
     lease.require_held()
     store.drop_draft(window)  # one is left where an earlier run died after its commit
     return Publication(
@@ -181,6 +195,7 @@ def _signed_earlier(
     except ManifestInvalid:
         return None
     same = (found.manifest.pipeline, found.manifest.outputs) == (draft.pipeline, draft.outputs)
+    same = same and set(draft.overrides) <= set(found.manifest.overrides)
     return found if same and not any(unmet_checks(found.manifest)) else None
 
 
@@ -189,11 +204,36 @@ def _verified(manifest: Manifest, document: SignedManifest) -> VerifiedManifest:
     return VerifiedManifest(manifest=manifest, key_id=document.key_id, sha256=sha256)
 
 
-def _commit(
-    project: Project, spec: PipelineSpec, window: Window, signed: VerifiedManifest, token: int
+def show_revision(
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    signed: VerifiedManifest,
+    token: int,
+    said: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
+    """Make the files of a revision the window's content, in one commit; no data is copied.
+
+    Args:
+        project: Where the table is.
+        spec: The pipeline.
+        window: The window.
+        signed: The revision's manifest; a gate let it pass.
+        token: Which attempt at the window commits.
+        said: What else the commit says of itself.
+
+    Raises:
+        LostRace: Another run changed the window meanwhile, or took it over.
+        OSError: A file of the revision is gone.
+    """
     table, manifest = predictions_table(project, spec), signed.manifest
-    metadata = {REVISION: manifest.revision, MANIFEST: signed.sha256, SIGNED_BY: signed.key_id}
+    metadata = {
+        REVISION: manifest.revision,
+        ROWS: str(manifest.counts.scored),
+        MANIFEST: signed.sha256,
+        SIGNED_BY: signed.key_id,
+        **said,
+    }
     files = [_data_file(table.folder, output) for output in manifest.outputs]
     table.commit(window, files, metadata, token=token)
 

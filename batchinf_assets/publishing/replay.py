@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from batchinf_assets.checks import summarize
 from batchinf_assets.code_version import running_code
-from batchinf_assets.errors import ManifestInvalid, WindowMissing
+from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.features.build import (
     feature_definition,
     feature_rows,
@@ -33,6 +33,7 @@ from batchinf_assets.project import Project
 from batchinf_assets.publishing.past_declaration import declared_then
 from batchinf_assets.publishing.row_keys import output_files, read_quarantine, without
 from batchinf_assets.publishing.signed import read_signed_manifest
+from batchinf_assets.publishing.visible import nothing_visible
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.trust import open_version
@@ -116,10 +117,7 @@ def replay_window(
     """
     revision = published_revision(project, pipeline.spec, window)
     if revision is None:
-        raise WindowMissing(
-            f"Nothing is published for window {window} of {pipeline.name}.",
-            next_step=f"Run it: `batchinf run {pipeline.name} {window}`.",
-        )
+        raise nothing_visible(project, pipeline.spec, window)
     store = manifests(project, pipeline.spec)
     manifest = read_signed_manifest(store, window, revision, read_keyring(registry.keys)).manifest
     with TemporaryDirectory(prefix="batchinf-replay-", dir=scratch) as folder:

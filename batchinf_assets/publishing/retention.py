@@ -1,7 +1,8 @@
 """What of a window must stay: what readers see, and what a manifest names that is not too old.
 
 A manifest stays while its revision is published, and for `superseded_days` after it was replaced,
-so that it can be verified, replayed and gone back to. Everything that it names stays with it.
+so that it can be verified, replayed and gone back to. That of a revision which was condemned stays
+as long as it is condemned: it is evidence. Everything that a manifest names stays with it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from batchinf_assets.evaluation.evaluate import metric_table
+from batchinf_assets.evaluation.labelled_scores import labelled_scores_table
+from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.sketches import sketch_table
 from batchinf_assets.features.build import features_table, made_rows
 from batchinf_assets.lake.manifests import DRAFT as DRAFT_FILE
 from batchinf_assets.lake.place import Place
@@ -19,10 +22,10 @@ from batchinf_assets.lake.table_log import Commit, has_log, open_table, read_com
 from batchinf_assets.lake.table_writer import WINDOW_KEY
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.publish import REVISION
 from batchinf_assets.publishing.score_changes import score_changes_table
+from batchinf_assets.scoring.condemnations import condemned_revisions
 from batchinf_assets.scoring.predictions import ASSET as PREDICTIONS
-from batchinf_assets.scoring.predictions import manifests, predictions_table
+from batchinf_assets.scoring.predictions import REVISION, manifests, predictions_table
 from batchinf_assets.snapshots.freeze import frozen_rows, snapshot_table
 from batchinf_assets.snapshots.quarantine import quarantine_table, recorded_place
 from batchinf_assets.spec import PipelineSpec
@@ -110,12 +113,13 @@ def publication_history(project: Project, spec: PipelineSpec) -> History:
     shown: dict[str, str] = {}
     for commit in read_commits(folder, range(open_table(folder).version() + 1)):
         key, revision = (commit.metadata.get(name) for name in (WINDOW_KEY, REVISION))
-        if key is None or revision is None:
+        if key is None:
             continue
-        if key in shown:
-            replaced[key, shown[key]] = _time_of(commit)
-        replaced.pop((key, revision), None)
-        shown[key] = revision
+        if before := shown.pop(key, None):
+            replaced[key, before] = _time_of(commit)
+        if revision is not None:  # else it was withdrawn
+            replaced.pop((key, revision), None)
+            shown[key] = revision
     return History(shown=shown, replaced=replaced)
 
 
@@ -147,7 +151,9 @@ def needs_of_window(
     oldest = now - timedelta(days=spec.retention.superseded_days)
     revisions = frozenset(documents) - {DRAFT}
     found = [store.read(window, revision) for revision in sorted(revisions)]
-    expired = dict(_expired(found, visible, history, oldest))
+    evidence = condemned_revisions(project, spec, window)
+    replaced = [manifest for manifest in found if manifest.revision not in evidence]
+    expired = dict(_expired(replaced, visible, history, oldest))
     staying = [manifest for manifest in found if manifest.revision not in expired]
     pending = store.draft(window) if documents.get(DRAFT, oldest) > oldest else None
     return Needs(
@@ -198,6 +204,8 @@ def _tables(project: Project, spec: PipelineSpec) -> list[WindowTable]:
         metric_table(project, spec, "evaluation"),
         metric_table(project, spec, "performance"),
         score_changes_table(project, spec),
+        sketch_table(project, spec),
+        labelled_scores_table(project, spec),
     ]
 
 

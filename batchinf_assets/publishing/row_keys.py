@@ -25,7 +25,7 @@ from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.manifest import FeaturesRecord, Manifest, SnapshotRecord
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import predictions_table
-from batchinf_assets.scoring.score import check_accounted
+from batchinf_assets.scoring.window_checks import check_accounted
 from batchinf_assets.snapshots.freeze import frozen_rows
 from batchinf_assets.snapshots.quarantine import SCHEMA, lines_of, reasons_digest, recorded_place
 from batchinf_assets.spec import PipelineSpec

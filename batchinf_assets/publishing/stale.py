@@ -7,7 +7,7 @@ file that cannot be read is a reason of the windows that need it and stops no ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,7 +37,8 @@ from batchinf_assets.lake.files import read_described
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import FeaturesRecord, Manifest, SnapshotRecord
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.backfill_plan import Plan, WindowPlan
+from batchinf_assets.publishing.backfill_plan import Plan, WindowPlan, asked_windows
+from batchinf_assets.publishing.condemned import condemned_manifests
 from batchinf_assets.publishing.pace import Pace, measured_pace
 from batchinf_assets.publishing.stale_reasons import (
     ModelNow,
@@ -49,7 +50,8 @@ from batchinf_assets.publishing.stale_reasons import (
     file_differences,
 )
 from batchinf_assets.publishing.status import FAILURES
-from batchinf_assets.scoring.predictions import manifests, predictions_table
+from batchinf_assets.publishing.visible import published_revisions
+from batchinf_assets.scoring.predictions import manifests
 from batchinf_assets.scoring.revision import scoring_settings
 from batchinf_assets.snapshots.arrivals import landed_files
 from batchinf_assets.snapshots.freeze import (
@@ -100,7 +102,7 @@ def plan_backfill(
         OSError: The lake cannot be read.
     """
     look = _Look.at(project, pipeline, model)
-    asked = _asked(pipeline.spec, look.known, first, last)
+    asked = asked_windows(pipeline.spec, look.known, first, last)
     known = [window for window in asked if window.key in look.known]
     found: list[WindowPlan] = []
     with ThreadPoolExecutor(READERS) as readers:
@@ -109,18 +111,6 @@ def plan_backfill(
             on_window(len(found), len(known))
     absent = tuple(window.key for window in asked if window.key not in look.known)
     return Plan(windows=tuple(found), absent=absent, pace=look.pace)
-
-
-def _asked(
-    spec: PipelineSpec, known: Set[str], first: Window | None, last: Window | None
-) -> list[Window]:
-    """Return every window of the range; where an end is open, up to the last one known of."""
-    windows = sorted(map(spec.window.window, known))
-    start = first or (windows[0] if windows else last)
-    stop = last or (windows[-1] if windows else first)
-    if start is None or stop is None or (stop < start and not (first and last)):
-        return []
-    return spec.window.between(start.key, stop.key)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +133,6 @@ class _Look:
     def at(cls, project: Project, pipeline: Pipeline, model: ModelNow | None) -> _Look:
         spec = pipeline.spec
         attempts = Ledger(project.lake).read(spec.name).to_pylist()
-        published = predictions_table(project, spec).files()
         return cls(
             project=project,
             spec=spec,
@@ -156,7 +145,7 @@ class _Look:
             ),
             landed=landed_files(project.landing, spec.source.files, spec.window),
             digests=LandedDigests(project.landing),
-            published={key: files[0].parent.name for key, files in published.items()},
+            published=published_revisions(project, spec),
             snapshots=snapshot_table(project, spec).files(),
             features=features_table(project, spec).files(),
             last_attempts={str(each["window"]): each for each in attempts},
@@ -171,7 +160,8 @@ class _Look:
 
     def plan(self, window: Window) -> WindowPlan:
         made, unreadable = self._published(window)
-        why = sorted({*unreadable, *self._why(window, made)}, key=_rank)
+        found = {*unreadable, *self._why(window, made), *self._condemned(window)}
+        why = sorted(found, key=_rank)
         rows = self._rows(window, made)
         return WindowPlan(
             window=window.key,
@@ -191,15 +181,24 @@ class _Look:
             problem = "the manifest of what is published is missing or unreadable"
             return None, (Stale(reason=Reason.UNREADABLE, detail=problem),)
 
+    def _condemned(self, window: Window) -> Iterator[Stale]:
+        for manifest in condemned_manifests(self.project, self.spec, window):
+            if not any(self._differences(window, manifest)):
+                detail = f"a run would make revision {manifest.revision} again"
+                yield Stale(reason=Reason.CONDEMNED, detail=detail)
+
     def _why(self, window: Window, made: Manifest | None) -> Iterator[Stale]:
+        if made is None and window.key in self.landed and window.key not in self.published:
+            yield Stale(reason=Reason.MISSING, detail="landed, not published")
+        yield from self._differences(window, made)
+        yield from self._failed(window)
+
+    def _differences(self, window: Window, made: Manifest | None) -> Iterator[Stale]:
         if made is not None:
             yield from declared_differences(made, self.present)
             yield from self._inputs(window, made)
-        elif window.key in self.landed and window.key not in self.published:
-            yield Stale(reason=Reason.MISSING, detail="landed, never published")
         if window.key in self.landed:
             yield from self._corrected(window, made)
-        yield from self._failed(window)
 
     def _inputs(self, window: Window, made: Manifest) -> Iterator[Stale]:
         found = list(file_differences(self.spec, made.features, self.digests.sha256))

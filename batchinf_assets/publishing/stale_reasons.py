@@ -25,6 +25,7 @@ class Reason(StrEnum):
     """Why a window is stale: stable words, in the order in which they are told."""
 
     HELD = "held"
+    CONDEMNED = "condemned"
     MISSING = "missing"
     UNREADABLE = "unreadable"
     DATA = "data"

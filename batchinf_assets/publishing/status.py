@@ -13,7 +13,7 @@ from functools import partial
 
 from batchinf_assets.checks import blocking_failures, summarize
 from batchinf_assets.errors import ManifestInvalid, UnknownWindow
-from batchinf_assets.evaluation.evaluate import metric_table
+from batchinf_assets.evaluation.metric_tables import metric_table
 from batchinf_assets.features.build import features_table
 from batchinf_assets.lake.lease import LeaseInvalid
 from batchinf_assets.lake.manifests import DRAFT
@@ -21,6 +21,7 @@ from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
+from batchinf_assets.publishing.announcements import last_announcement
 from batchinf_assets.publishing.maintenance_lease import live_lease
 from batchinf_assets.publishing.stored_files import (
     CHECKPOINTS,
@@ -37,7 +38,8 @@ from batchinf_assets.publishing.window_status import (
     State,
     WindowStatus,
 )
-from batchinf_assets.scoring.predictions import manifests, predictions_table
+from batchinf_assets.scoring.condemnations import FOLDER as CONDEMNED
+from batchinf_assets.scoring.predictions import empty_revision, manifests, predictions_table
 from batchinf_assets.scoring.shards import plan_shards
 from batchinf_assets.snapshots.freeze import snapshot_table
 from batchinf_assets.spec import PipelineSpec
@@ -94,6 +96,7 @@ class _Folders:
 
     draft: bool = False
     lease: bool = False
+    condemned: bool = False
     revisions: set[str] = field(default_factory=set[str])
     checkpoints: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -139,7 +142,7 @@ def _known(project: Project, spec: PipelineSpec, refused: Mapping[str, str]) -> 
 
 def _list_folders(project: Project, spec: PipelineSpec) -> dict[str, _Folders]:
     found: dict[str, _Folders] = {}
-    for area in (MANIFESTS, CHECKPOINTS, LEASES):
+    for area in (MANIFESTS, CHECKPOINTS, LEASES, CONDEMNED):
         folder = pipeline_folder(project, spec) / area
         for place in all_files(folder):
             if place.suffix != ".json" or place.name.startswith("."):
@@ -148,6 +151,8 @@ def _list_folders(project: Project, spec: PipelineSpec) -> dict[str, _Folders]:
             folders = found.setdefault(parts[0].removesuffix(".json"), _Folders())
             if area == LEASES:
                 folders.lease = True
+            elif area == CONDEMNED:
+                folders.condemned = True
             elif area == CHECKPOINTS:
                 folders.checkpoints[parts[1]] = folders.checkpoints.get(parts[1], 0) + 1
             elif place.name == DRAFT:
@@ -184,13 +189,16 @@ def _status(known: _Known, window: Window, folders: _Folders, now: datetime) -> 
         held_by=_holder(known, window, now) if folders.lease else None,
         held_back=known.refused.get(window.key) or (str(failure) if failure else _reason(draft)),
     )
+    standing = _taken_back(known, window, standing) if folders.condemned else standing
     revision = known.published.get(window.key)
+    if revision is None and folders.revisions:
+        revision = empty_revision(known.project, known.spec, window)
     if revision is None:
         return standing
     manifest = store.read(window, revision)
     return replace(
         standing,
-        state="published",
+        state=standing.state if standing.state == "rolled back" else "published",
         revision=revision,
         rows=manifest.counts.scored,
         quarantined=manifest.counts.quarantined,
@@ -198,6 +206,15 @@ def _status(known: _Known, window: Window, folders: _Folders, now: datetime) -> 
         drift=manifest.evaluation.drift_verdict if manifest.evaluation else None,
         performance=window.key in known.measured,
     )
+
+
+def _taken_back(known: _Known, window: Window, standing: WindowStatus) -> WindowStatus:
+    """Say that readers see what they do because something was taken back, where it is so."""
+    last = last_announcement(known.project, known.spec, window)
+    if last is None or last.event == "reinstated":
+        return standing
+    state: State = "withdrawn" if last.event == "withdrawn" else "rolled back"
+    return replace(standing, state=state, held_back=standing.held_back or f"{last}.")
 
 
 def _state(reached: State | None, folders: _Folders) -> State:

@@ -28,6 +28,8 @@ TABLES = (
     "evaluation",
     "performance",
     "score_changes",
+    "sketches",
+    "labelled_scores",
 )
 
 _STAGED_COMMITS = "*.json#*"

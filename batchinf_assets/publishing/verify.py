@@ -20,8 +20,15 @@ from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.gate import REQUIRED_CHECKS, derived_revision, miscounts
-from batchinf_assets.publishing.publish import MANIFEST, REVISION
+from batchinf_assets.publishing.announcements import last_announcement
+from batchinf_assets.publishing.condemned import condemned
+from batchinf_assets.publishing.gate import (
+    REQUIRED_CHECKS,
+    derived_revision,
+    miscounts,
+    unexcused_failures,
+)
+from batchinf_assets.publishing.publish import MANIFEST
 from batchinf_assets.publishing.row_keys import check_kept_keys, output_files
 from batchinf_assets.publishing.signed import RESTORE, read_signed_manifest
 from batchinf_assets.publishing.visible import publications
@@ -29,7 +36,13 @@ from batchinf_assets.registry.artifact import open_artifact
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import promotion_log
-from batchinf_assets.scoring.predictions import changed_files, manifests, predictions_table
+from batchinf_assets.scoring.predictions import (
+    REVISION,
+    changed_files,
+    empty_revision,
+    manifests,
+    predictions_table,
+)
 from batchinf_assets.snapshots.freeze import frozen_rows
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
@@ -73,11 +86,11 @@ def verify_window(
         revision: One that was superseded; the one that readers see if None.
     """
     files = predictions_table(project, spec).files_of(window)
-    if not files:
-        nothing = f"Nothing is published. Run it: `batchinf run {spec.name} {window}`."
-        return Verification(window=window.key, revision=None, problems=(nothing,))
-    visible = files[0].parent.name
+    visible = files[0].parent.name if files else empty_revision(project, spec, window)
     looked_at = visible if revision is None else revision
+    if looked_at is None:
+        nothing = _nothing(project, spec, window)
+        return Verification(window=window.key, revision=None, problems=(nothing,))
     seen = files if looked_at == visible else None
     found = _until_unreadable(_problems(project, registry, spec, window, looked_at, seen))
     problems = tuple(dict.fromkeys(found))
@@ -88,6 +101,13 @@ def undeclared(key: str) -> Verification:
     """Return the verdict on a published window that the pipeline no longer declares."""
     problem = "It is published, but defs.yaml no longer declares this window."
     return Verification(window=key, revision=None, problems=(problem,))
+
+
+def _nothing(project: Project, spec: PipelineSpec, window: Window) -> str:
+    last = last_announcement(project, spec, window)
+    if last is not None and last.event == "withdrawn":
+        return f"Nothing is published: {last}."
+    return f"Nothing is published. Run it: `batchinf run {spec.name} {window}`."
 
 
 def _until_unreadable(problems: Iterator[str]) -> Iterator[str]:
@@ -107,6 +127,8 @@ def _problems(
 ) -> Iterator[str]:
     """Yield what is wrong with a revision; `files` are what readers see of it, None if nothing."""
     store = manifests(project, spec)
+    if files is not None:
+        yield from _until_unreadable(_condemnation(project, spec, window, revision))
     yield from _signature(project, registry, spec, window, revision)
     manifest = store.read(window, revision)
     damaged = tuple(_files(project, spec, manifest, files))
@@ -115,6 +137,17 @@ def _problems(
         yield from _until_unreadable(_contents(project, spec, window, manifest))
     yield from _model(registry, manifest)
     yield from _claims(spec, manifest)
+
+
+def _condemnation(
+    project: Project, spec: PipelineSpec, window: Window, revision: str
+) -> Iterator[str]:
+    found = condemned(project, spec, window, revision)
+    if found is not None:
+        yield (
+            f"Readers see it, though it was condemned, {found}. Repeat the rollback: `batchinf "
+            f"rollback {spec.name} {window} --reason TEXT`."
+        )
 
 
 def _signature(
@@ -185,8 +218,7 @@ def _claims(spec: PipelineSpec, manifest: Manifest) -> Iterator[str]:
         yield from (f"Check {asset}/{name} is not on record." for name in missing)
     yield from (
         f"Check {check.asset}/{check.name} is on record as failed."
-        for check in manifest.checks
-        if check.blocking and not check.passed
+        for check in unexcused_failures(manifest)
     )
 
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
-from batchinf_assets.errors import KeyringInvalid, ManifestInvalid
+from batchinf_assets.errors import KeyringInvalid, ManifestInvalid, UnknownWindow, WindowMissing
 from batchinf_assets.lake.table_log import Commit, latest_commit
 from batchinf_assets.lake.table_writer import WINDOW_KEY
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.publish import REVISION, require_committed
+from batchinf_assets.publishing.announcements import last_announcement
+from batchinf_assets.publishing.publish import require_committed
 from batchinf_assets.publishing.signed import read_signed_manifest
+from batchinf_assets.publishing.stored_files import window_of
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.correction import Superseded
-from batchinf_assets.scoring.predictions import manifests, predictions_table
+from batchinf_assets.scoring.predictions import (
+    REVISION,
+    empty_revision,
+    manifests,
+    predictions_table,
+)
 from batchinf_assets.spec import PipelineSpec
-from batchinf_assets.windows import Window
+from batchinf_assets.windows import Window, folder_name_of
 
 
 def visible_revision(
@@ -42,8 +50,48 @@ def visible_revision(
     return Superseded(revision=revision, manifest=signed.manifest)
 
 
+def published_revisions(project: Project, spec: PipelineSpec) -> dict[str, str]:
+    """Return the revision that readers see by window key, also where it has no rows.
+
+    Windows that show no file are looked up in the log one by one, if they have a manifest: few do.
+
+    Raises:
+        ManifestInvalid: The table's log is damaged.
+    """
+    files = predictions_table(project, spec).files()
+    shown = {key: found[0].parent.name for key, found in files.items()}
+    known = {folder_name_of(key) for key in shown}
+    for folder in manifests(project, spec).folder.glob("*"):
+        if folder.name in known:
+            continue
+        with suppress(UnknownWindow):
+            window = window_of(spec, folder.name)
+            if revision := empty_revision(project, spec, window):
+                shown[window.key] = revision
+    return shown
+
+
+def nothing_visible(project: Project, spec: PipelineSpec, window: Window) -> WindowMissing:
+    """Return the error that says why readers see nothing of a window.
+
+    Raises:
+        ManifestInvalid: The table's log is damaged.
+    """
+    last = last_announcement(project, spec, window)
+    if last is not None and last.event == "withdrawn":
+        return WindowMissing(
+            f"Nothing of window {window} of {spec.name} is published: {last}.",
+            next_step="Correct what was wrong and run the window again, or go back to a revision: "
+            f"`batchinf rollback {spec.name} {window} --to REVISION --reason TEXT`.",
+        )
+    return WindowMissing(
+        f"Nothing is published for window {window} of {spec.name}.",
+        next_step=f"Run it: `batchinf run {spec.name} {window}`.",
+    )
+
+
 def publications(project: Project, spec: PipelineSpec, window: Window) -> Iterator[Commit]:
-    """Yield the commits that published a revision of a window, the newest first.
+    """Yield the commits that showed a revision of a window, rollbacks too, the newest first.
 
     Raises:
         ManifestInvalid: The table's log is damaged.

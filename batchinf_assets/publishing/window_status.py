@@ -7,7 +7,15 @@ from datetime import datetime
 from typing import Literal
 
 State = Literal[
-    "published", "scored", "features ready", "snapshot taken", "refused", "failed", "started"
+    "published",
+    "rolled back",
+    "withdrawn",
+    "scored",
+    "features ready",
+    "snapshot taken",
+    "refused",
+    "failed",
+    "started",
 ]
 
 
@@ -81,7 +89,8 @@ class WindowStatus:
 
     Attributes:
         window: Its key.
-        state: The furthest it got.
+        state: The furthest it got; `rolled back` where readers see an earlier revision than the one
+            that was published last, `withdrawn` where they see none any more.
         revision: The revision that readers see.
         rows: Its published rows.
         quarantined: Rows that were set aside for it.
@@ -92,7 +101,8 @@ class WindowStatus:
         pending: A revision that was begun and is not published.
         last_failure: How the last attempt failed, if it did.
         held_by: Who works on it.
-        held_back: Why the last attempt did not get further, if it did not.
+        held_back: Why the last attempt did not get further, if it did not; else by whom and why it
+            was rolled back or withdrawn, if it was.
     """
 
     window: str

@@ -1,117 +1,39 @@
 """The training reference profile: how every feature and the score were spread when a model learned.
 
-It is frozen at registration and bound by the artifact's digest; `evaluation.drift` reads it.
+It is frozen at registration and bound by the artifact's digest; `evaluation.drift` reads it, and
+`evaluation.sketches` keeps later windows by the same bins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from batchinf_assets.contract_spec import NUMERIC, FeatureSpec
 from batchinf_assets.errors import InvalidSpec, ModelRefused, Refusal
-from batchinf_assets.lake.digest import canonical_json
+from batchinf_assets.lake.digest import canonical_json, json_sha256
+from batchinf_assets.registry.bins import (
+    Binned,
+    CategoryCounts,
+    FrozenModel,
+    NumericBins,
+    Reference,
+    Values,
+    floats,
+)
 
-Values = pa.Array | pa.ChunkedArray
+QUANTILES = (0.01, 0.05, *(tenths / 10 for tenths in range(1, 10)), 0.95, 0.99)
+"""Where a number is cut: at its deciles, and closer in the tails, where drift shows first."""
 
-CUT_POINTS = 9
 MAX_CATEGORIES = 200
 
-Count = Annotated[int, Field(ge=0)]
 
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class NumericBins(_Frozen):
-    """Training counts of a number, cut at its deciles.
-
-    Bin i counts edges[i-1] < x <= edges[i]; the first bin is open below, the last one above.
-
-    Attributes:
-        edges: Interior edges, strictly increasing; values that occurred in training.
-        counts: Training rows per bin, one more than edges.
-        missing: Training rows that were null or NaN.
-    """
-
-    kind: Literal["numeric"] = "numeric"
-    edges: tuple[float, ...]
-    counts: tuple[Count, ...]
-    missing: Count
-
-    @model_validator(mode="after")
-    def _counts_fit_the_edges(self) -> NumericBins:
-        if len(self.counts) != len(self.edges) + 1:
-            raise ValueError(f"{len(self.edges)} edges need {len(self.edges) + 1} counts")
-        if any(low >= high for low, high in zip(self.edges, self.edges[1:], strict=False)):
-            raise ValueError("edges must increase strictly")
-        return self
-
-    @property
-    def bin_counts(self) -> tuple[int, ...]:
-        """Training rows by bin number; the last bin is missing."""
-        return (*self.counts, self.missing)
-
-    def observe(self, values: Values) -> np.ndarray:
-        """Count values by bin number: int64, as long as `bin_counts`."""
-        numbers = _numbers(values)
-        present = len(numbers) - int(np.count_nonzero(np.isnan(numbers)))
-        edges = self.comparable_edges(numbers.dtype)
-        at_most = [int(np.count_nonzero(numbers <= edge)) for edge in edges]
-        return np.diff([0, *at_most, present, len(numbers)])
-
-    def comparable_edges(self, type_: np.dtype) -> np.ndarray:
-        """Return the edges in the type of numbers, so that comparing does not widen every number.
-
-        x <= edge for a float32 x exactly where x <= the largest float32 that is not above the edge.
-        """
-        edges = np.asarray(self.edges, dtype=np.float64)
-        if type_ != np.float32:
-            return edges
-        with np.errstate(over="ignore"):
-            narrow = edges.astype(np.float32)
-        return np.where(narrow > edges, np.nextafter(narrow, np.float32(-np.inf)), narrow)
-
-
-class CategoryCounts(_Frozen):
-    """Training counts of a string or bool, the most frequent categories one by one.
-
-    Attributes:
-        counts: Training rows by category; bools are the categories `true` and `false`.
-        other: Training rows of all remaining categories.
-        missing: Training rows that were null.
-    """
-
-    kind: Literal["categorical"] = "categorical"
-    counts: Mapping[str, Count]
-    other: Count
-    missing: Count
-
-    @property
-    def bin_counts(self) -> tuple[int, ...]:
-        """Training rows by bin number: categories by name, then other, then missing."""
-        return (*(self.counts[name] for name in sorted(self.counts)), self.other, self.missing)
-
-    def observe(self, values: Values) -> np.ndarray:
-        """Count values by bin number: int64, as long as `bin_counts`; unseen is other."""
-        texts = values.cast(pa.string())
-        found = pc.index_in(texts, value_set=pa.array(sorted(self.counts), pa.string()))
-        known = np.asarray(found.drop_null().to_numpy(zero_copy_only=False), dtype=np.int64)
-        counts = np.bincount(known, minlength=len(self.counts))
-        other = len(texts) - len(known) - texts.null_count
-        return np.concatenate([counts, [other, texts.null_count]])
-
-
-Reference = Annotated[NumericBins | CategoryCounts, Field(discriminator="kind")]
-
-
-class Profile(_Frozen):
+class Profile(FrozenModel):
     """How every subject was spread over the training rows.
 
     Attributes:
@@ -130,6 +52,11 @@ class Profile(_Frozen):
                 raise ValueError(f"the counts of '{name}' do not add up to {self.rows} rows")
         return self
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what it says: rows counted by profiles of one digest are in the same bins."""
+        return json_sha256(self.model_dump(exclude_none=True))
+
     def observe(self, columns: Mapping[str, Values]) -> dict[str, list[int]]:
         """Count rows by bin number, for every subject that has a column."""
         return {
@@ -140,7 +67,7 @@ class Profile(_Frozen):
 
     def to_json(self) -> str:
         """Write canonical JSON: equal profiles give equal text, floats read back exactly."""
-        return canonical_json(self.model_dump()).decode()
+        return canonical_json(self.model_dump(exclude_none=True)).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Profile:
@@ -170,9 +97,9 @@ def build_profile(
 ) -> Profile:
     """Count the training rows per bin of each feature and of the score.
 
-    Cut points are the deciles by the inverse of the empirical distribution function (Hyndman and
-    Fan 1996, definition 1), so each is a value that occurred. A feature that was constant in
-    training also gets an edge right below its value: otherwise a fall would not be seen.
+    Edges are `QUANTILES` by the inverse of the empirical distribution function (Hyndman and Fan
+    1996, definition 1), so each is a value that occurred. A feature that was constant in training
+    also gets an edge right below its value: otherwise a fall would not be seen.
 
     Args:
         features: Training rows: n, with at least the declared columns.
@@ -185,7 +112,7 @@ def build_profile(
         InvalidSpec: A feature has the score's name.
     """
     _check_profilable(features.num_rows, len(scores), columns, score_column)
-    subjects: dict[str, NumericBins | CategoryCounts] = {
+    subjects: dict[str, Binned] = {
         name: _numeric(features.column(name))
         if column.type in NUMERIC
         else _categorical(features.column(name))
@@ -215,23 +142,34 @@ def _check_profilable(
 
 
 def _numeric(values: Values) -> NumericBins:
-    numbers = _floats(values)
+    numbers = floats(values)
     edges = _edges(numbers)
     empty = NumericBins(edges=tuple(edges.tolist()), counts=(0,) * (len(edges) + 1), missing=0)
-    *counts, missing = empty.observe(pa.array(numbers)).tolist()
-    return empty.model_copy(update={"counts": tuple(counts), "missing": missing})
+    counted = empty.with_counts(empty.observe(pa.array(numbers)).tolist())
+    return counted.model_copy(update=_spread(numbers))
 
 
 def _edges(numbers: np.ndarray) -> np.ndarray:
     present = numbers[~np.isnan(numbers)]
     if not len(present):
         return np.empty(0)
-    quantiles = np.arange(1, CUT_POINTS + 1) / (CUT_POINTS + 1)
-    edges = np.unique(np.quantile(present, quantiles, method="inverted_cdf"))
+    edges = np.unique(np.quantile(present, QUANTILES, method="inverted_cdf"))
     edges = edges[np.isfinite(edges)]
     if len(edges) == 1 and np.all(present == edges[0]):
         return np.concatenate([np.nextafter(edges, -np.inf), edges])
     return edges
+
+
+def _spread(numbers: np.ndarray) -> dict[str, float | None]:
+    finite = np.sort(numbers[np.isfinite(numbers)])  # in order, so that rows may come in any
+    if not len(finite):
+        return {}
+    low, high = float(finite[0]) + 0.0, float(finite[-1]) + 0.0  # -0.0 and 0.0 sort either way
+    if low == high:
+        return {"low": low, "high": high, "mean": low, "deviation": 0.0}
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = {"low": low, "high": high, "mean": finite.mean(), "deviation": finite.std()}
+    return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
 
 
 def _categorical(values: Values) -> CategoryCounts:
@@ -245,14 +183,3 @@ def _categorical(values: Values) -> CategoryCounts:
         other=sum(counts[name] for name in by_frequency[MAX_CATEGORIES:]),
         missing=texts.null_count,
     )
-
-
-def _numbers(values: Values) -> np.ndarray:
-    if values.type == pa.float32() and not values.null_count:
-        return np.asarray(values.to_numpy(zero_copy_only=False))
-    return _floats(values)
-
-
-def _floats(values: Values) -> np.ndarray:
-    numbers = pc.fill_null(values.cast(pa.float64(), safe=False), float("nan"))
-    return np.asarray(numbers.to_numpy(zero_copy_only=False))

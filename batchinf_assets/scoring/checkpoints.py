@@ -34,6 +34,7 @@ class Checkpoint(BaseModel):
         keys: First and last key of each of its row groups.
         checks: What was checked on its rows.
         observed: Its rows by bin of the model's reference profile, per feature and score.
+        scores: Its rows by bin of `scoring.score_histogram`; None where nobody counted.
         seconds: Time per stage: `read`, `compare`, `score`, `postprocess`, `check`, `write`.
         carried: Rows whose score was kept from the revision before.
         attempt: The attempt that computed it.
@@ -49,6 +50,7 @@ class Checkpoint(BaseModel):
     keys: tuple[KeySpan, ...]
     checks: tuple[CheckResult, ...]
     observed: dict[str, tuple[Count, ...]]
+    scores: tuple[Count, ...] | None = None
     seconds: dict[str, float]
     carried: Count = 0
     attempt: int
@@ -117,4 +119,7 @@ class Checkpoints:
 
 
 def _seal(checkpoint: Checkpoint) -> str:
-    return json_sha256(checkpoint.model_dump(mode="json"))
+    document = checkpoint.model_dump(mode="json")
+    if document["scores"] is None:  # not a word of those that were sealed before it was counted
+        del document["scores"]
+    return json_sha256(document)

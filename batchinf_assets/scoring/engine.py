@@ -140,6 +140,7 @@ def _checkpoint(
         keys=scored.keys,
         checks=scored.checks,
         observed=scored.observed,
+        scores=scored.scores,
         seconds={stage: round(seconds, 6) for stage, seconds in scored.seconds.items()},
         carried=scored.carried,
         attempt=attempt,

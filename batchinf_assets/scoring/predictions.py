@@ -32,6 +32,9 @@ from batchinf_assets.windows import Window
 
 ASSET = "predictions"
 
+REVISION, ROWS = "batchinf.revision", "batchinf.rows"
+"""What the table's own log says of a publication; by the rows it is known that there are none."""
+
 
 def manifests(project: Project, spec: PipelineSpec) -> ManifestStore:
     """Return the pipeline's manifests."""
@@ -53,9 +56,19 @@ def checkpoints_of(
 
 
 def published_revision(project: Project, spec: PipelineSpec, window: Window) -> str | None:
-    """Return the revision that readers see, or None where nothing is published."""
+    """Return the revision that readers see, or None where nothing is published or was withdrawn."""
     files = predictions_table(project, spec).files_of(window)
-    return files[0].parent.name if files else None
+    return files[0].parent.name if files else empty_revision(project, spec, window)
+
+
+def empty_revision(project: Project, spec: PipelineSpec, window: Window) -> str | None:
+    """Return the published revision of a window that shows no file; None unless it has no rows.
+
+    The log alone tells a revision without rows from a window that was withdrawn, or whose rows
+    another program deleted.
+    """
+    commit = predictions_table(project, spec).commit_metadata(window)
+    return commit.get(REVISION) if commit.get(ROWS) == "0" else None
 
 
 def candidate(project: Project, spec: PipelineSpec, window: Window) -> Manifest:

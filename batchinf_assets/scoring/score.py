@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
-from itertools import chain
 
 from batchinf_assets.attempts import Attempt
-from batchinf_assets.checks import CheckResult, Violation, merge_checks
+from batchinf_assets.checks import CheckResult
 from batchinf_assets.code_version import running_code
-from batchinf_assets.contracts.key_order import check_key_streams
 from batchinf_assets.errors import WindowMissing
 from batchinf_assets.features.build import (
     Features,
@@ -19,9 +15,6 @@ from batchinf_assets.features.build import (
     load_features,
 )
 from batchinf_assets.lake.layout import row_group_rows
-from batchinf_assets.lake.order import spans_ascend
-from batchinf_assets.lake.place import Place
-from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.manifest import (
     CountsRecord,
     Manifest,
@@ -33,12 +26,11 @@ from batchinf_assets.manifest import (
     declaration_digest,
 )
 from batchinf_assets.project import Project
-from batchinf_assets.scoring.checkpoints import Checkpoint
+from batchinf_assets.scoring.condemnations import require_not_condemned
 from batchinf_assets.scoring.correction import Correction, Superseded, correct
 from batchinf_assets.scoring.engine import FinishedShards, finish_shards
 from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.predictions import (
-    ASSET,
     changed_files,
     checkpoints_of,
     manifests,
@@ -49,6 +41,11 @@ from batchinf_assets.scoring.predictions import (
 from batchinf_assets.scoring.revision import revision_id, scoring_settings
 from batchinf_assets.scoring.shard_scoring import ShardScoring
 from batchinf_assets.scoring.shards import plan_shards
+from batchinf_assets.scoring.window_checks import (
+    check_accounted,
+    check_shards,
+    check_trained_features,
+)
 from batchinf_assets.snapshots.freeze import (
     Snapshot,
     load_snapshot,
@@ -89,6 +86,8 @@ def score_window(
 
     Raises:
         WindowMissing: The window has no snapshot or features, or they do not belong together.
+        RevisionCondemned: Readers are not to see this very revision again; its files stay as they
+            are, as evidence.
         WindowRefused: The predictions break their contract; no draft was left.
         Preempted: The process was asked to leave; finished shards stay for the next attempt.
         ShardFailed: A shard failed for want of space, memory or access; the others stay.
@@ -98,6 +97,7 @@ def score_window(
     draft = _describe(pipeline, window, snapshot, version, features, model, attempt, now)
     draft = draft.model_copy(update={"quarantine": _quarantined(project, pipeline, window, draft)})
     attempt.works_on(draft)
+    require_not_condemned(project, pipeline.spec, window, draft.revision)
     store = manifests(project, pipeline.spec)
     attempt.require_held()
     store.drop_draft(window)
@@ -137,7 +137,7 @@ def score_window(
     checks = (
         *(
             check_accounted(check, draft.counts)
-            for check in _check_window(pipeline, features, table.folder, done.checkpoints)
+            for check in check_shards(pipeline, features, table.folder, done.checkpoints)
         ),
         check_trained_features(features, model),
     )
@@ -147,26 +147,6 @@ def score_window(
     store.write_draft(window, finished)
     attempt.scored(finished, bytes_written=done.bytes_written, retries=done.retries)
     return finished
-
-
-def check_trained_features(features: Features, model: ScoringModel) -> CheckResult:
-    """Warn of features that are not those of the model's training, their columns being the same.
-
-    Somebody changed the SQL, or what it reads: scores may be right or not, no schema tells.
-    """
-    learned, made = model.artifact.card.feature_definition, features.record.definition
-    rule = (
-        f"made by the feature definition that {model.version.name} v{model.version.version} "
-        "learned from: register a new model, or accept the difference"
-    )
-    return CheckResult(
-        name="trained_features",
-        asset=ASSET,
-        passed=learned == made,
-        blocking=False,
-        violations=() if learned == made else (Violation(column=None, rule=rule),),
-        measured={"learned": learned, "scored": made},
-    )
 
 
 def _inputs(project: Project, pipeline: Pipeline, window: Window) -> tuple[Snapshot, Features]:
@@ -235,48 +215,6 @@ def _quarantined(
 ) -> QuarantineRecord | None:
     rejected = (draft.snapshot.rejected, draft.features.rejected)
     return quarantine_record(project, pipeline.spec, window, rejected)
-
-
-def check_accounted(check: CheckResult, counts: CountsRecord) -> CheckResult:
-    """Let the check of row conservation count from what landed: rows in = scored + quarantined.
-
-    Args:
-        check: What was checked of the keys that came out; any other check stays as it is.
-        counts: Of the revision; `scored` is not asked.
-    """
-    if check.name != "row_conservation":
-        return check
-    scored = check.measured["rows_out"]
-    measured = {"rows_in": counts.rows_in, "scored": scored, "quarantined": counts.quarantined}
-    if scored == counts.rows_in - counts.quarantined:
-        return replace(check, measured=measured)
-    lost = Violation(
-        column=None,
-        rule=f"{counts.rows_in} rows scored or quarantined",
-        found=f"{scored} and {counts.quarantined}",
-    )
-    return replace(check, passed=False, violations=(*check.violations, lost), measured=measured)
-
-
-def _check_window(
-    pipeline: Pipeline, features: Features, table: Place, checkpoints: Sequence[Checkpoint]
-) -> tuple[CheckResult, ...]:
-    """Put the shards' checks together; keys of different row groups meet only where these touch."""
-    checks = merge_checks(check for checkpoint in checkpoints for check in checkpoint.checks)
-    if checkpoints and spans_ascend(
-        chain.from_iterable(checkpoint.keys for checkpoint in checkpoints)
-    ):
-        return tuple(checks)
-    key = pipeline.spec.source.key
-    outputs = [RowGroups(table / checkpoint.output.path) for checkpoint in checkpoints]
-    over_shards = check_key_streams(
-        lambda: features.groups.all(key),
-        lambda: chain.from_iterable(output.all(key) for output in outputs),
-        key=key,
-        asset=ASSET,
-    )
-    named = {check.name for check in over_shards}
-    return (*(check for check in checks if check.name not in named), *over_shards)
 
 
 def _finished(

@@ -28,6 +28,7 @@ from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.carried import EarlierScores
 from batchinf_assets.scoring.observed import observe
 from batchinf_assets.scoring.postprocess import check_score_kept, postprocess, scored_rows
+from batchinf_assets.scoring.score_histogram import count_scores
 from batchinf_assets.scoring.scorer import Scorer, Scores, score_rows
 from batchinf_assets.scoring.shards import Shard
 from batchinf_assets.snapshots.freeze import require_passed
@@ -49,6 +50,7 @@ class ScoredShard:
         keys: First and last key of each of its row groups.
         checks: What was checked on its rows.
         observed: Its rows by bin of the reference profile, per feature and score.
+        scores: Its rows by bin of `scoring.score_histogram`.
         seconds: Time per stage.
         carried: Rows whose score was looked up and not computed.
     """
@@ -57,6 +59,7 @@ class ScoredShard:
     keys: tuple[KeySpan, ...]
     checks: tuple[CheckResult, ...]
     observed: dict[str, tuple[int, ...]]
+    scores: tuple[int, ...]
     seconds: dict[str, float]
     carried: int
 
@@ -111,6 +114,7 @@ class ShardScoring:
             keys=tuple(tally.spans),
             checks=tuple(merge_checks(tally.checks)),
             observed={name: tuple(c.tolist()) for name, c in tally.observed.items()},
+            scores=tuple(tally.scores.tolist()),
             seconds=tally.seconds,
             carried=tally.carried,
         )
@@ -189,6 +193,7 @@ class _Tally:
     checks: list[CheckResult] = field(default_factory=list[CheckResult])
     spans: list[KeySpan] = field(default_factory=list[KeySpan])
     observed: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    scores: np.ndarray = field(default_factory=lambda: count_scores(np.empty(0)))
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     carried: int = 0
     _since: float = field(default_factory=time.monotonic)
@@ -202,3 +207,4 @@ class _Tally:
         columns = {name: features.column(name) for name in features.column_names}
         for name, counts in observe(profile, {**columns, score: pa.array(scores)}).items():
             self.observed[name] = self.observed.get(name, 0) + counts
+        self.scores = self.scores + count_scores(scores)

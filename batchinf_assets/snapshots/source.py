@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from batchinf_assets.checks import CheckResult, merge_checks
 from batchinf_assets.contracts.columns import check_columns, check_new_columns, conform
+from batchinf_assets.contracts.in_window import IN_WINDOW, check_empty_window
 from batchinf_assets.contracts.judge import judge_rows
 from batchinf_assets.contracts.passed import require_passed
 from batchinf_assets.contracts.row_contract import RowContract
@@ -22,6 +23,7 @@ from batchinf_assets.contracts.table_rules import (
     check_volume,
 )
 from batchinf_assets.contracts.validate import check_unique_key
+from batchinf_assets.contracts.verdict import Judged
 from batchinf_assets.lake.digest import json_sha256, sort_by
 from batchinf_assets.lake.order import is_strictly_ascending
 from batchinf_assets.manifest import FileRecord
@@ -63,12 +65,14 @@ def landing_of(project: Project) -> Landing:
 def source_contract(spec: PipelineSpec) -> str:
     """Digest everything declared of the source that decides which of its rows are frozen.
 
-    Limits and accepted changes decide whether a file is read, not which of its rows count.
+    Limits, accepted changes and what an empty file means decide whether a file is taken, not which
+    of its rows count.
     """
     declared = spec.source.model_dump(
         mode="json",
         exclude={
             "files": True,
+            "empty": True,
             "late": True,
             "limits": True,
             "accept": True,
@@ -137,7 +141,7 @@ def judge_source(
     checks = merge_checks(  # rows and table have their warnings in common
         (
             *layout,
-            *judged.checks,
+            *_judged_as_declared(spec, judged, landed=rows.num_rows),
             check_unique_key(judged.accepted, key=key, asset=ASSET),
             *_check_table(spec, window, judged.accepted, before),
         )
@@ -150,6 +154,14 @@ def judge_source(
         set_aside=SetAside.of(ASSET, judged.rejected),
         checks=tuple(checks),
     )
+
+
+def _judged_as_declared(spec: PipelineSpec, judged: Judged, *, landed: int) -> list[CheckResult]:
+    """Where a file landed without rows, that is judged by what is declared of it."""
+    if landed:
+        return list(judged.checks)
+    empty = check_empty_window(ASSET, published=spec.source.empty == "publish")
+    return [empty if check.name == IN_WINDOW else check for check in judged.checks]
 
 
 def _check_layout(spec: PipelineSpec, window: Window, part: LandedFile) -> list[CheckResult]:

@@ -24,7 +24,15 @@ from batchinf_assets.errors import (
 )
 
 State = Literal[
-    "published", "unchanged", "scored", "refused", "failed", "lost_race", "preempted", "killed"
+    "rolled_back",
+    "published",
+    "unchanged",
+    "scored",
+    "refused",
+    "failed",
+    "lost_race",
+    "preempted",
+    "killed",
 ]
 
 REASON_CHARACTERS = 500
@@ -157,7 +165,8 @@ def merged(records: Sequence[AttemptRecord]) -> AttemptRecord:
 
     They are the same one twice (a lost acknowledgement), one for each asset that the run worked
     in, or `killed` by whoever found the expired lease. A published attempt stays so, whatever came
-    later; else the last record says how it ended, and `killed` counts only if it is that one.
+    later, unless it took something back; else the last record says how it ended, and `killed`
+    counts only if it is that one.
 
     Args:
         records: At least one; all of one `attempt_id`.
@@ -190,9 +199,10 @@ def _counted(records: Sequence[AttemptRecord]) -> list[AttemptRecord]:
     return [*own, *after[:1]]
 
 
-def _precedence(record: AttemptRecord) -> tuple[bool, bool, datetime, bool]:
-    published, unchanged = record.state == "published", record.state == "unchanged"
-    return published, unchanged, record.ended_at, record.state != "killed"
+def _precedence(record: AttemptRecord) -> tuple[bool, bool, bool, datetime, bool]:
+    what_counts = ("rolled_back", "published", "unchanged")
+    rolled_back, published, unchanged = (record.state == state for state in what_counts)
+    return rolled_back, published, unchanged, record.ended_at, record.state != "killed"
 
 
 def _of_known(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from batchinf_assets.evaluation.golden import read_golden_keys
+from batchinf_assets.evaluation.golden_set import read_golden_keys
 from batchinf_assets.features.build import compute_features
 from batchinf_assets.features.labels import LABEL, label_rows, landed_outcomes, require_outcomes
 from batchinf_assets.features.views import build_views
@@ -53,7 +53,7 @@ def training_rows(
         WindowRefused: One of them breaks its contract.
     """
     spec = pipeline.spec
-    golden = read_golden_keys(project.root / spec.golden.file, spec)  # before the long reading
+    golden = read_golden_keys(project, spec)  # before the long reading
     return _without(labelled_rows(project, pipeline, windows, on_progress), golden)
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from batchinf_assets.errors import LandedFileMissing
-from batchinf_assets.evaluation.golden import BinaryMetrics, binary_metrics, read_golden_set
+from batchinf_assets.evaluation.binary import BinaryMetrics, binary_metrics
+from batchinf_assets.evaluation.golden_set import read_golden_set
 from batchinf_assets.features.build import feature_definition
 from batchinf_assets.features.labels import LABEL
-from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.project import Project
 from batchinf_assets.registry.artifact import PROFILE_FILE, draft_artifact, input_schema
 from batchinf_assets.registry.card import (
@@ -176,8 +176,8 @@ def register_model(
         ModelUnavailable: The registry does not answer.
     """
     spec = pipeline.spec
-    path = project.root / spec.golden.file
-    golden = read_golden_set(path, spec)
+    golden_set = read_golden_set(project, spec)
+    golden = golden_set.rows
     job = Job(columns=dict(spec.features.columns), decision=spec.golden.decision)
     examined = examine_model(
         data,
@@ -189,7 +189,7 @@ def register_model(
     )
     labels = golden.column(spec.golden.label)
     on_golden = _measured(labels, examined.golden_scores, pipeline)
-    card = _card(pipeline, origin, windows, labelled, examined, on_golden, file_sha256(path))
+    card = _card(pipeline, origin, windows, labelled, examined, on_golden, golden_set.record.sha256)
     draft = draft_artifact(card, _contents(pipeline, data, labelled, examined, card))
     expires_at = now + timedelta(days=spec.model.valid_days)
     version = registry.register(draft, key, now=now, expires_at=expires_at)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -8,10 +8,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.project import CHECKOUT, Project
+from batchinf_assets.evaluation.golden_provenance import read_provenance
+from batchinf_assets.project import CHECKOUT
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.training.dataset import labelled_rows
-from batchinf_demo.golden import END, FIRST, ROWS
+from batchinf_assets_tests.conftest import World
+from batchinf_demo.golden import END, FIRST, ROWS, SEED, draw
 
 DAY = "2013-05-17"
 
@@ -41,11 +43,10 @@ def test_the_golden_set_has_the_documented_size_and_no_flight_twice(
 
 
 def test_the_golden_rows_of_a_day_are_what_the_feature_sql_makes_of_it(
-    golden: pa.Table, pipeline: Pipeline, project: Project, world: object
+    golden: pa.Table, pipeline: Pipeline, world: World
 ) -> None:
-    whole_year = replace(project, landing=world.landing)  # type: ignore[attr-defined]
     window = pipeline.spec.window.window(DAY)
-    made = labelled_rows(whole_year, pipeline, [window], lambda _done, _all: None).rows
+    made = labelled_rows(world.project, pipeline, [window], lambda _done, _all: None).rows
     kind = golden.schema.field("scheduled_departure").type
     start, end = (pa.scalar(moment, kind) for moment in (window.start, window.end))
     departures = golden["scheduled_departure"]
@@ -54,3 +55,20 @@ def test_the_golden_rows_of_a_day_are_what_the_feature_sql_makes_of_it(
     ).rename_columns(made.column_names)
     assert drawn.num_rows > 10
     assert set(map(str, drawn.to_pylist())) <= set(map(str, made.to_pylist()))
+
+
+@pytest.mark.drill
+def test_the_draw_of_then_still_gives_the_committed_rows(
+    golden: pa.Table, pipeline: Pipeline, world: World
+) -> None:
+    drawn = draw(world.project, pipeline, datetime(2026, 3, 1, tzinfo=UTC))
+    assert drawn.rows.equals(golden)
+
+
+def test_the_provenance_says_how_it_was_drawn(pipeline: Pipeline) -> None:
+    known = read_provenance(CHECKOUT / pipeline.spec.golden.file)
+    assert known is not None
+    assert (known.rows, known.seed, known.method) == (ROWS, SEED, "uniformly without replacement")
+    assert (known.first.start.date(), known.last.end.date()) == (FIRST, END)
+    training = pipeline.spec.model.training
+    assert [(each.start, each.end) for each in known.excluded] == [(training.start, training.end)]

@@ -20,7 +20,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from batchinf_assets.project import CHECKOUT, Project
-from batchinf_assets.publishing.gate import required_checks
+from batchinf_assets.publishing.gate import blocking_checks
 from batchinf_assets.scoring.predictions import published_revision
 from batchinf_assets.spec import Pipeline
 
@@ -206,7 +206,7 @@ def test_a_window_materialized_by_clicking_is_published_with_its_checks_passed(
     tabs = page.get_by_role("tablist").filter(has_text="Execution history")
     tabs.get_by_role("tab", name="Partitions").click()
     expect(page.get_by_text("Passed (1)")).to_be_visible()
-    blocking = {**required_checks(pipeline.spec), "published": ("gate",)}
+    blocking = {**blocking_checks(pipeline.spec), "published": ("gate",)}
     for asset, names in blocking.items():
         passed = [(WINDOW, WINDOW, "SUCCEEDED")]
         assert blocking_check_statuses(page, asset) == dict.fromkeys(names, passed), asset
@@ -246,7 +246,8 @@ def test_the_page_of_a_failing_check_shows_column_rule_count_and_keys(
     )
     assert told.returncode == 1, told.stderr
     sentence = (
-        f"flight_delays {BAD} snapshot: column distance: expected int32 in [1, 12000], found 14 rows"
+        f"flight_delays {BAD} snapshot: column distance: "
+        "expected int32 in [1, 12000], found 14 rows"
     )
     assert sentence in told.stderr
     page.goto("/assets/flight_delays/snapshot?view=checks&checkDetail=contract")

@@ -1,6 +1,9 @@
-"""Population stability against training, and what it is judged to mean."""
+"""Drift against training and against earlier windows, and what it is judged to mean."""
+
+from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,25 +12,24 @@ import pytest
 
 from batchinf_assets.errors import ModelRefused
 from batchinf_assets.evaluation.drift import (
-    BINS,
-    POPULATION_STABILITY_SQL,
-    PROPORTION_FLOOR,
     Drift,
     Verdict,
     judge_drift,
     measure_drift,
     overall_verdict,
 )
-from batchinf_assets.lake.query import query
+from batchinf_assets.evaluation.sketches import Sketches, sketches_of
+from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile, build_profile
 from batchinf_assets.spec import PipelineSpec, load_pipeline
 
 
-def spec_with(features: dict[str, dict[str, Any]], min_rows: int = 1) -> PipelineSpec:
-    """The demo pipeline with other features."""
+def spec_with(features: dict[str, dict[str, Any]], min_rows: int = 1, **drift: Any) -> PipelineSpec:
+    """The demo pipeline with other features and drift bounds."""
     document = load_pipeline("flight_delays").spec.model_dump()
     document["features"]["columns"] = features
-    document["drift"]["min_rows"] = min_rows
+    document["drift"] |= {"min_rows": min_rows, **drift}
+    document["golden"]["segments"] = document["performance"]["segments"] = ()
     document["model"]["promotion"]["canary"]["segments"] = ()  # they name the demo's features
     return PipelineSpec.model_validate(document)
 
@@ -45,55 +47,6 @@ def drift_of(
     columns = {name: table.column(name) for name in table.column_names}
     observed = profile.observe({**columns, spec.prediction.column: scores})
     return measure_drift(observed, table.num_rows, profile, spec=spec)
-
-
-def stability(
-    expected: list[tuple[str, int, int]], observed: list[tuple[str, int]]
-) -> dict[str, float | None]:
-    """Run the SQL on rows."""
-    table = pa.table(
-        {
-            "subject": [subject for subject, _, _ in expected],
-            "bin": [number for _, number, _ in expected],
-            "training_rows": [rows for _, _, rows in expected],
-            "window_rows": [observed.count((subject, number)) for subject, number, _ in expected],
-        },
-        schema=BINS,
-    )
-    found = query(
-        POPULATION_STABILITY_SQL, {"bins": table}, {"floor": PROPORTION_FLOOR}
-    ).to_pylist()
-    return {row["subject"]: row["psi"] for row in found}
-
-
-def test_ten_rows_give_the_index_computed_by_hand() -> None:
-    # Training 50, 30, 20 of 100: q = .5 .3 .2. Window 2, 3, 5 of 10: p = .2 .3 .5.
-    # (.2-.5) ln(.2/.5) + 0 + (.5-.2) ln(.5/.2) = .3 * ln 2.5 + .3 * ln 2.5 = 0.6 * ln 2.5.
-    expected = [("x", 0, 50), ("x", 1, 30), ("x", 2, 20)]
-    observed = [("x", 0)] * 2 + [("x", 1)] * 3 + [("x", 2)] * 5
-    assert stability(expected, observed) == {"x": pytest.approx(0.6 * math.log(2.5), abs=1e-14)}
-
-
-def test_an_empty_bin_counts_with_the_floor() -> None:
-    # Training all in bin 0, window all in bin 1: p = 1e-4 and 1, q = 1 and 1e-4.
-    # Twice (1 - 1e-4) ln(1e4).
-    by_hand = 2 * (1 - 1e-4) * math.log(1e4)
-    found = stability([("x", 0, 7), ("x", 1, 0)], [("x", 1)] * 10)
-    assert found == {"x": pytest.approx(by_hand, abs=1e-12)}
-
-
-def test_subjects_do_not_mix() -> None:
-    expected = [("x", 0, 1), ("x", 1, 1), ("y", 0, 1), ("y", 1, 3)]
-    observed = [("x", 0)] * 5 + [("x", 1)] * 5 + [("y", 0)] * 3 + [("y", 1)]
-    # x: .5 .5 both times. y: q = .25 .75, p = .75 .25: 2 * .5 * ln 3.
-    assert stability(expected, observed) == {
-        "x": 0.0,
-        "y": pytest.approx(math.log(3), abs=1e-14),
-    }
-
-
-def test_a_subject_without_observed_values_has_no_index() -> None:
-    assert stability([("x", 0, 1), ("y", 0, 1)], [("x", 0)]) == {"x": 0.0, "y": None}
 
 
 FEATURES: dict[str, dict[str, Any]] = {
@@ -178,18 +131,19 @@ def test_no_rows_have_no_index() -> None:
     spec = spec_with(FEATURES)
     profile = profile_of(table, scores, spec)
     drifts = drift_of(table.slice(0, 0), scores.slice(0, 0), profile, spec=spec)
-    assert {(drift.psi, drift.rows) for drift in drifts} == {(None, 0)}
+    assert {(drift.psi, drift.p_value, drift.rows) for drift in drifts} == {(None, None, 0)}
+    assert {drift.reference_rows for drift in drifts} == {10}
     assert overall_verdict(drifts) == "insufficient data"
 
 
-def shifted(share: float) -> tuple[pa.Table, pa.Array, Profile, PipelineSpec]:
-    """A window of 1000 rows where `share` are 'a', against training with one half."""
-    spec = spec_with({"kind": {"type": "string"}})
-    training = pa.table({"kind": ["a", "b"] * 50})
+def shifted(share: float, **drift: Any) -> tuple[pa.Table, pa.Array, Profile, PipelineSpec]:
+    """A window of 1000 rows where `share` are 'a', against 1000 of training with one half."""
+    spec = spec_with({"kind": {"type": "string"}}, **drift)
+    training = pa.table({"kind": ["a", "b"] * 500})
     ones = round(1000 * share)
     window = pa.table({"kind": ["a"] * ones + ["b"] * (1000 - ones)})
-    profile = profile_of(training, pa.array(np.full(100, 0.5)), spec)
-    return window, pa.array(np.full(1000, 0.5)), profile, spec
+    scores = pa.array(np.full(1000, 0.5))
+    return window, scores, profile_of(training, scores, spec), spec
 
 
 @pytest.mark.parametrize(
@@ -204,6 +158,82 @@ def test_the_declared_bounds_decide_the_verdict(share: float, verdict: str) -> N
     by_hand = (share - 0.5) * math.log(share / (1 - share))
     assert kind.psi == pytest.approx(by_hand, abs=1e-12)
     assert (kind.verdict, score.verdict) == (verdict, "stable")
+
+
+def test_far_but_not_surely_is_stable() -> None:
+    # Of 24 rows 17 are a: far enough to be moderate, but every 23rd such window is as far off.
+    window, scores, profile, spec = shifted(0.75)
+    rows = pa.concat_tables([window.slice(0, 17), window.slice(1000 - 7)])
+    kind, _ = drift_of(rows, scores.slice(0, 24), profile, spec=spec)
+    assert kind.psi == pytest.approx((17 / 24 - 0.5) * math.log(17 / 7), abs=1e-12)
+    assert kind.p_value == pytest.approx(0.0437, abs=1e-4)
+    assert kind.q_value == pytest.approx(2 * kind.p_value)
+    assert kind.verdict == "stable"
+    lenient = spec_with({"kind": {"type": "string"}}, false_alarms=0.1)
+    assert drift_of(rows, scores.slice(0, 24), profile, spec=lenient)[0].verdict == "moderate"
+
+
+def test_surely_but_not_far_is_stable() -> None:
+    window, scores, profile, spec = shifted(0.6)
+    kind, _ = drift_of(window, scores, profile, spec=spec)
+    assert kind.q_value is not None
+    assert kind.q_value < 1e-4
+    assert kind.verdict == "stable"
+
+
+def test_a_column_has_bounds_of_its_own_and_the_others_keep_theirs() -> None:
+    own = {"kind": {"moderate": 0.2, "major": 0.9}}
+    spec = spec_with({name: {"type": "string"} for name in ("kind", "other")}, columns=own)
+    one = pa.array(["a", "b"] * 500)
+    most = pa.array(["a"] * 750 + ["b"] * 250)
+    scores = pa.array(np.full(1000, 0.5))
+    profile = profile_of(pa.table({"kind": one, "other": one}), scores, spec)
+    drifts = drift_of(pa.table({"kind": most, "other": most}), scores, profile, spec=spec)
+    assert [drift.verdict for drift in drifts] == ["moderate", "major", "stable"]
+
+
+def test_a_column_may_need_more_rows_than_the_others() -> None:
+    window, scores, profile, spec = shifted(0.75, columns={"kind": {"min_rows": 1001}})
+    kind, score = drift_of(window, scores, profile, spec=spec)
+    assert (kind.verdict, score.verdict) == ("insufficient data", "stable")
+    assert kind.q_value is None
+
+
+def test_too_few_training_rows_are_insufficient_too() -> None:
+    window, scores, profile, _ = shifted(0.75)
+    spec = spec_with({"kind": {"type": "string"}}, min_rows=1001)
+    twice = pa.concat_tables([window, window])
+    drifts = drift_of(twice, pa.concat_arrays([scores, scores]), profile, spec=spec)
+    assert {drift.verdict for drift in drifts} == {"insufficient data"}
+
+
+def test_a_new_value_of_a_constant_is_seen_on_few_rows() -> None:
+    # The bin above the constant is rare among all rows: it was never met in training.
+    spec = spec_with({"gate": {"type": "float64"}, "kind": {"type": "string"}})
+    many = 100_000
+    training = pa.table({"gate": np.full(many, 5.0), "kind": ["a"] * many})
+    profile = profile_of(training, pa.array(np.full(many, 0.5)), spec)
+    window = pa.table({"gate": np.full(200, 6.0), "kind": ["new"] * 200})
+    drifts = drift_of(window, pa.array(np.full(200, 0.5)), profile, spec=spec)
+    assert [drift.verdict for drift in drifts] == ["major", "major", "stable"]
+    assert drifts[1].unseen == 1.0
+
+
+def test_only_judged_subjects_are_one_family() -> None:
+    """q is p times the number of tests for the smallest p; the unjudged ones do not count."""
+    features = {"kind": {"type": "string"}, "calm": {"type": "string"}}
+    window, scores, _, _ = shifted(0.55)
+    window = window.append_column("calm", window.column("kind"))
+    half = pa.array(["a", "b"] * 500)
+    for calm, tests in (({"type": "string"}, 3), ({"type": "string", "drift": False}, 2)):
+        spec = spec_with({**features, "calm": calm})
+        profile = profile_of(pa.table({"kind": half, "calm": half}), scores, spec)
+        rows = window.set_column(1, "calm", half)
+        kind, other, score = drift_of(rows, scores, profile, spec=spec)
+        assert kind.p_value is not None
+        assert kind.q_value == pytest.approx(kind.p_value * tests)
+        assert (other.q_value is None) == (tests == 2)
+        assert other.p_value == score.q_value == 1.0
 
 
 def test_a_profile_that_lacks_a_feature_is_refused() -> None:
@@ -228,24 +258,101 @@ def test_rows_without_a_score_each_are_refused() -> None:
         drift_of(table, scores.slice(1), profile_of(table, scores, spec), spec=spec)
 
 
-def drift(subject: str, psi: float | None, verdict: Verdict) -> Drift:
+def earlier(profile: Profile, spec: PipelineSpec, table: pa.Table, scores: pa.Array) -> Sketches:
+    """Count an earlier window."""
+    columns = {name: table.column(name) for name in table.column_names}
+    counts = profile.observe({**columns, spec.prediction.column: scores})
+    filled = {name: profile.subjects[name].with_counts(rows) for name, rows in counts.items()}
+    return replace(sketches_of(profile), windows=("2013-07-01",), subjects=filled)
+
+
+def test_each_declared_reference_has_a_verdict_of_its_own() -> None:
+    window, scores, profile, _ = shifted(0.75)
+    spec = spec_with(
+        {"kind": {"type": "string"}}, references=("previous", "training", "season"), season="month"
+    )
+    counts = {"kind": [750, 250, 0, 0], spec.prediction.column: [0, 1000, 0, 0]}
+    drifts = measure_drift(
+        counts, 1000, profile, spec=spec, previous=earlier(profile, spec, window, scores)
+    )
+    assert [(d.reference, d.subject, d.verdict, d.reference_rows) for d in drifts] == [
+        ("previous", "kind", "stable", 1000),
+        ("previous", "delay_probability", "stable", 1000),
+        ("training", "kind", "major", 1000),
+        ("training", "delay_probability", "stable", 1000),
+        ("season", "kind", "insufficient data", 0),
+        ("season", "delay_probability", "insufficient data", 0),
+    ]
+    assert [d.psi for d in drifts if d.reference == "season"] == [None, None]
+
+
+def test_earlier_windows_are_measured_in_training_deviations() -> None:
+    spec = spec_with({"x": {"type": "float64"}}, references=("previous",))
+    values = np.random.default_rng(1).standard_normal(20_000)
+    scores = pa.array(np.full(len(values), 0.5))
+    profile = profile_of(pa.table({"x": values}), scores, spec)
+    before = earlier(profile, spec, pa.table({"x": values + 0.3}), scores)
+    unknown = {
+        name: NumericBins(edges=bins.edges, counts=bins.counts, missing=bins.missing)
+        for name, bins in before.subjects.items()
+        if isinstance(bins, NumericBins)
+    }
+    counts = profile.observe({"x": pa.array(values), spec.prediction.column: scores})
+    stored = replace(before, subjects=unknown)  # as the table gives them back: without ends
+    x, _ = measure_drift(counts, len(values), profile, spec=spec, previous=stored)
+    assert x.wasserstein == pytest.approx(0.3, abs=0.02)
+    assert x.verdict == "moderate"
+
+
+def test_sketches_of_another_profile_are_refused() -> None:
+    window, scores, profile, _ = shifted(0.75)
+    spec = spec_with({"kind": {"type": "string"}}, references=("previous",))
+    other = replace(earlier(profile, spec, window, scores), profile="0" * 64)
+    counts = {"kind": [750, 250, 0, 0], spec.prediction.column: [0, 1000, 0, 0]}
+    with pytest.raises(ValueError, match="sketches of profile 0000"):
+        measure_drift(counts, 1000, profile, spec=spec, previous=other)
+
+
+def drift(subject: str, psi: float | None, verdict: Verdict, shift: float | None = None) -> Drift:
     """One measured subject."""
-    return Drift(subject=subject, psi=psi, rows=300, verdict=verdict)
+    return Drift(
+        subject=subject,
+        reference="training",
+        rows=300,
+        reference_rows=9000,
+        psi=psi,
+        wasserstein=shift,
+        verdict=verdict,
+    )
 
 
-def test_major_drift_is_reported_and_does_not_block() -> None:
+def test_major_drift_is_reported_and_does_not_block_unless_declared() -> None:
     drifts = (
-        drift("a", 0.41, "major"),
+        drift("speed", 0.41, "major"),
         drift("b", 0.2, "moderate"),
+        drift("delay_probability", 0.2, "major", shift=0.61),
         drift("c", 3.0, "not judged"),
     )
-    result = judge_drift(drifts, spec_with(FEATURES))
+    spec = spec_with(FEATURES, columns={"speed": {"major": 0.4}})
+    result = judge_drift(drifts, spec)
     assert (result.asset, result.name, result.blocking) == ("evaluation", "drift", False)
     assert not result.passed
     assert [(violation.column, violation.rule) for violation in result.violations] == [
-        ("a", "stable against training (PSI 0.41, major from 0.25)")
+        ("speed", "stable against training (PSI 0.41, major from 0.4)"),
+        (
+            "delay_probability",
+            "stable against training (PSI 0.20, major from 0.25; "
+            "shift 0.61 standard deviations, major from 0.5)",
+        ),
     ]
-    assert result.measured == {"verdict": "major", "worst_subject": "a", "worst_psi": 0.41}
+    assert result.measured == {
+        "verdict": "major",
+        "worst_subject": "speed",
+        "worst_psi": 0.41,
+        "worst_against": "training",
+    }
+    blocking = spec.model_copy(update={"gate": spec.gate.model_copy(update={"drift": "block"})})
+    assert judge_drift(drifts, blocking).blocking
 
 
 def test_moderate_drift_passes() -> None:

@@ -16,7 +16,13 @@ from batchinf_assets.errors import (
     LandedFileUnreadable,
     WindowRefused,
 )
-from batchinf_assets.features.labels import label_rows, landed_outcomes, require_outcomes
+from batchinf_assets.features.labels import (
+    KNOWN_AT,
+    label_rows,
+    landed_outcomes,
+    require_outcomes,
+    timed_labels,
+)
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.spec import PipelineSpec, load_pipeline
 
@@ -142,3 +148,10 @@ def test_outcomes_that_lack_a_column_or_bytes_are_refused(upstream: Upstream) ->
     path.write_bytes(b"")
     with pytest.raises(LandedFileUnreadable, match="is empty"):
         landed_outcomes(upstream.project, upstream.pipeline.spec, window)
+
+
+def test_a_label_knows_when_its_outcome_became_known() -> None:
+    spec = labelled("arrival_delay >= 15")
+    found = timed_labels(spec, outcomes((1, 60.0, 5), (1, 0.0, 2), (2, 0.0, None), (3, None, 1)))
+    known = {row["flight"]: row[KNOWN_AT] for row in found.to_pylist()}
+    assert known == {1: DEPARTURE + timedelta(hours=5), 2: None}

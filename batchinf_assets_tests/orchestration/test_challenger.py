@@ -64,7 +64,10 @@ def test_a_challenger_is_registered_and_compared_and_not_promoted(
     compared = str(shown["comparison"]).splitlines()
     assert compared[0] == "| metric | champion | challenger | difference | interval |"
     titles = [line.split(" | ")[0].removeprefix("| ") for line in compared[2:]]
-    assert titles == ["AUROC", "Brier score", "log loss", "precision", "recall"]
+    assert titles == [
+        *("precision", "recall", "F1", "accuracy", "AUROC", "average precision"),
+        *("log loss", "Brier score", "calibration error"),
+    ]
     assert f"| AUROC | {card.golden.metrics['auroc']:.4g} |" in str(shown["golden"]).splitlines()
     parity = [line.split(" | ")[0].removeprefix("| ") for line in str(shown["parity"]).splitlines()]
     assert parity[2:] == [record.scorer for record in card.parity]

@@ -7,24 +7,29 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
-from sklearn.metrics import brier_score_loss, log_loss, precision_score, recall_score, roc_auc_score
-
-from batchinf_assets.evaluation.golden import binary_metrics
-from batchinf_assets.promotion import bootstrap
-from batchinf_assets.promotion.bootstrap import (
-    Difference,
-    ScoredLabels,
-    paired_differences,
-    resample_counts,
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    brier_score_loss,
+    f1_score,
+    log_loss,
+    precision_score,
+    recall_score,
+    roc_auc_score,
 )
+
+from batchinf_assets.evaluation import bootstrap
+from batchinf_assets.evaluation.binary import FIGURES, binary_metrics
+from batchinf_assets.evaluation.bootstrap import resample_counts
+from batchinf_assets.promotion.bootstrap import Difference, paired_differences
 from batchinf_assets.spec import Metric
 
-METRICS: tuple[Metric, ...] = ("precision", "recall", "auroc", "log_loss", "brier")
+METRICS: tuple[Metric, ...] = tuple(name for name in FIGURES if name != "calibration_error")
+"""What scikit-learn measures too."""
+
+LOSSES = {"log_loss", "brier", "calibration_error"}
 
 Floats = npt.NDArray[np.float64]
-
-TEN_LABELS = [False, False, True, False, True, False, True, True, False, True]
-TEN_SCORES = [0.1, 0.2, 0.2, 0.4, 0.5, 0.5, 0.5, 0.8, 0.9, 1.0]
 
 
 def compared(
@@ -35,7 +40,7 @@ def compared(
 ) -> dict[Metric, Difference]:
     """Compare with few resamples."""
     settings: dict[str, Any] = {
-        "metrics": METRICS,
+        "metrics": FIGURES,
         "decision": 0.5,
         "resamples": 200,
         "confidence": 0.95,
@@ -65,60 +70,13 @@ def sklearn_figures(labels: npt.NDArray[np.bool_], scores: Floats) -> dict[Metri
     return {
         "precision": precision_score(labels, scores >= 0.5, zero_division=np.nan),
         "recall": recall_score(labels, scores >= 0.5, zero_division=np.nan),
+        "f1": f1_score(labels, scores >= 0.5, zero_division=np.nan),
+        "accuracy": accuracy_score(labels, scores >= 0.5),
+        "average_precision": average_precision_score(labels, scores),
         "auroc": roc_auc_score(labels, scores) if 0 < labels.sum() < len(labels) else math.nan,
         "log_loss": log_loss(labels, scores, labels=[False, True]),
         "brier": brier_score_loss(labels, scores, pos_label=True),
     }
-
-
-def test_ten_rows_drawn_once_each_give_the_figures_computed_by_hand() -> None:
-    model = ScoredLabels(
-        labels=np.array(TEN_LABELS), scores=np.array(TEN_SCORES, np.float64), decision=0.5
-    )
-    counts = np.ones((1, 10))
-    # At 0.5 or above: 6 rows, 4 of them positive; 5 positives in all.
-    assert model.resampled("precision", counts) == pytest.approx([4 / 6], abs=1e-15)
-    assert model.resampled("recall", counts) == pytest.approx([4 / 5], abs=1e-15)
-    # Pairs won by positives: 0.2 beats .1 and ties .2: 1.5; 0.5 twice beats .1 .2 .4, ties .5:
-    # 3.5 each; 0.8 beats .1 .2 .4 .5: 4; 1.0 beats all 5. In all 17.5 of 25.
-    assert model.resampled("auroc", counts) == pytest.approx([17.5 / 25], abs=1e-15)
-    assert model.resampled("brier", counts) == pytest.approx([0.245], abs=1e-15)
-    product = 0.9 * 0.8 * 0.2 * 0.6 * 0.5 * 0.5 * 0.5 * 0.8 * 0.1
-    assert model.resampled("log_loss", counts) == pytest.approx(
-        [-math.log(product) / 10], abs=1e-12
-    )
-
-
-def test_multiplicities_count_as_often_as_the_row_was_drawn() -> None:
-    model = ScoredLabels(
-        labels=np.array([True, False, True]), scores=np.array([0.9, 0.6, 0.3]), decision=0.5
-    )
-    counts = np.array([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]])
-    # First the negative once and the positive at 0.3 twice, then the positive at 0.9 twice.
-    assert model.resampled("auroc", counts).tolist() == [0.0, 1.0]
-    assert model.resampled("precision", counts).tolist() == [0.0, 2 / 3]
-    assert model.resampled("recall", counts).tolist() == [0.0, 1.0]
-    assert model.resampled("brier", counts) == pytest.approx(
-        [(0.36 + 2 * 0.49) / 3, (2 * 0.01 + 0.36) / 3], abs=1e-15
-    )
-
-
-@pytest.mark.parametrize(("rows", "levels"), [(3, 2), (12, 4), (257, 10), (400, 10**9)])
-def test_resamples_equal_scikit_learn_on_the_repeated_rows(rows: int, levels: int) -> None:
-    labels, scores, _ = random_pair(rows, levels=levels)
-    model = ScoredLabels(labels=labels, scores=scores, decision=0.5)
-    compared_figures = 0
-    for counts in resample_counts(rows, 12, seed=3):
-        found = {metric: model.resampled(metric, counts) for metric in METRICS}
-        for number, multiplicities in enumerate(counts):
-            drawn = np.repeat(np.arange(rows), multiplicities.astype(int))
-            expected = sklearn_figures(labels[drawn], scores[drawn])
-            for metric in METRICS:
-                assert found[metric][number] == pytest.approx(
-                    expected[metric], abs=1e-12, nan_ok=True
-                )
-                compared_figures += not math.isnan(expected[metric])
-    assert compared_figures >= 24
 
 
 def test_an_interval_spans_the_quantiles_of_paired_resamples_by_scikit_learn() -> None:
@@ -126,7 +84,7 @@ def test_an_interval_spans_the_quantiles_of_paired_resamples_by_scikit_learn() -
     order = np.lexsort((labels, candidate, champion))
     labels, champion, candidate = labels[order], champion[order], candidate[order]
     drawn: dict[Metric, list[float]] = {metric: [] for metric in METRICS}
-    for counts in resample_counts(150, 100, seed=11):
+    for counts in resample_counts(np.ones(150, np.int64), 100, seed=11):
         for multiplicities in counts:
             rows = np.repeat(np.arange(150), multiplicities.astype(int))
             before = sklearn_figures(labels[rows], champion[rows])
@@ -156,36 +114,12 @@ def test_points_equal_the_golden_metrics() -> None:
         assert difference.difference == pytest.approx(after - before, abs=1e-12)
 
 
-def test_golden_metrics_and_resamples_are_the_same_arithmetic() -> None:
-    labels, scores, _ = random_pair(300)
-    model = ScoredLabels(labels=labels, scores=scores, decision=0.5)
-    for metric in METRICS:
-        once_each = model.resampled(metric, np.ones((1, 300)))
-        assert once_each == pytest.approx([model.point[metric]], abs=1e-12)
-
-
-def test_every_resample_holds_as_many_rows_as_there_are() -> None:
-    pieces = list(resample_counts(9, 500, seed=0))
-    counts = np.concatenate(pieces)
-    assert counts.shape == (500, 9)
-    assert (counts.sum(axis=1) == 9).all()
-    # A row's multiplicity is binomial (9, 1/9): mean 1, variance 8/9.
-    assert counts.mean(axis=0) == pytest.approx(np.ones(9), abs=0.2)
-    assert counts.var() == pytest.approx(8 / 9, abs=0.1)
-
-
-def test_resamples_come_in_pieces_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "CELLS", 40)
-    assert [piece.shape for piece in resample_counts(9, 10, seed=0)] == [(4, 9), (4, 9), (2, 9)]
-    assert [piece.shape for piece in resample_counts(50, 2, seed=0)] == [(1, 50), (1, 50)]
-
-
 def test_the_size_of_the_pieces_does_not_change_the_intervals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pair = random_pair(60)
     whole = compared(*pair)
-    monkeypatch.setattr(bootstrap, "CELLS", 60 * 7)
+    monkeypatch.setattr(bootstrap, "HELD_AT_ONCE", 60 * 7)
     for metric, difference in compared(*pair).items():
         assert difference.low == pytest.approx(whole[metric].low, abs=1e-15)
         assert difference.high == pytest.approx(whole[metric].high, abs=1e-15)
@@ -222,7 +156,7 @@ def test_a_clearly_worse_model_has_an_interval_apart_from_zero() -> None:
     good = np.where(labels, 0.7, 0.3) + random.normal(0, 0.1, 1000)
     poor = np.where(labels, 0.55, 0.45) + random.normal(0, 0.2, 1000)
     found = compared(labels, np.clip(good, 0, 1), np.clip(poor, 0, 1))
-    for metric in ("precision", "recall", "auroc"):
+    for metric in ("precision", "recall", "f1", "accuracy", "auroc", "average_precision"):
         assert found[metric].high is not None
         assert found[metric].high < 0
     for metric in ("log_loss", "brier"):
@@ -232,7 +166,7 @@ def test_a_clearly_worse_model_has_an_interval_apart_from_zero() -> None:
 
 def test_intervals_of_two_equally_good_models_hold_zero_about_as_often_as_they_say() -> None:
     random = np.random.default_rng(20)
-    held = dict.fromkeys(METRICS, 0)
+    held = dict.fromkeys(FIGURES, 0)
     for trial in range(60):
         truth = random.random(250)
         labels = random.random(250) < truth
@@ -273,7 +207,7 @@ def test_one_row_has_figures_but_no_interval() -> None:
     ("labels", "undefined", "reason"),
     [
         (True, {"auroc"}, "all labels are true"),
-        (False, {"auroc", "recall"}, "all labels are false"),
+        (False, {"auroc", "recall", "average_precision"}, "all labels are false"),
     ],
 )
 def test_one_class_only_leaves_ranks_undefined_and_losses_defined(
@@ -301,7 +235,7 @@ def test_scores_that_are_no_probabilities_have_ranks_but_no_losses() -> None:
     labels, champion, candidate = random_pair(100)
     found = compared(labels, champion, 3 * candidate - 1)
     assert found["auroc"].resamples == 200
-    for metric in ("log_loss", "brier"):
+    for metric in LOSSES:
         assert found[metric].champion is not None
         assert found[metric].candidate is None
         assert found[metric].reason == "the candidate has scores outside 0 to 1"
@@ -312,6 +246,12 @@ def test_without_a_predicted_positive_precision_is_undefined() -> None:
     assert found["precision"].champion == 0.5
     assert found["precision"].candidate is None
     assert found["precision"].reason == "the candidate has no score of at least 0.5"
+
+
+def test_with_neither_a_positive_nor_a_predicted_one_f1_is_undefined() -> None:
+    found = compared([False] * 3, [0.1, 0.2, 0.7], [0.1, 0.2, 0.3])["f1"]
+    assert (found.champion, found.candidate) == (0.0, None)
+    assert found.reason == "all labels are false, and the candidate has no score of at least 0.5"
 
 
 def test_an_interval_is_undefined_where_too_many_resamples_lack_the_metric() -> None:

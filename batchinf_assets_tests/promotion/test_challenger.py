@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 import pytest
 
+from batchinf_assets.evaluation.binary import FIGURES
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.challenger import (
-    METRICS,
     Challenger,
     Comparison,
     compare_later,
@@ -126,7 +126,7 @@ def test_both_are_compared_only_on_windows_after_the_champions_training(
         f"With flight_delays v1 on {first} to 2013-07-07: {windows}, {rows} labelled rows."
     )
     assert found.differences is not None
-    assert tuple(found.differences) == METRICS
+    assert tuple(found.differences) == FIGURES
     assert found.differences["auroc"].difference == 0
 
 

@@ -3,13 +3,13 @@
 import math
 from dataclasses import replace
 from datetime import date
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
-from batchinf_assets.evaluation.golden import BinaryMetrics
-from batchinf_assets.evaluation_spec import GoldenSpec
+from batchinf_assets.evaluation.binary import FIGURES, BinaryMetrics
+from batchinf_assets.evaluation_spec import GoldenSpec, Loss, Quality
 from batchinf_assets.lake.digest import canonical_json
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
 from batchinf_assets.promotion.canary import CanaryReport, Flips, Segment
@@ -34,7 +34,17 @@ from batchinf_assets.registry.promotions import Clause
 from batchinf_assets.spec import CanarySpec, Metric, PromotionSpec
 
 GOOD = BinaryMetrics(
-    rows=400, positives=100, precision=0.6, recall=0.5, auroc=0.72, log_loss=0.5, brier=0.18
+    rows=400,
+    positives=100,
+    precision=0.6,
+    recall=0.5,
+    f1=0.55,
+    accuracy=0.8,
+    auroc=0.72,
+    average_precision=0.58,
+    log_loss=0.5,
+    brier=0.18,
+    calibration_error=0.04,
 )
 
 EQUAL = Difference(
@@ -147,17 +157,17 @@ def test_each_golden_bound_is_a_clause_of_its_own() -> None:
     assert clauses[1].measured == {"found": 0.18, "bound": 0.2, "rows": 400}
 
 
-@pytest.mark.parametrize("broken", ["precision", "recall", "auroc", "log_loss", "brier"])
+@pytest.mark.parametrize("broken", FIGURES)
 @pytest.mark.parametrize("how", ["beyond", "undefined"])
 def test_a_golden_bound_fails_alone(broken: Metric, how: str) -> None:
     spec = golden(
-        at_least={"precision": 0.6, "recall": 0.5, "auroc": 0.72},
-        at_most={"log_loss": 0.5, "brier": 0.18},
+        at_least={name: getattr(GOOD, name) for name in get_args(Quality)},
+        at_most={name: getattr(GOOD, name) for name in get_args(Loss)},
     )
     worse = -0.01 if broken in spec.at_least else 0.01
     found = None if how == "undefined" else getattr(GOOD, broken) + worse
     clauses = judge_bounds(replace(GOOD, **{broken: found}), spec)
-    assert len(clauses) == 5
+    assert len(clauses) == 9
     assert [c.name for c in clauses if not c.passed] == [f"golden_{broken}"]
     (failed,) = [c for c in clauses if not c.passed]
     assert failed.measured["found"] == found
@@ -209,11 +219,16 @@ def test_a_margin_names_both_values_the_interval_and_the_bound() -> None:
         ("auroc", math.nextafter(-0.01, -1), 0.5, False),
         ("precision", 0.01, 0.02, True),
         ("recall", -0.02, 0.5, False),
+        ("f1", -0.02, 0.5, False),
+        ("accuracy", -0.005, 0.5, True),
+        ("average_precision", -0.02, 0.5, False),
         ("brier", -0.5, 0.01, True),
         ("brier", -0.5, math.nextafter(0.01, 1), False),
         ("brier", -0.5, -0.4, True),
         ("log_loss", -0.5, 0.02, False),
         ("log_loss", -0.5, 0.0, True),
+        ("calibration_error", -0.5, 0.02, False),
+        ("calibration_error", -0.5, 0.0, True),
     ],
 )
 def test_the_worse_end_of_the_interval_decides(
@@ -221,9 +236,7 @@ def test_the_worse_end_of_the_interval_decides(
 ) -> None:
     clause = margin_clause(metric, replace(EQUAL, low=low, high=high), 0.01)
     assert clause.passed is passed
-    assert ("may fall by" if metric in ("auroc", "precision", "recall") else "may rise by") in (
-        clause.sentence
-    )
+    assert ("may fall by" if metric in get_args(Quality) else "may rise by") in (clause.sentence)
 
 
 def test_a_margin_of_zero_lets_an_equal_model_pass_and_no_worse_one() -> None:
@@ -238,14 +251,13 @@ def test_an_interval_next_to_its_margin_is_written_on_its_side_of_it() -> None:
     assert "[-0.01004, +0.00500], may fall by 0.01000 at most" in clause.sentence
 
 
-@pytest.mark.parametrize("broken", ["precision", "recall", "auroc", "log_loss", "brier"])
+@pytest.mark.parametrize("broken", FIGURES)
 def test_a_margin_fails_alone(broken: Metric) -> None:
-    names: tuple[Metric, ...] = ("precision", "recall", "auroc", "log_loss", "brier")
-    differences = dict.fromkeys(names, EQUAL)
+    differences = dict.fromkeys(FIGURES, EQUAL)
     differences[broken] = replace(EQUAL, low=-0.02, high=0.02)
-    clauses = judge_margin(differences, margins(**dict.fromkeys(names, 0.01)))
+    clauses = judge_margin(differences, margins(**dict.fromkeys(FIGURES, 0.01)))
     assert [c.name for c in clauses if not c.passed] == [f"margin_{broken}"]
-    assert len(clauses) == 5
+    assert len(clauses) == 9
 
 
 def test_an_undefined_metric_fails_its_margin_and_says_why() -> None:

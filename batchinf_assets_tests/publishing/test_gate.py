@@ -14,6 +14,8 @@ import pytest
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.contract_spec import RuleSpec
 from batchinf_assets.errors import ModelRefused, Refusal, WindowMissing, WindowRefused
+from batchinf_assets.evaluation.consequences import VERDICTS
+from batchinf_assets.evaluation_spec import GateSpec
 from batchinf_assets.features.build import build_features, features_table
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.manifest import CountsRecord, OutputRecord
@@ -21,11 +23,13 @@ from batchinf_assets.orchestration.checks import check_specs
 from batchinf_assets.orchestration.partitions import partitions_of
 from batchinf_assets.publishing.gate import (
     REQUIRED_CHECKS,
+    blocking_checks,
     changed_files,
     judge_revision,
     required_checks,
 )
 from batchinf_assets.registry.keyring import read_keyring, write_keyring
+from batchinf_assets.scoring.predictions import manifests
 from batchinf_assets.snapshots.freeze import freeze_snapshot
 
 if TYPE_CHECKING:
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
     from batchinf_assets_tests.publishing.conftest import Desk
 
 NOW = datetime(2013, 7, 4, 5, tzinfo=UTC)
+BLOCK = GateSpec(golden_quality="block", golden_set="block", drift="block")
+INFORM = GateSpec(golden_quality="inform", golden_set="inform", drift="inform")
 REQUIRED = [(asset, name) for asset, names in REQUIRED_CHECKS.items() for name in names]
 
 
@@ -43,6 +49,24 @@ def judge(desk: Desk, now: datetime = NOW) -> CheckResult:
     )
     assert gate.passed == (not gate.violations)
     return gate
+
+
+def under(desk: Desk, gate: GateSpec) -> Desk:
+    spec = desk.spec.model_copy(update={"gate": gate})
+    return replace(desk, pipeline=replace(desk.pipeline, spec=spec))
+
+
+def with_sound_verdicts(desk: Desk) -> Desk:
+    """The same window, as if its distributions had not moved."""
+    draft = desk.draft()
+    assert draft.evaluation is not None
+    still = {"drift": dict.fromkeys(draft.evaluation.drift, "stable"), "drift_verdict": "stable"}
+    passed = tuple(
+        replace(check, passed=True, violations=()) if check.asset == "evaluation" else check
+        for check in draft.checks
+    )
+    desk.redraft(checks=passed, evaluation=draft.evaluation.model_copy(update=still))
+    return desk
 
 
 def rules(desk: Desk) -> list[str]:
@@ -89,6 +113,82 @@ def test_a_failed_check_that_found_no_words_refuses_by_its_name(desk: Desk) -> N
     assert rules(desk) == ["within predictions/extra"]
 
 
+@pytest.mark.parametrize("name", VERDICTS)
+def test_a_verdict_that_is_not_on_record_refuses_whatever_it_leads_to(
+    desk: Desk, name: str
+) -> None:
+    for declared in (GateSpec(), INFORM):
+        own = under(desk, declared)
+        kept = tuple(check for check in own.draft().checks if check.name != name)
+        draft = own.draft()
+        own.redraft(checks=kept)
+        assert rules(own) == [f"checked by evaluation/{name} (not on record)"]
+        manifests(own.project, own.spec).write_draft(own.window, draft)
+
+
+@pytest.mark.parametrize("name", VERDICTS)
+@pytest.mark.parametrize("blocks", [True, False])
+def test_a_failed_verdict_refuses_if_and_only_if_it_is_declared_to_block(
+    desk: Desk, name: str, *, blocks: bool
+) -> None:
+    own = under(with_sound_verdicts(desk), BLOCK if blocks else INFORM)
+    found = Violation(column=None, rule="better than this")
+    own.redraft(
+        checks=tuple(
+            replace(check, passed=False, violations=(found,)) if check.name == name else check
+            for check in own.draft().checks
+        )
+    )
+    assert judge(own).violations == ((found,) if blocks else ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"golden": {"auroc": 0.1}}, "auroc at least 0.6 (found 0.1000)"),
+        ({"golden": {"positives": 0}}, "share of the rarer class at least 0.05 (found 0.0000)"),
+        ({"drift": {"distance_miles": "major"}}, "no major drift against training"),
+    ],
+    ids=VERDICTS,
+)
+def test_a_verdict_that_claims_to_have_passed_beside_figures_that_deny_it_refuses(
+    desk: Desk, changes: dict[str, dict[str, object]], rule: str
+) -> None:
+    own = under(with_sound_verdicts(desk), BLOCK)
+    record = own.draft().evaluation
+    assert record is not None
+    assert judge(own).passed
+    forged = {name: {**getattr(record, name), **values} for name, values in changes.items()}
+    own.redraft(evaluation=record.model_copy(update=forged))
+    assert rules(own) == [rule]
+    with pytest.raises(WindowRefused):
+        own.publish()
+    assert own.visible() is None
+
+
+def test_passed_verdicts_without_any_figures_refuse(desk: Desk) -> None:
+    desk.redraft(evaluation=None)
+    assert [rule.split(" (")[-1] for rule in rules(desk)] == ["undefined)", "undefined)"]
+
+
+def test_the_signed_manifest_tells_what_the_figures_say(desk: Desk) -> None:
+    own = under(with_sound_verdicts(desk), INFORM)
+    record = own.draft().evaluation
+    assert record is not None
+    own.redraft(evaluation=record.model_copy(update={"drift": {"distance_miles": "major"}}))
+    own.publish()
+    (drift,) = [check for check in own.published().checks if check.name == "drift"]
+    assert (drift.passed, drift.blocking) == (False, False)
+
+
+def test_a_bound_that_was_tightened_since_refuses(desk: Desk) -> None:
+    golden = desk.spec.golden.model_copy(update={"at_least": {"auroc": 0.99}})
+    spec = desk.spec.model_copy(update={"golden": golden})
+    own = replace(desk, pipeline=replace(desk.pipeline, spec=spec))
+    (rule,) = rules(own)
+    assert rule.startswith("auroc at least 0.99 (found 0.")
+
+
 def test_a_required_check_cannot_be_made_a_warning(desk: Desk) -> None:
     desk.redraft(
         checks=tuple(
@@ -98,7 +198,7 @@ def test_a_required_check_cannot_be_made_a_warning(desk: Desk) -> None:
             for check in desk.draft().checks
         )
     )
-    assert rules(desk) == ["checked by evaluation/golden_quality (not on record)"]
+    assert rules(desk) == ["within evaluation/golden_quality"]
 
 
 def test_a_failed_warning_does_not_refuse(desk: Desk) -> None:
@@ -220,11 +320,16 @@ def test_files_are_held_against_their_records(tmp_path: Path) -> None:
     ]
 
 
-def test_every_required_check_is_shown_in_dagster_as_blocking(desk: Desk) -> None:
-    partitions = partitions_of(desk.spec.window)
-    for asset, names in required_checks(desk.spec).items():
-        specs = check_specs(dg.AssetKey(["flight_delays", asset]), partitions, desk.spec)
-        assert {spec.name for spec in specs if spec.blocking} == set(names), asset
+@pytest.mark.parametrize("gate", [GateSpec(), BLOCK, INFORM], ids=["default", "block", "inform"])
+def test_every_required_check_is_shown_in_dagster_and_blocks_as_declared(
+    desk: Desk, gate: GateSpec
+) -> None:
+    own = under(desk, gate)
+    partitions, blocking = partitions_of(own.spec.window), blocking_checks(own.spec)
+    for asset, names in required_checks(own.spec).items():
+        specs = check_specs(dg.AssetKey(["flight_delays", asset]), partitions, own.spec)
+        assert set(names) <= {spec.name for spec in specs}, asset
+        assert {spec.name for spec in specs if spec.blocking} == set(blocking[asset]), asset
 
 
 def test_a_draft_under_an_older_declaration_is_refused(desk: Desk) -> None:

@@ -142,6 +142,7 @@ def test_a_replaced_revision_stays_with_its_inputs_for_as_long_as_declared(desk:
         ("checkpoint", "_checkpoints"),
         ("checkpoint", "_checkpoints"),
         ("file", "flight_delays"),
+        ("file", "flight_delays"),
     ]
     assert require_whole(desk) == sorted([old, new])
 
@@ -149,7 +150,7 @@ def test_a_replaced_revision_stays_with_its_inputs_for_as_long_as_declared(desk:
 def test_a_replaced_revision_goes_with_all_that_only_it_named(desk: Desk) -> None:
     old, new = replaced(desk)
     plan = maintained(desk, EXPIRED)
-    gone = ["checkpoint"] * 2 + ["file"] * 4 + ["manifest", "signature"]
+    gone = ["checkpoint"] * 2 + ["file"] * 5 + ["manifest", "signature"]
     assert kinds(plan) == gone
     assert {each.why for each in plan.removals if each.what == "manifest"} == {
         f"revision {old} was replaced on {datetime.now(UTC):%Y-%m-%d}"
@@ -188,7 +189,7 @@ def test_whenever_maintenance_dies_every_manifest_that_is_left_verifies(
     shutil.copytree(home, untouched)
     total = len(maintained(desk, EXPIRED).removals)
     whole = stored(desk)
-    assert total == 8
+    assert total == 9
     for after in range(total):
         shutil.rmtree(home)
         shutil.copytree(untouched, home)
@@ -282,7 +283,7 @@ def test_what_a_run_needs_again_after_the_plan_was_made_stays(desk: Desk) -> Non
     done = apply(desk.project, desk.spec, plan, in_days(STAGED), run_id="maintenance")
     assert desk.output(pending.revision).is_file()
     gone = [(each.what, each.place.parts[-4]) for each in done.removals]
-    assert gone == [("checkpoint", "_checkpoints"), ("file", "flight_delays")]
+    assert gone == [("checkpoint", "_checkpoints"), *[("file", "flight_delays")] * 2]
     assert done.removals[0].place.parent.name == first
     assert desk.publish().manifest.revision == pending.revision
 
@@ -399,7 +400,7 @@ def test_a_lake_on_s3_is_maintained_alike(desk: Desk, monkeypatch: pytest.Monkey
         there, here = planned(remote, EXPIRED), planned(desk, EXPIRED)
         assert names(there) == names(here)
         done = maintained(remote, EXPIRED)
-        assert len(done.removals) == len(there.removals) == 8
+        assert len(done.removals) == len(there.removals) == 9
         assert planned(remote, EXPIRED).removals == ()
 
 

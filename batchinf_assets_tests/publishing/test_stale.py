@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.attempts import attempting
+from batchinf_assets.attempts import attempting, recorder_of
 from batchinf_assets.errors import HeldForApproval, LandedFileMissing, UnknownWindow
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.publishing.backfill_plan import Plan, contiguous, work_of
@@ -329,6 +329,7 @@ def test_a_window_whose_last_attempt_failed_is_stale_until_one_succeeds(week: We
     assert week.stale() == {DAYS[0]: (Reason.FAILED,)}
     assert week.details(DAYS[0]) == ["failed in snapshot: landed_file_missing"]
     desk.prepare("the next run")
+    recorder_of(week.project).flush(5)
     assert week.stale() == {}
 
 

@@ -36,21 +36,66 @@ def categorical(values: pa.Array, column: FeatureSpec = TEXT) -> CategoryCounts:
     return reference
 
 
-def test_ten_values_are_cut_at_their_deciles() -> None:
-    # 10, 20 … 100: the decile k/10 of ten values is the k-th, so the edges are 10 … 90 and every
-    # one of the ten bins holds one value.
+def test_ten_values_are_cut_at_their_deciles_and_in_their_tails() -> None:
+    # 10, 20 … 100: the quantile q of ten values is the one at ceil(10 q). So 0.01, 0.05 and 0.1 are
+    # the first, the deciles the k-th, 0.95 and 0.99 the last: nothing lies above it.
     reference = numeric(pa.array([float(x) for x in range(100, 0, -10)]))
-    assert reference.edges == (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
-    assert reference.counts == (1,) * 10
+    assert reference.edges == tuple(float(x) for x in range(10, 101, 10))
+    assert reference.counts == (*(1,) * 10, 0)
     assert reference.missing == 0
 
 
-def test_equal_deciles_become_one_edge() -> None:
-    # Seven 0, then 1, 2, 3: deciles 1 to 7 are 0, the 8th is 1, the 9th is 2.
-    # Bins: x <= 0: 7, 0 < x <= 1: 1, 1 < x <= 2: 1, x > 2: 1.
+def test_many_values_have_thirteen_edges() -> None:
+    reference = numeric(pa.array([float(x) for x in range(1, 1001)]))
+    assert reference.edges == (10, 50, *range(100, 1000, 100), 950, 990)
+    assert reference.counts == (10, 40, 50, *(100,) * 8, 50, 40, 10)
+
+
+def test_equal_quantiles_become_one_edge() -> None:
+    # Seven 0, then 1, 2, 3: deciles 1 to 7 are 0, the 8th is 1, the 9th is 2; 0.95 and 0.99 are 3.
+    # Bins: x <= 0: 7, 0 < x <= 1: 1, 1 < x <= 2: 1, 2 < x <= 3: 1, x > 3: none.
     reference = numeric(pa.array([0, 0, 0, 0, 0, 0, 0, 1, 2, 3], pa.int32()))
-    assert reference.edges == (0.0, 1.0, 2.0)
-    assert reference.counts == (7, 1, 1, 1)
+    assert reference.edges == (0.0, 1.0, 2.0, 3.0)
+    assert reference.counts == (7, 1, 1, 1, 0)
+
+
+def spread(reference: NumericBins) -> tuple[float | None, ...]:
+    """What a number's profile says of its finite values."""
+    return (reference.low, reference.high, reference.mean, reference.deviation)
+
+
+def test_the_spread_of_the_training_values_is_kept() -> None:
+    # 1, 2, 3, 6: mean 3, squares of the differences 4 + 1 + 0 + 9 = 14, variance 14 / 4.
+    reference = numeric(pa.array([2.0, None, 6.0, 1.0, float("nan"), 3.0]))
+    assert spread(reference) == (1.0, 6.0, 3.0, pytest.approx(3.5**0.5, abs=1e-15))
+
+
+def test_the_spread_leaves_infinities_out() -> None:
+    reference = numeric(pa.array([float("-inf"), 1.0, 3.0, float("inf")]))
+    assert spread(reference) == (1.0, 3.0, 2.0, 1.0)
+
+
+def test_a_constant_has_no_deviation_whatever_its_sum_rounds_to() -> None:
+    assert spread(numeric(pa.array([0.1] * 3))) == (0.1, 0.1, 0.1, 0.0)
+
+
+def test_a_column_without_any_value_has_no_spread() -> None:
+    assert spread(numeric(pa.array([None, None], pa.float64()))) == (None,) * 4
+
+
+def test_a_spread_that_no_number_holds_is_left_out() -> None:
+    reference = numeric(pa.array([-1e308, -1e308, 1e308, 1.5e308]))
+    assert (reference.low, reference.high) == (-1e308, 1.5e308)
+    assert reference.deviation is None
+    again = Profile.from_json(Profile(rows=4, subjects={"x": reference}).to_json())
+    assert again.subjects["x"] == reference
+
+
+def test_the_spread_has_the_same_bits_in_any_row_order() -> None:
+    random = np.random.default_rng(5)
+    values = np.append(random.lognormal(0, 3, 5_000), [0.0, -0.0])
+    found = {numeric(pa.array(random.permutation(values))).model_dump_json() for _ in range(10)}
+    assert len(found) == 1
 
 
 def bins(reference: NumericBins | CategoryCounts, values: pa.Array) -> list[int]:
@@ -171,6 +216,27 @@ def test_json_survives_a_second_round() -> None:
     assert Profile.from_json(text).to_json() == text
 
 
+def test_a_profile_of_an_earlier_version_says_nothing_of_the_spread_and_keeps_its_text() -> None:
+    document = json.loads(profile_of_two_rows().to_json())
+    for name in ("low", "high", "mean", "deviation"):
+        del document["subjects"]["number"][name]
+    profile = Profile.from_json(json.dumps(document))
+    number = profile.subjects["number"]
+    assert isinstance(number, NumericBins)
+    assert spread(number) == (None,) * 4
+    assert json.loads(profile.to_json()) == document
+
+
+def test_the_digest_tells_profiles_apart_and_survives_json() -> None:
+    profile = profile_of_two_rows()
+    assert Profile.from_json(profile.to_json()).digest == profile.digest
+    number = profile.subjects["number"]
+    assert isinstance(number, NumericBins)
+    moved = number.model_copy(update={"edges": (0.2, 0.3)})
+    other = profile.model_copy(update={"subjects": {**profile.subjects, "number": moved}})
+    assert other.digest != profile.digest
+
+
 def test_json_that_is_no_profile_is_refused() -> None:
     with pytest.raises(ModelRefused, match="reference profile is invalid at document"):
         Profile.from_json("{")
@@ -182,7 +248,9 @@ def test_json_that_is_no_profile_is_refused() -> None:
         ({"edges": [2.0, 1.0], "counts": [1, 1, 0]}, "edges must increase strictly"),
         ({"edges": [1.0], "counts": [1, 1, 0]}, "1 edges need 2 counts"),
         ({"edges": [1.0], "counts": [-1, 3]}, "subjects.score.numeric.counts.0"),
-        ({"edges": [1.0], "counts": [1, 2]}, "counts of 'score' do not add up to 2 rows"),
+        ({"edges": [0.3], "counts": [1, 2]}, "counts of 'score' do not add up to 2 rows"),
+        ({"edges": [0.5], "counts": [1, 1]}, "edges must lie between low and high"),
+        ({"deviation": -1.0}, "subjects.score.numeric.deviation"),
     ],
 )
 def test_contradicting_counts_are_refused(changed: dict[str, list[float]], where: str) -> None:

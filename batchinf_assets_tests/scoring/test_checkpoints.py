@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.lake.digest import file_sha256
+from batchinf_assets.lake.digest import file_sha256, json_sha256
 from batchinf_assets.lake.files import LARGEST_DOCUMENT
 from batchinf_assets.lake.order import KeySpan
 from batchinf_assets.manifest import OutputRecord
@@ -44,6 +44,7 @@ def kept(checkpoints: Checkpoints) -> Checkpoint:
         keys=(KeySpan(first=(300, "a"), last=(399, "b"), rows=100),),
         checks=(CheckResult(name="contract", asset="predictions", passed=True),),
         observed={"distance": (60, 40)},
+        scores=(30, 70, 0),
         seconds={"read": 0.5},
         attempt=2,
     )
@@ -140,6 +141,27 @@ def test_a_torn_checkpoint_is_as_good_as_none(
 ) -> None:
     assert kept
     file_of(checkpoints).write_bytes(content)
+    assert checkpoints.finished(SHARD, PATH) is None
+
+
+def test_a_checkpoint_from_before_scores_were_counted_is_believed(
+    checkpoints: Checkpoints, kept: Checkpoint
+) -> None:
+    path = file_of(checkpoints)
+    document = json.loads(path.read_bytes())["checkpoint"]
+    del document["scores"]
+    path.write_text(json.dumps({"checkpoint": document, "sha256": json_sha256(document)}))
+    assert checkpoints.finished(SHARD, PATH) == kept.model_copy(update={"scores": None})
+
+
+def test_scores_cannot_be_taken_out_of_a_checkpoint(
+    checkpoints: Checkpoints, kept: Checkpoint
+) -> None:
+    assert kept
+    path = file_of(checkpoints)
+    sealed = json.loads(path.read_bytes())
+    del sealed["checkpoint"]["scores"]
+    path.write_text(json.dumps(sealed))
     assert checkpoints.finished(SHARD, PATH) is None
 
 

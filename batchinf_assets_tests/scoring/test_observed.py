@@ -58,6 +58,16 @@ def test_edges_that_no_float32_has_part_float32_values_as_in_float64() -> None:
     assert observe(profile, {"x": pa.array(values)})["x"].tolist() == wide.tolist()
 
 
+@pytest.mark.parametrize("count", range(10))
+def test_any_number_of_edges_is_counted(count: int) -> None:
+    values = pa.array([*range(12), None, *ODD], pa.float64())
+    edges = tuple(float(edge) + 0.5 for edge in range(count))
+    reference = NumericBins(edges=edges, counts=(*([0] * count), 1), missing=0)
+    found = observe(Profile(rows=1, subjects={"x": reference}), {"x": values})["x"]
+    assert found.tolist() == reference.observe(values).tolist()
+    assert found[-1] == 2
+
+
 def test_a_subject_without_a_column_is_left_out() -> None:
     reference = NumericBins(edges=(), counts=(1,), missing=0)
     assert observe(Profile(rows=1, subjects={"x": reference}), {}) == {}

@@ -17,6 +17,7 @@ from batchinf_assets.lake.row_groups import RowGroups, write_row_groups
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.registry.profile import Profile, build_profile
 from batchinf_assets.scoring.fast import fast_scorer
+from batchinf_assets.scoring.score_histogram import count_scores
 from batchinf_assets.scoring.scorer import Scorer, SklearnScorer, score_rows
 from batchinf_assets.scoring.shard_scoring import SMALLEST_PART, ShardScoring
 from batchinf_assets.scoring.shards import Shard
@@ -141,6 +142,15 @@ def test_rows_are_counted_against_the_reference_as_if_they_were_counted_at_once(
     )
 
 
+def test_every_score_is_counted_as_it_was_written(
+    scoring: Callable[..., ShardScoring], shard: Shard, tmp_path: Path
+) -> None:
+    scored = scoring().score(shard, tmp_path)
+    written = pq.ParquetFile(tmp_path / shard.file_name).read()["delay_probability"]
+    assert scored.scores == tuple(count_scores(written.to_numpy()).tolist())
+    assert sum(scored.scores) == 2 * GROUP_ROWS
+
+
 def test_checks_speak_of_the_whole_shard(
     scoring: Callable[..., ShardScoring], shard: Shard, tmp_path: Path
 ) -> None:
@@ -174,10 +184,11 @@ def test_with_less_memory_the_bytes_are_the_same(
     short = scoring(watch, inner).score(shard, tmp_path / "short")
     assert fitted == [GROUP_ROWS // 2] * 4
     assert short.file.sha256 == undisturbed.file.sha256
-    assert (short.keys, short.checks, short.observed) == (
+    assert (short.keys, short.checks, short.observed, short.scores) == (
         undisturbed.keys,
         undisturbed.checks,
         undisturbed.observed,
+        undisturbed.scores,
     )
 
 

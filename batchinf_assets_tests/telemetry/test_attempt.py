@@ -145,7 +145,14 @@ def test_what_a_zombie_says_of_itself_later_replaces_killed(attempted: MakeRecor
     assert [merged(each) for each in orders(dead, awake)] == [awake, awake]
 
 
-@pytest.mark.parametrize("state", ["published", "unchanged"])
+def test_who_published_and_then_took_back_has_taken_back(attempted: MakeRecord) -> None:
+    visible = attempted(state="published", minute=2)
+    taken = attempted(state="rolled_back", reason_code="rolled_back", reason="Bad", minute=1)
+    found = {(m.state, m.reason) for m in map(merged, orders(visible, taken))}
+    assert found == {("rolled_back", "Bad")}
+
+
+@pytest.mark.parametrize("state", ["rolled_back", "published", "unchanged"])
 def test_who_died_after_publishing_has_published(attempted: MakeRecord, state: str) -> None:
     visible, dead = attempted(state=state), attempted(minute=1, state="killed")
     assert [merged(each) for each in orders(visible, dead)] == [visible, visible]

@@ -29,7 +29,8 @@ from batchinf_assets.errors import (
     ModelUnavailable,
     Refusal,
 )
-from batchinf_assets.evaluation.golden import binary_metrics, read_golden_set
+from batchinf_assets.evaluation.binary import binary_metrics
+from batchinf_assets.evaluation.golden_set import read_golden_set
 from batchinf_assets.features.build import feature_definition
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.registry.card import installed_libraries
@@ -300,7 +301,7 @@ def test_its_figures_are_those_on_the_training_rows_and_on_the_golden_set(
     expected = roc_auc_score(rows["label"].to_numpy(zero_copy_only=False), score_rows(scorer, rows))
     assert found.card.metrics["auroc"] == pytest.approx(expected, abs=1e-9)
     path = school.project.root / spec.golden.file
-    golden = read_golden_set(path, spec)
+    golden = read_golden_set(school.project, spec).rows
     metrics = binary_metrics(
         golden[spec.golden.label],
         pa.array(score_rows(scorer, golden.select(list(spec.features.columns)))),

@@ -1,0 +1,209 @@
+"""Measure a published window against the outcomes landed since, alone and with those before it.
+
+What is judged before publishing is in `evaluate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from batchinf_assets.checks import CheckResult
+from batchinf_assets.errors import LandedFileMissing, WindowMissing
+from batchinf_assets.evaluation.consequences import PERFORMANCE, judges_performance
+from batchinf_assets.evaluation.labelled_scores import (
+    LabelledScores,
+    keep_labelled_scores,
+    read_labelled_scores,
+)
+from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.performance import (
+    Performance,
+    label_predictions,
+    realised_performance,
+)
+from batchinf_assets.evaluation.performance_check import judge_performance
+from batchinf_assets.evaluation.records import performance_rows
+from batchinf_assets.evaluation.trailing import Trailing, metric_trends, trailing_metrics
+from batchinf_assets.evaluation.trend import Trend
+from batchinf_assets.features.build import made_rows
+from batchinf_assets.features.labels import landed_outcomes
+from batchinf_assets.lake.files import read_footer
+from batchinf_assets.manifest import FileRecord, Manifest
+from batchinf_assets.project import Project
+from batchinf_assets.scoring.predictions import (
+    manifests,
+    prediction_rows,
+    predictions_table,
+    published_revision,
+)
+from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.windows import Window
+
+OUTCOMES_SOURCE = "outcomes_sha256"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Realised:
+    """What outcomes say of a published window, and of it together with those before it.
+
+    Attributes:
+        manifest: Of the published revision; None where it was withdrawn.
+        performance: Of the window alone.
+        trailing: Over the declared numbers of windows, the window the last of each; empty unless
+            measured.
+        trends: Of each metric over the longest of these; None where too few windows have it.
+        estimated: Metrics that were expected before any outcome was known; empty where the revision
+            was evaluated without.
+        check: `performance`; None where no bound is declared or nothing was measured.
+        own_check: The same of the window alone: what may condemn its revision.
+    """
+
+    manifest: Manifest | None
+    performance: Performance
+    trailing: tuple[Trailing, ...] = ()
+    trends: Mapping[str, Trend | None] = field(default_factory=dict[str, Trend | None])
+    estimated: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
+    check: CheckResult | None = None
+    own_check: CheckResult | None = None
+
+
+def measure_performance(project: Project, spec: PipelineSpec, window: Window) -> Realised:
+    """Hold the published predictions of a window against its outcomes, once they have landed.
+
+    The figures are those of the window and of the windows up to it as they stand now: what is
+    measured of an earlier window afterwards shows in the figures of the next one measured. Of a
+    window that was withdrawn nothing is measured, and what was stays on record.
+
+    Raises:
+        WindowMissing: Nothing was ever published for the window.
+        WindowRefused: The outcomes lack a declared column.
+        ManifestInvalid: The revision's manifest or a file is gone or damaged.
+    """
+    manifest = _published(project, spec, window)
+    if manifest is None:
+        nothing = Performance(state="withdrawn", rows=0, labelled=0, metrics=None)
+        return Realised(manifest=None, performance=nothing)
+    source, labelled = _labelled(project, spec, window, manifest)
+    performance = realised_performance(labelled, manifest.counts.scored, spec=spec)
+    if source is not None and labelled is not None and performance.metrics is not None:
+        measured = keep_labelled_scores(
+            project,
+            spec,
+            window,
+            labelled,
+            performance,
+            revision=manifest.revision,
+            outcomes=source.sha256,
+        )
+        realised = _with_history(project, spec, window, manifest, performance, measured)
+    else:
+        realised = Realised(
+            manifest=manifest, performance=performance, estimated=_estimated(manifest)
+        )
+    footer = {OUTCOMES_SOURCE: source.sha256 if source else None}
+    figures = performance_rows(
+        manifest.revision,
+        performance,
+        trailing=realised.trailing,
+        trends=realised.trends,
+        estimated=realised.estimated,
+    )
+    metric_table(project, spec, PERFORMANCE).keep_figures(window, figures, footer)
+    return realised
+
+
+def measured_outcomes(project: Project, spec: PipelineSpec, window: Window) -> str | None:
+    """Return the SHA-256 of the outcomes that a window's performance was measured with, if any."""
+    files = metric_table(project, spec, PERFORMANCE).files_of(window)
+    return read_footer(files[0])[OUTCOMES_SOURCE] if files else None
+
+
+def measured_history(
+    project: Project, spec: PipelineSpec, windows: Sequence[Window]
+) -> list[LabelledScores]:
+    """Return the measured ones among some windows; what readers no longer see does not count."""
+    visible = predictions_table(project, spec).files()
+    return [
+        each
+        for each in read_labelled_scores(project, spec, windows)
+        if {path.parent.name for path in visible.get(each.window.key, ())}
+        == {each.measured.revision}
+    ]
+
+
+def _published(project: Project, spec: PipelineSpec, window: Window) -> Manifest | None:
+    revision = published_revision(project, spec, window)
+    if revision is not None:
+        return manifests(project, spec).read(window, revision)
+    if predictions_table(project, spec).version_of(window) is not None:
+        return None
+    raise WindowMissing(
+        f"Window {window} of {spec.name} is not published.",
+        next_step=f"Materialize {spec.name}/published for {window} first.",
+    )
+
+
+def _labelled(
+    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest
+) -> tuple[FileRecord | None, pa.Table | None]:
+    try:
+        source, outcomes = landed_outcomes(project, spec, window)
+    except LandedFileMissing:
+        return None, None
+    return source, label_predictions(
+        prediction_rows(project, spec, manifest),
+        outcomes,
+        spec=spec,
+        window_end=window.end,
+        segments=_segments(project, spec, window, manifest),
+    )
+
+
+def _segments(
+    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest
+) -> pa.Table | None:
+    """Read the declared segments of the very rows that the revision scored."""
+    if not spec.performance.segments:
+        return None
+    columns = [*spec.source.key, *spec.performance.segments]
+    features = made_rows(project, spec, window, manifest.features, manifest.snapshot.digest)
+    return pa.concat_tables(features.all(columns))
+
+
+def _with_history(
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    manifest: Manifest,
+    performance: Performance,
+    measured: LabelledScores,
+) -> Realised:
+    counts = sorted(set(spec.performance.trailing))
+    grid = [*spec.window.before(window, counts[-1] - 1), window]
+    history = [*measured_history(project, spec, grid[:-1]), measured]
+    trailing = tuple(_trailing(history, grid, count, spec) for count in counts)
+    judged = judges_performance(spec)
+    return Realised(
+        manifest=manifest,
+        performance=performance,
+        trailing=trailing,
+        trends=metric_trends(history, grid),
+        estimated=_estimated(manifest),
+        check=judge_performance(performance, trailing, spec.performance) if judged else None,
+        own_check=judge_performance(performance, (), spec.performance) if judged else None,
+    )
+
+
+def _trailing(
+    history: Sequence[LabelledScores], grid: Sequence[Window], count: int, spec: PipelineSpec
+) -> Trailing:
+    first = grid[-count:][0].start
+    within = [each for each in history if each.window.start >= first]
+    return trailing_metrics(within, windows=count, decision=spec.golden.decision)
+
+
+def _estimated(manifest: Manifest) -> Mapping[str, float | None]:
+    return manifest.evaluation.estimated if manifest.evaluation else {}

@@ -1,0 +1,81 @@
+"""The tables `evaluation` and `performance`: figures as rows, those of earlier versions included.
+
+What becomes a row is decided in `records`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchinf_assets.evaluation.records import METRIC_KEY, METRIC_SCHEMA
+from batchinf_assets.lake.digest import content_digest, json_sha256
+from batchinf_assets.lake.files import read_parquet
+from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.project import Project
+from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.windows import Window
+
+_MEANT_THEN = {"measure": "psi", "reference": "training"}
+"""What a drift row of the first versions was about: it had no column to say so."""
+
+
+class MetricTable(WindowTable):
+    """A table of `METRIC_SCHEMA`, one row per figure.
+
+    Args:
+        folder: The table's root.
+    """
+
+    def __init__(self, folder: Place) -> None:
+        super().__init__(folder, METRIC_SCHEMA)
+
+    def read(self, window: Window) -> pa.Table | None:
+        """Read the figures of a window, or None where none were kept.
+
+        Returns:
+            Rows of `METRIC_SCHEMA`, whichever version wrote them.
+
+        Raises:
+            ManifestInvalid: The table's log or a file is damaged.
+        """
+        files = self.files_of(window)
+        return pa.concat_tables([read_figures(path) for path in files]) if files else None
+
+    def keep_figures(self, window: Window, rows: pa.Table, footer: Mapping[str, Any]) -> Place:
+        """Make these figures those of a window; a no-op where they are that already.
+
+        Raises:
+            LostRace: Another writer replaced the same window meanwhile.
+        """
+        name = json_sha256([content_digest(rows, METRIC_KEY), dict(footer)])[:16]
+        return self.keep(window, name, rows, footer)
+
+
+def metric_table(project: Project, spec: PipelineSpec, name: str) -> MetricTable:
+    """Return the table `evaluation` or `performance`."""
+    return MetricTable(project.lake / spec.name / name)
+
+
+def read_figures(path: Place) -> pa.Table:
+    """Read the figures of one file as rows of `METRIC_SCHEMA`, whichever version wrote it.
+
+    Raises:
+        ManifestInvalid: The file is gone or damaged.
+    """
+    rows = read_parquet(path)
+    return pa.table([_column(rows, field) for field in METRIC_SCHEMA], schema=METRIC_SCHEMA)
+
+
+def _column(rows: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
+    if field.name in rows.column_names:
+        return rows.column(field.name).cast(field.type)
+    nothing = pa.nulls(rows.num_rows, field.type)
+    if field.name not in _MEANT_THEN:
+        return nothing
+    drift = pc.equal(rows.column("subject_kind"), "drift")
+    return pc.if_else(drift, pa.scalar(_MEANT_THEN[field.name], field.type), nothing)

@@ -1,0 +1,192 @@
+"""Quality of class probabilities: accuracy, F1, log loss and the confusion matrix.
+
+The figures of a binary label are in `evaluation.binary`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchinf_assets.evaluation.bootstrap import (
+    LOG_LOSS_EPSILON,
+    MOST_CELLS,
+    SCORE_GROUPS,
+    Floats,
+    ratio,
+    resampled_figures,
+)
+from batchinf_assets.evaluation.figures import Figure, Interval
+from batchinf_assets.evaluation.intervals import bootstrap_interval, wilson_interval
+from batchinf_assets.lake.query import query, sql_beside
+
+BY_LOSS_SQL = sql_beside(__file__, "sql/by_loss.sql")
+MULTICLASS_SQL = sql_beside(__file__, "sql/multiclass.sql")
+LOSS_CELLS_SQL = sql_beside(__file__, "sql/loss_cells.sql")
+
+Resampled = Literal["macro_f1", "weighted_f1", "log_loss"]
+
+RESAMPLED: tuple[Resampled, ...] = ("macro_f1", "weighted_f1", "log_loss")
+
+Codes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MulticlassMetrics:
+    """Quality of class probabilities; an undefined figure is None, never 0.
+
+    Attributes:
+        rows: Scored rows.
+        classes: Those with a probability in their order, then labels that have none, sorted.
+        confusion: Rows by label, then by prediction, each in the order of classes; None where
+            accuracy is.
+        accuracy: Share of rows whose label has the largest probability, the first of several;
+            None without rows.
+        macro_f1: Mean F1 score of the classes that occur among labels or predictions.
+        weighted_f1: Mean F1 score of the classes, weighted by the rows that have them as label.
+        log_loss: Mean negative log likelihood in nats; None if the probabilities of a row are not
+            within 0 to 1, or are 1e-6 or more away from 1 together, or lack its label.
+        intervals: By figure; empty if they were not asked for.
+    """
+
+    rows: int
+    classes: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...] | None
+    accuracy: float | None
+    macro_f1: float | None
+    weighted_f1: float | None
+    log_loss: float | None
+    intervals: Mapping[str, Interval | None] = field(
+        default_factory=dict[str, Interval | None], hash=False
+    )
+
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """The four quality figures by name."""
+        return {name: getattr(self, name) for name in ("accuracy", *RESAMPLED)}
+
+    @property
+    def measured_figures(self) -> dict[str, Figure]:
+        """The four quality figures with their intervals."""
+        return {
+            name: Figure(value=value, interval=self.intervals.get(name))
+            for name, value in self.figures.items()
+        }
+
+
+def multiclass_metrics(
+    labels: pa.Array | pa.ChunkedArray, probabilities: pa.Table, *, intervals: bool = True
+) -> MulticlassMetrics:
+    """Measure class probabilities against labels, equal to scikit-learn's metrics to 1e-9.
+
+    A missing label, or a missing or NaN probability, leaves every figure undefined. Accuracy has
+    Wilson's interval, the others the percentile interval of resamples.
+
+    Args:
+        labels: Names of classes, n.
+        probabilities: A column for each class, under its name; n rows.
+        intervals: Whether to measure them too.
+
+    Raises:
+        ValueError: There is no class, or labels and probabilities differ in length.
+    """
+    texts = labels.cast(pa.string())
+    if not probabilities.num_columns or len(texts) != probabilities.num_rows:
+        raise ValueError(
+            f"{len(texts)} labels for {probabilities.num_rows} rows of probabilities of "
+            f"{probabilities.num_columns} classes"
+        )
+    known = probabilities.column_names
+    classes = (*known, *sorted({str(name) for name in pc.unique(texts.drop_null())} - {*known}))
+    classified = pa.table({"label": texts, "probabilities": _rows(probabilities)})
+    parameters: dict[str, object] = {"classes": list(classes), "epsilon": LOG_LOSS_EPSILON}
+    by_loss = query(BY_LOSS_SQL, {"classified": classified}, parameters)
+    (row,) = query(MULTICLASS_SQL, {"by_loss": by_loss}).to_pylist()
+    return MulticlassMetrics(
+        rows=row["rows"],
+        classes=classes,
+        confusion=_matrix(row["cells"], len(classes)),
+        **{name: row[name] for name in ("accuracy", *RESAMPLED)},
+        intervals=_intervals(row, by_loss, len(classes)) if intervals else {},
+    )
+
+
+def _rows(probabilities: pa.Table) -> pa.FixedSizeListArray:
+    columns = [
+        pc.fill_null(column.cast(pa.float64(), safe=False), math.nan).to_numpy()
+        for column in probabilities.columns
+    ]
+    matrix = np.stack(columns, axis=1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), len(columns))
+
+
+def _matrix(
+    cells: Sequence[Mapping[str, int]] | None, classes: int
+) -> tuple[tuple[int, ...], ...] | None:
+    if cells is None:
+        return None
+    rows = {(cell["label"], cell["predicted"]): cell["rows"] for cell in cells}
+    return tuple(
+        tuple(rows.get((label, predicted), 0) for predicted in range(classes))
+        for label in range(classes)
+    )
+
+
+def _intervals(
+    row: Mapping[str, Any], by_loss: pa.Table, classes: int
+) -> dict[str, Interval | None]:
+    found = {
+        "accuracy": wilson_interval(row["accuracy"], row["rows"]),
+        **dict[str, Interval | None].fromkeys(RESAMPLED),
+    }
+    names: list[Resampled] = [name for name in RESAMPLED if row[name] is not None]
+    if row["rows"] < 2 or not names:
+        return found
+    grouping: dict[str, object] = {"most": MOST_CELLS, "groups": SCORE_GROUPS}
+    table = query(LOSS_CELLS_SQL, {"by_loss": by_loss}, grouping)
+    cells = _ClassifiedCells(
+        labels=table.column("label").to_numpy(),
+        predicted=table.column("predicted").to_numpy(),
+        log_losses=table.column("log_loss").to_numpy(),
+        classes=classes,
+    )
+    for name, drawn in resampled_figures(
+        cells.resampled, table.column("rows").to_numpy(), names
+    ).items():
+        highest = math.inf if name == "log_loss" else 1.0
+        found[name] = bootstrap_interval(row[name], drawn, highest=highest)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _ClassifiedCells:
+    """Label, prediction and log loss of cells; arrays of shape (cells,)."""
+
+    labels: Codes
+    predicted: Codes
+    log_losses: Floats
+    classes: int
+
+    def resampled(self, metric: Resampled, counts: Floats) -> Floats:
+        """Measure resamples: counts (resamples, cells) to the metric (resamples,)."""
+        rows = counts.sum(axis=1)
+        if metric == "log_loss":
+            return ratio(counts @ self.log_losses, rows)
+        true = counts @ self._is(self.labels)
+        said = counts @ self._is(self.predicted)
+        hits = counts @ (self._is(self.labels) * self._is(self.predicted))
+        occurring = true + said > 0
+        f1 = np.divide(2 * hits, true + said, out=np.zeros_like(hits), where=occurring)
+        if metric == "macro_f1":
+            return ratio(f1.sum(axis=1), occurring.sum(axis=1).astype(np.float64))
+        return ratio((f1 * true).sum(axis=1), rows)
+
+    def _is(self, codes: Codes) -> Floats:
+        return (codes[:, np.newaxis] == np.arange(self.classes)).astype(np.float64)

@@ -1,0 +1,128 @@
+"""A range month by month: realised quality of its windows together, and which columns drifted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from statistics import median
+
+from batchinf_assets.evaluation.figures import Figure
+from batchinf_assets.evaluation.report.range_reading import WindowReading
+from batchinf_assets.evaluation.report.readings import TRAINING
+from batchinf_assets.evaluation.sketches import compare_sketches, merged, sketches_of
+from batchinf_assets.evaluation.trailing import trailing_metrics
+from batchinf_assets.registry.profile import Profile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Month:
+    """The windows that start in one calendar month, by their local time.
+
+    Attributes:
+        name: Such as `2013-07`.
+        windows: How many of the range's.
+        published: How many of them readers see.
+        predictions: Rows of these.
+        labelled: Rows with a label; None where no window has any on record.
+        realised: Metrics over the labelled rows of all windows, as if they were one; empty where
+            none were kept.
+        delay: Median over windows of the median label delay, in seconds; None where it is not
+            known.
+        sketched: How many windows the next are about.
+        psi: Population stability index of these windows together against training, by column; empty
+            where it is not known, or where several models scored.
+        verdicts: How many windows have each verdict, by column.
+    """
+
+    name: str
+    windows: int
+    published: int
+    predictions: int
+    labelled: int | None
+    realised: Mapping[str, Figure]
+    delay: float | None
+    sketched: int
+    psi: Mapping[str, float | None]
+    verdicts: Mapping[str, Counter[str]]
+
+    def drifted(self, column: str) -> tuple[int, int]:
+        """Return how many windows drifted far, and how many moderately."""
+        counts = self.verdicts.get(column, Counter())
+        return counts["major"], counts["moderate"]
+
+
+def months_of(
+    found: Sequence[WindowReading], profiles: Mapping[str, Profile], *, decision: float
+) -> list[Month]:
+    """Put the windows of each month together.
+
+    Args:
+        found: The windows of a range, in order.
+        profiles: Of the models that scored, by digest, as far as they are known.
+        decision: The score that counts as positive.
+    """
+    by_month = groupby(found, key=lambda each: f"{each.window.start:%Y-%m}")
+    return [_month(name, list(own), profiles, decision) for name, own in by_month]
+
+
+def moved_columns(months: Sequence[Month]) -> list[str]:
+    """Return every column that was measured, those that drifted in most windows first."""
+    total: dict[str, Counter[str]] = {}
+    for month in months:
+        for column in (*month.verdicts, *month.psi):
+            total.setdefault(column, Counter()).update(month.verdicts.get(column, Counter()))
+    furthest = {
+        name: max((month.psi.get(name) or 0.0 for month in months), default=0.0) for name in total
+    }
+    return sorted(
+        total, key=lambda name: (-total[name]["major"], -total[name]["moderate"], -furthest[name])
+    )
+
+
+def _month(
+    name: str, own: Sequence[WindowReading], profiles: Mapping[str, Profile], decision: float
+) -> Month:
+    labelled = [each.labelled for each in own if each.labelled is not None]
+    landed = [each.reading.labelled for each in own if each.reading.labelled is not None]
+    delays = [delay for each in own if (delay := each.reading.delay.get("median")) is not None]
+    pooled = (
+        trailing_metrics(labelled, windows=len(own), decision=decision).metrics.measured_figures
+        if labelled
+        else {}
+    )
+    return Month(
+        name=name,
+        windows=len(own),
+        published=sum(_is_published(each) for each in own),
+        predictions=sum(each.manifest.counts.scored for each in own if each.manifest),
+        labelled=sum(each.labelled for each in landed) if landed else None,
+        realised=pooled,
+        delay=median(delays) if delays else None,
+        sketched=sum(each.sketches is not None for each in own),
+        psi=_psi(own, profiles),
+        verdicts=_verdicts(own),
+    )
+
+
+def _is_published(each: WindowReading) -> bool:
+    return each.standing is not None and each.standing.state == "published"
+
+
+def _psi(own: Sequence[WindowReading], profiles: Mapping[str, Profile]) -> dict[str, float | None]:
+    """Return nothing where the sketches are not of one known profile."""
+    sketches = [each.sketches for each in own if each.sketches is not None]
+    profile = profiles.get(sketches[0].profile) if sketches else None
+    if profile is None or any(each.profile != profile.digest for each in sketches):
+        return {}
+    moved = compare_sketches(sketches_of(profile), merged(sketches), profile=profile)
+    return {each.subject: each.psi for each in moved}
+
+
+def _verdicts(own: Sequence[WindowReading]) -> dict[str, Counter[str]]:
+    counts: dict[str, Counter[str]] = {}
+    for each in own:
+        for drift in each.reading.drift_from(TRAINING):
+            counts.setdefault(drift.subject, Counter())[drift.verdict or "not known"] += 1
+    return counts

@@ -1,0 +1,223 @@
+"""The page of one revision: what was checked and measured, and whether readers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from batchinf_assets.checks import CheckResult, quoted
+from batchinf_assets.evaluation.drift import WORST_FIRST
+from batchinf_assets.evaluation.figures import Figure
+from batchinf_assets.evaluation.report.places import Link
+from batchinf_assets.evaluation.report.readings import (
+    MEASURES,
+    METRICS,
+    TRAINING,
+    DriftReading,
+    Reading,
+    SegmentReading,
+    TrendReading,
+)
+from batchinf_assets.evaluation.report.rendering import render
+from batchinf_assets.evaluation.report.spreads import Spread, spread_of
+from batchinf_assets.evaluation.report.standing import Standing
+from batchinf_assets.evaluation.report.window_charts import calibration_chart, spread_chart
+from batchinf_assets.evaluation_spec import GoldenSpec, PerformanceSpec
+from batchinf_assets.manifest import Manifest
+from batchinf_assets.registry.bins import Binned
+from batchinf_assets.registry.profile import Profile
+from batchinf_assets.spec import PipelineSpec
+
+MOST_DRIFTED = 4
+LONGEST_NAME = 30
+SEGMENT_METRICS = ("auroc", "precision", "recall", "brier")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityRow:
+    """One metric, as it was measured in each way.
+
+    Attributes:
+        metric: Its name.
+        golden: On the golden set; None where it is not known, as in the others.
+        golden_bound: What is required there, in words.
+        estimated: Before outcomes were known.
+        realised: On realised outcomes.
+        realised_bound: What is required of them.
+        pooled: Over several windows, by measure.
+        trend: Where it is going.
+    """
+
+    metric: str
+    golden: Figure | None
+    golden_bound: str | None
+    estimated: Figure | None
+    realised: Figure | None
+    realised_bound: str | None
+    pooled: Mapping[str, Figure | None]
+    trend: TrendReading | None
+
+    @property
+    def surprise(self) -> float | None:
+        """How far the realised value is above the estimate."""
+        if self.estimated is None or self.realised is None:
+            return None
+        if self.estimated.value is None or self.realised.value is None:
+            return None
+        return self.realised.value - self.estimated.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftTable:
+    """How far every subject moved from one reference.
+
+    Attributes:
+        reference: What the window is held against.
+        measures: Those that are known of any subject.
+        rows: The worst first.
+    """
+
+    reference: str
+    measures: tuple[str, ...]
+    rows: tuple[DriftReading, ...]
+
+
+def window_page(
+    spec: PipelineSpec,
+    manifest: Manifest,
+    reading: Reading,
+    *,
+    standing: Standing,
+    manifest_link: Link,
+    sketch: Mapping[str, Binned],
+    training: Profile | None,
+) -> bytes:
+    """Return the page as HTML.
+
+    Args:
+        spec: The pipeline.
+        manifest: The revision's manifest or draft.
+        reading: What was measured on it.
+        standing: Whether readers see it.
+        manifest_link: Where its manifest lies.
+        sketch: Its rows by bin, by subject; empty where none were kept.
+        training: The same of the training rows; None where they are not known.
+    """
+    drift = reading.drift_from(TRAINING)
+    spreads = tuple(most_drifted(drift, sketch, training))
+    return render(
+        "window.html",
+        spec=spec,
+        manifest=manifest,
+        reading=reading,
+        standing=standing,
+        manifest_link=manifest_link,
+        checks=in_reading_order(manifest.checks),
+        quality=tuple(quality_rows(reading, spec)),
+        segments=segment_tables(reading),
+        segment_metrics=SEGMENT_METRICS,
+        drift=drift_tables(reading),
+        realised_bounds=bool(spec.performance.at_least or spec.performance.at_most),
+        spreads=_spread_chart(spreads, drift),
+        training_known=training is not None,
+        calibration=_calibration_chart(reading),
+    )
+
+
+def quality_rows(reading: Reading, spec: PipelineSpec) -> Iterator[QualityRow]:
+    """Yield every metric that anything is known of, the known ones first."""
+    known = {**reading.golden, **reading.realised, **reading.estimated}
+    names = [name for name in METRICS if name in known]
+    for name in [*names, *(name for name in known if name not in METRICS)]:
+        yield QualityRow(
+            metric=name,
+            golden=reading.golden.get(name),
+            golden_bound=_bound(name, spec.golden),
+            estimated=reading.estimated.get(name),
+            realised=reading.realised.get(name),
+            realised_bound=_bound(name, spec.performance),
+            pooled={measure: found.get(name) for measure, found in reading.pooled.items()},
+            trend=reading.trends.get(name),
+        )
+
+
+def segment_tables(reading: Reading) -> dict[str, tuple[SegmentReading, ...]]:
+    """Return the segments by where their labels come from, those without any left out."""
+    tables = {"Golden set": reading.golden_segments, "Realised": reading.realised_segments}
+    return {name: table for name, table in tables.items() if table}
+
+
+def drift_tables(reading: Reading) -> list[DriftTable]:
+    """Return a table for each reference, training first."""
+    references = dict.fromkeys(drift.reference for drift in reading.drift)
+    return [
+        DriftTable(
+            reference=reference,
+            measures=tuple(name for name in MEASURES if any(name in d.measures for d in rows)),
+            rows=tuple(worst_first(rows)),
+        )
+        for reference in sorted(references, key=lambda name: name != TRAINING)
+        for rows in [reading.drift_from(reference)]
+    ]
+
+
+def worst_first(drift: Sequence[DriftReading]) -> list[DriftReading]:
+    """Sort by verdict, then by how far the subject moved."""
+    severity = {word: at for at, word in enumerate(WORST_FIRST)}
+
+    def place(each: DriftReading) -> tuple[int, float]:
+        return severity.get(each.verdict or "", len(severity)), -(each.psi or 0.0)
+
+    return sorted(drift, key=place)
+
+
+def most_drifted(
+    drift: Sequence[DriftReading], sketch: Mapping[str, Binned], training: Profile | None
+) -> Iterator[Spread]:
+    """Yield how the subjects are spread that moved most, as their verdicts say, from training.
+
+    Nothing where no sketch was kept.
+    """
+    found = 0
+    for each in worst_first(drift):
+        bins = sketch.get(each.subject)
+        learned = training.subjects.get(each.subject) if training else None
+        spread = spread_of(each.subject, bins, learned) if bins is not None else None
+        if spread is not None and found < MOST_DRIFTED:
+            found += 1
+            yield spread
+
+
+def in_reading_order(checks: Sequence[CheckResult]) -> list[CheckResult]:
+    """Sort checks: failed ones first, blocking before the others, else as they ran."""
+    return sorted(checks, key=lambda check: (check.passed, not check.blocking))
+
+
+def _bound(name: str, declared: GoldenSpec | PerformanceSpec) -> str | None:
+    for sign, bounds in (("≥", declared.at_least), ("≤", declared.at_most)):
+        for metric, bound in bounds.items():
+            if metric == name:
+                return f"{sign} {bound:g}"
+    return None
+
+
+def _spread_chart(spreads: Sequence[Spread], drift: Sequence[DriftReading]) -> Markup | None:
+    if not spreads:
+        return None
+    by_subject = {each.subject: each for each in drift}
+    titles = [_title(by_subject[each.subject]) for each in spreads]
+    return spread_chart(spreads, titles)
+
+
+def _title(drift: DriftReading) -> str:
+    psi = "" if drift.psi is None else f"PSI {drift.psi:.3f}"
+    said = ", ".join(part for part in (psi, drift.verdict) if part)
+    name = quoted(drift.subject, longest=LONGEST_NAME)
+    return f"{name}  ({said})" if said else name
+
+
+def _calibration_chart(reading: Reading) -> Markup | None:
+    golden, realised = reading.golden_calibration, reading.realised_calibration
+    return calibration_chart(golden, realised) if golden or realised else None

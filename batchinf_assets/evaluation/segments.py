@@ -1,0 +1,147 @@
+"""The figures of a binary label by segment: the rows that share a value, or a range, of a column.
+
+What the figures are is in `evaluation.binary`; the canary of a promotion parts its rows likewise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchinf_assets.checks import quoted
+from batchinf_assets.evaluation.binary import BinaryMetrics, binary_by_group
+
+Codes = npt.NDArray[np.int64]
+
+MAX_SEGMENT_VALUES = 50
+
+MISSING = "(missing)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentMetrics:
+    """What was measured on the rows of one segment.
+
+    Attributes:
+        column: The column that parts the rows.
+        value: The value or range in words, unique within the column.
+        metrics: Over at least one row; figures that these rows leave undefined are None.
+    """
+
+    column: str
+    value: str
+    metrics: BinaryMetrics
+
+
+def metrics_by_segment(
+    labels: pa.Array | pa.ChunkedArray,
+    scores: pa.Array | pa.ChunkedArray,
+    segments: pa.Table,
+    *,
+    decision: float,
+    intervals: bool = True,
+) -> list[SegmentMetrics]:
+    """Measure the rows of each segment by themselves, as `binary_metrics` would.
+
+    Args:
+        labels: Booleans, n.
+        scores: Probabilities of true, n.
+        segments: The columns to part the rows by, each by itself, as `segment_codes` does; n rows.
+        decision: The score that counts as positive, itself included.
+        intervals: Whether to measure them too.
+
+    Returns:
+        The segments that have rows, by column in the table's order; none of an empty table.
+
+    Raises:
+        pa.ArrowInvalid: The three differ in length.
+    """
+    return [
+        SegmentMetrics(column=column, value=value, metrics=metrics)
+        for column in segments.column_names
+        for value, metrics in _by_value(
+            labels, scores, segments.column(column), decision=decision, intervals=intervals
+        )
+    ]
+
+
+def segment_codes(column: pa.ChunkedArray) -> tuple[list[str], Codes]:
+    """Part rows by one column.
+
+    Numbers are parted at their quartiles, NaN counting as missing; everything else by value, of
+    which the `MAX_SEGMENT_VALUES` most frequent stand for themselves and the rest together. Missing
+    is a segment of its own.
+
+    Returns:
+        The segments in words, safe to show, each once; and the place in it of each row's segment,
+        (n,). Segments without rows may be among them.
+    """
+    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    names, codes = _quartiles(column) if is_number else _values(column)
+    return _told_apart([quoted(name) for name in names]), codes
+
+
+def _by_value(
+    labels: pa.Array | pa.ChunkedArray,
+    scores: pa.Array | pa.ChunkedArray,
+    column: pa.ChunkedArray,
+    *,
+    decision: float,
+    intervals: bool,
+) -> Iterator[tuple[str, BinaryMetrics]]:
+    names, codes = segment_codes(column)
+    measured = binary_by_group(
+        labels, scores, pa.array(codes), len(names), decision=decision, intervals=intervals
+    )
+    for name, metrics in zip(names, measured, strict=True):
+        if metrics.rows:
+            yield name, metrics
+
+
+def _quartiles(column: pa.ChunkedArray) -> tuple[list[str], Codes]:
+    filled = pc.fill_null(column.cast(pa.float64(), safe=False), float("nan"))
+    numbers = np.asarray(filled.to_numpy())
+    present = numbers[~np.isnan(numbers)]
+    if not len(present):
+        return [MISSING], np.zeros(len(numbers), dtype=np.int64)
+    edges = np.unique(np.quantile(present, [0.25, 0.5, 0.75], method="inverted_cdf"))
+    said = _said(edges.tolist())
+    between = [f"above {a} up to {b}" for a, b in pairwise(said)]
+    names = [f"up to {said[0]}", *between, f"above {said[-1]}", MISSING]
+    bins = np.searchsorted(edges, numbers, side="left")
+    return names, np.where(np.isnan(numbers), len(edges) + 1, bins).astype(np.int64)
+
+
+def _said(edges: list[float]) -> list[str]:
+    short = [f"{edge:g}" for edge in edges]
+    return short if len({*short}) == len(short) else [repr(edge) for edge in edges]
+
+
+def _values(column: pa.ChunkedArray) -> tuple[list[str], Codes]:
+    texts = column.cast(pa.string())
+    counted = pc.value_counts(texts.drop_null()).to_pylist()
+    counts = {str(entry["values"]): int(entry["counts"]) for entry in counted}
+    by_frequency = sorted(counts, key=lambda name: (-counts[name], name))
+    kept = sorted(by_frequency[:MAX_SEGMENT_VALUES])
+    found = pc.index_in(texts, value_set=pa.array(kept, pa.string())).fill_null(len(kept))
+    codes = np.asarray(found.to_numpy()).astype(np.int64)
+    is_missing = np.asarray(texts.is_null().to_numpy())
+    names = [*kept, f"({len(counts) - len(kept)} other values)", MISSING]
+    return names, np.where(is_missing, len(kept) + 1, codes)
+
+
+def _told_apart(names: Iterable[str]) -> list[str]:
+    """Number what reads the same: long values that were cut, or a value called `(missing)`."""
+    seen = Counter[str]()
+    told: list[str] = []
+    for name in names:
+        seen[name] += 1
+        told.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return told

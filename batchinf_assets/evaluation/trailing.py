@@ -1,0 +1,78 @@
+"""What a window and those before it show together: pooled metrics, and where they are going."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from batchinf_assets.evaluation.binary import FIGURES, BinaryMetrics, binary_of_counts
+from batchinf_assets.evaluation.labelled_scores import LabelledScores, pooled_scores
+from batchinf_assets.evaluation.trend import Point, Trend, weighted_trend
+from batchinf_assets.windows import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trailing:
+    """Metrics over the labelled rows of several windows, as if they were one.
+
+    Attributes:
+        windows: How many windows were asked for, the measured one included.
+        measured: How many of them have labels.
+        rows: Predictions of these.
+        metrics: Over their labelled rows.
+    """
+
+    windows: int
+    measured: int
+    rows: int
+    metrics: BinaryMetrics
+
+    @property
+    def name(self) -> str:
+        """What metric rows call it: `trailing_7`."""
+        return f"trailing_{self.windows}"
+
+
+def trailing_metrics(
+    history: Sequence[LabelledScores], *, windows: int, decision: float
+) -> Trailing:
+    """Measure the labelled rows of several windows together.
+
+    Args:
+        history: The measured windows among those asked for.
+        windows: How many were asked for.
+        decision: The score that counts as positive.
+    """
+    counts = pooled_scores(history, decision=decision)
+    return Trailing(
+        windows=windows,
+        measured=len(history),
+        rows=sum(each.measured.rows for each in history),
+        metrics=binary_of_counts(counts, decision=decision),
+    )
+
+
+def metric_trends(
+    history: Sequence[LabelledScores], grid: Sequence[Window]
+) -> Mapping[str, Trend | None]:
+    """Fit a line through each metric of some windows; None where too few have the metric.
+
+    Args:
+        history: The measured windows.
+        grid: All windows in question, in order: the places on it are what a slope counts.
+    """
+    places = {window.key: place for place, window in enumerate(grid)}
+    return {
+        metric: weighted_trend(
+            [
+                Point(
+                    place=places[each.window.key],
+                    value=value,
+                    rows=each.measured.labelled,
+                )
+                for each in history
+                if (value := each.measured.figures.get(metric)) is not None
+            ]
+        )
+        for metric in FIGURES
+    }

@@ -1,0 +1,93 @@
+"""Rollback inside Dagster: its job, and the observation that tells of it on `published`."""
+
+import os
+from datetime import UTC, datetime
+
+import dagster as dg
+from pydantic import Field
+
+from batchinf_assets.manifest import RevisionId
+from batchinf_assets.orchestration.keys import asset_key
+from batchinf_assets.orchestration.metadata import Metadata
+from batchinf_assets.orchestration.resources import Workplace
+from batchinf_assets.orchestration.window_runs import failing_clearly
+from batchinf_assets.publishing.rollback import Rollback, attempt_rollback
+from batchinf_assets.spec import PipelineSpec
+
+PUBLISHED = "published"
+
+
+class TakingBack(dg.Config):
+    """Which window goes back to what, who says so, and why."""
+
+    window: str = Field(description="The window's key, such as 2013-07-01.")
+    reason: str = Field(description="Why; consumers read it, and it stays on record.")
+    to: RevisionId | None = Field(
+        default=None, description="A revision that readers saw; else the one before the present."
+    )
+    withdraw: bool = Field(default=False, description="Let readers see nothing instead.")
+    reinstate: bool = Field(default=False, description="Show the condemned revision `to` again.")
+    by: str | None = Field(default=None, description="Who; else BATCHINF_ACTOR, else the run.")
+
+
+def rollback_job(spec: PipelineSpec) -> dg.JobDefinition:
+    """Return the job that takes a published revision back."""
+
+    @dg.op(name=f"{spec.name}__rollback", description="Show readers an earlier revision again.")
+    def take_back(context: dg.OpExecutionContext, config: TakingBack, workplace: Workplace) -> None:
+        with failing_clearly():
+            done = attempt_rollback(
+                workplace.project(),
+                workplace.registry(),
+                spec,
+                spec.window.window(config.window),
+                to=config.to,
+                # Whoever this process runs as is nobody who decided anything.
+                by=config.by or os.environ.get("BATCHINF_ACTOR") or f"Dagster run {context.run_id}",
+                reason=config.reason,
+                run_id=context.run_id,
+                now=datetime.now(UTC),
+                withdraw=config.withdraw,
+                reinstate=config.reinstate,
+            )
+        context.log.info(str(done.told))
+        context.log_event(rollback_observation(spec.name, done))
+        context.add_output_metadata(rollback_metadata(done))
+
+    @dg.job(
+        name=f"{spec.name}_rollback",
+        description=f"Take a published window of {spec.name} back: to an earlier revision, or away "
+        "from readers.",
+        tags={"team": spec.team},
+    )
+    def job() -> None:
+        take_back()
+
+    return job
+
+
+def report_rollback(instance: dg.DagsterInstance, pipeline: str, done: Rollback) -> None:
+    """Let Dagster show on `published` what readers see now, and why."""
+    instance.report_runless_asset_event(rollback_observation(pipeline, done))
+
+
+def rollback_observation(pipeline: str, done: Rollback) -> dg.AssetObservation:
+    """Return the observation of a window that was taken back."""
+    return dg.AssetObservation(
+        asset_key(pipeline, PUBLISHED), partition=done.window, metadata=rollback_metadata(done)
+    )
+
+
+def rollback_metadata(done: Rollback) -> Metadata:
+    """Return what the UI shows of a rollback; texts of people are shown as they are."""
+    shown: dict[str, dg.MetadataValue] = {
+        "state": dg.MetadataValue.text(done.state),
+        "revision_before": dg.MetadataValue.text(done.before.revision if done.before else "-"),
+        "revision": dg.MetadataValue.text(done.after.revision if done.after else "-"),
+    }
+    if done.after is not None and done.after.rows is not None:
+        shown["rows"] = dg.MetadataValue.int(done.after.rows)
+    if done.told is not None:
+        shown["by"] = dg.MetadataValue.text(done.told.by)
+        shown["reason"] = dg.MetadataValue.text(done.told.reason)
+    return shown

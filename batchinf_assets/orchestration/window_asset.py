@@ -1,0 +1,82 @@
+"""How an asset with windows is made of a step that works on one window."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import dagster as dg
+
+from batchinf_assets.attempts import Attempt, attempting
+from batchinf_assets.orchestration.checks import check_specs
+from batchinf_assets.orchestration.partitions import partitions_of
+from batchinf_assets.orchestration.provenance import code_version
+from batchinf_assets.orchestration.resources import Workplace
+from batchinf_assets.orchestration.window_runs import WindowResult, run_windows
+from batchinf_assets.spec import Pipeline
+from batchinf_assets.windows import Window
+
+Step = Callable[[Workplace, str, Window], WindowResult]
+AttemptStep = Callable[[Workplace, Attempt, Window], WindowResult]
+
+ASSET_DESCRIPTIONS = {
+    "snapshot": "Landed rows, frozen under a content digest.",
+    "features": "Model-ready rows; nothing from the future.",
+    "predictions": "Scored rows that no reader sees yet.",
+    "evaluation": "Golden metrics and drift of what was scored.",
+    "published": "The revision that readers see, with its manifest.",
+    "performance": "Predictions against outcomes landed since.",
+}
+
+
+def attempted_asset(
+    pipeline: Pipeline, name: str, upstream: Sequence[str], step: AttemptStep, kinds: set[str]
+) -> dg.AssetsDefinition:
+    """Make an asset whose every window is worked on under its lease, and recorded.
+
+    Args:
+        pipeline: Whose it is.
+        name: The asset's name; the stage of the attempt has the same.
+        upstream: Paths of the assets that it is made of, below the pipeline's name.
+        step: Works on one window.
+        kinds: What Dagster shows of how it is made.
+    """
+
+    def attempted(workplace: Workplace, run_id: str, window: Window) -> WindowResult:
+        project, spec = workplace.project(), pipeline.spec
+        with attempting(project, spec, window, run_id=run_id, stage=name) as attempt:
+            return step(workplace, attempt, window)
+
+    return window_asset(pipeline, name, upstream, attempted, kinds)
+
+
+def window_asset(
+    pipeline: Pipeline, name: str, upstream: Sequence[str], step: Step, kinds: set[str]
+) -> dg.AssetsDefinition:
+    """Make an asset out of a step that is given the run's id; see `attempted_asset`."""
+    spec, partitions = pipeline.spec, partitions_of(pipeline.spec.window)
+    key = dg.AssetKey([spec.name, name])
+
+    # One asset per definition, yet a multi_asset: only there may declared checks be reported
+    # window by window instead of as one output for the whole range.
+    @dg.multi_asset(
+        name=f"{spec.name}__{name}",
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=[dg.AssetKey([spec.name, *path.split("/")]) for path in upstream],
+                description=ASSET_DESCRIPTIONS[name],
+                group_name=spec.name,
+                owners=[spec.owner, f"team:{spec.team}"],
+                kinds=kinds,
+                code_version=code_version(pipeline, name),
+                partitions_def=partitions,
+            )
+        ],
+        check_specs=check_specs(key, partitions, spec),
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def asset(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[dg.Output[None]]:
+        yield from run_windows(
+            context, pipeline, lambda window: step(workplace, context.run.run_id, window)
+        )
+
+    return asset

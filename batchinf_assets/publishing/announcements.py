@@ -1,0 +1,162 @@
+"""What consumers are told of a window beside its data: it was rolled back, withdrawn, reinstated.
+
+The commit that changes what readers see says it first, in its metadata; the announcement is made
+from that, as an append-only document `<lake>/<pipeline>/_announcements/<window>/<commit>.json`. So
+who dies in between leaves a commit that tells whoever comes next what is still to be announced. The
+format in prose is `docs/formats/rollback.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from batchinf_assets.contract_spec import Name
+from batchinf_assets.errors import ManifestInvalid
+from batchinf_assets.lake.conditional import create
+from batchinf_assets.lake.digest import canonical_json
+from batchinf_assets.lake.files import read_bounded
+from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.table_writer import COMMIT_KEY
+from batchinf_assets.manifest import RevisionId, Text
+from batchinf_assets.project import Project
+from batchinf_assets.scoring.predictions import REVISION, predictions_table
+from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.windows import Window
+
+FOLDER = "_announcements"
+LARGEST_DOCUMENT = 65_536
+
+Event = Literal["rolled_back", "withdrawn", "reinstated"]
+
+_EVENT, _FROM = "batchinf.event", "batchinf.from_revision"
+_BY, _REASON, _AT = "batchinf.by", "batchinf.reason", "batchinf.at"
+
+
+class Announcement(BaseModel):
+    """What somebody did to what readers see of a window.
+
+    Attributes:
+        format_version: Of this document.
+        event: `rolled_back` to an earlier revision, `withdrawn` without another one in its place,
+            or `reinstated`: a condemned revision is shown again.
+        pipeline: The pipeline.
+        window: The window's key.
+        before: The revision that readers saw before, in the document `from`; None for nothing.
+        after: The one that they see now, in the document `to`; None for nothing.
+        by: Who.
+        reason: Why.
+        at: When.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    format_version: Literal[1] = 1
+    event: Event
+    pipeline: Name
+    window: str
+    before: RevisionId | None = Field(alias="from")
+    after: RevisionId | None = Field(alias="to")
+    by: Text
+    reason: Text
+    at: AwareDatetime
+
+    def __str__(self) -> str:
+        before, after = self.before or "nothing", self.after or "nothing"
+        what = self.event.replace("_", " ")
+        return (
+            f"{self.by} had it {what} on {self.at:%Y-%m-%d %H:%M %Z} (from {before} to {after}): "
+            f"{self.reason}"
+        )
+
+    def metadata(self) -> dict[str, str]:
+        """Return what the commit says of itself, beside the revision that it shows."""
+        said = {_EVENT: self.event, _FROM: self.before or ""}
+        return {**said, _BY: self.by, _REASON: self.reason, _AT: self.at.isoformat()}
+
+
+def last_announcement(project: Project, spec: PipelineSpec, window: Window) -> Announcement | None:
+    """Return what made readers see what they see now; None where that was a publication.
+
+    Raises:
+        ManifestInvalid: The table's log is damaged.
+    """
+    return _said(spec, window, predictions_table(project, spec).commit_metadata(window))
+
+
+def announce(project: Project, spec: PipelineSpec, window: Window) -> Announcement | None:
+    """Tell consumers of the last change of a window, unless it was a publication or is told.
+
+    Returns:
+        What was told now; None where there was nothing left to tell.
+
+    Raises:
+        ManifestInvalid: The table's log is damaged.
+        OSError: The disk is full or the folder cannot be written.
+    """
+    commit = predictions_table(project, spec).commit_metadata(window)
+    said = _said(spec, window, commit)
+    place = _folder(project, spec, window) / f"{commit.get(COMMIT_KEY)}.json"
+    if said is None or place.is_file():
+        return None
+    with suppress(FileExistsError):  # another process told it meanwhile
+        create(place, canonical_json(said.model_dump(mode="json", by_alias=True)) + b"\n")
+    return said
+
+
+def announcements(project: Project, spec: PipelineSpec, window: Window) -> list[Announcement]:
+    """Return what consumers were told of a window, the oldest first.
+
+    Raises:
+        ManifestInvalid: A document is damaged, or about something else.
+    """
+    found = [_read(place, spec, window) for place in _folder(project, spec, window).glob("*.json")]
+    return sorted(found, key=lambda each: each.at)
+
+
+def _said(spec: PipelineSpec, window: Window, commit: Mapping[str, str]) -> Announcement | None:
+    if _EVENT not in commit:
+        return None
+    try:
+        return Announcement.model_validate(
+            {
+                "event": commit[_EVENT],
+                "pipeline": spec.name,
+                "window": window.key,
+                "from": commit.get(_FROM) or None,
+                "to": commit.get(REVISION),
+                "by": commit.get(_BY),
+                "reason": commit.get(_REASON),
+                "at": datetime.fromisoformat(commit.get(_AT, "")),
+            }
+        )
+    except ValueError as error:
+        raise ManifestInvalid(
+            f"The commit that changed window {window} of {spec.name} last does not say what it "
+            "did, by whom and why.",
+            next_step="Find out what else writes into that table.",
+        ) from error
+
+
+def _folder(project: Project, spec: PipelineSpec, window: Window) -> Place:
+    return project.lake / spec.name / FOLDER / window.folder_name
+
+
+def _read(place: Place, spec: PipelineSpec, window: Window) -> Announcement:
+    try:
+        found = Announcement.model_validate_json(read_bounded(place, LARGEST_DOCUMENT))
+    except ValidationError as error:
+        raise _invalid(place) from error
+    if (found.pipeline, found.window) != (spec.name, window.key):
+        raise _invalid(place)
+    return found
+
+
+def _invalid(place: Place) -> ManifestInvalid:
+    return ManifestInvalid(
+        f"{place} is no announcement of its window.", next_step="Restore it from a backup."
+    )

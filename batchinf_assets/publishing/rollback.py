@@ -1,0 +1,198 @@
+"""Take a published revision back: readers see an earlier one again, or nothing, by one commit.
+
+First it is written down that the revision was condemned, then the commit is made, then consumers
+are told. Whoever dies in between leaves nothing that a retry could publish, and who repeats the
+command finishes what is left. No data is copied and none is removed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from batchinf_assets.attempts import PUBLISHED, attempting
+from batchinf_assets.project import Project
+from batchinf_assets.publishing.announcements import Announcement, announce
+from batchinf_assets.publishing.fence import Fence
+from batchinf_assets.publishing.publish import show_revision
+from batchinf_assets.publishing.reasons import reasoned
+from batchinf_assets.publishing.rollback_plan import Seen, plan_rollback, seen_revision
+from batchinf_assets.registry.registry import Registry
+from batchinf_assets.scoring.condemnations import Condemnation, say
+from batchinf_assets.scoring.predictions import manifests, predictions_table
+from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.telemetry.attempt import REASON_CHARACTERS
+from batchinf_assets.windows import Window
+
+State = Literal["rolled_back", "withdrawn", "reinstated", "nothing_to_go_back_to"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollback:
+    """What a rollback did.
+
+    Attributes:
+        state: What became of the window; `nothing_to_go_back_to` where it was left as it is.
+        window: The window's key.
+        before: What readers saw; None for nothing.
+        after: What they see now; None for nothing.
+        told: What consumers were told; None where nothing was changed.
+    """
+
+    state: State
+    window: str
+    before: Seen | None
+    after: Seen | None
+    told: Announcement | None
+
+
+def roll_back(
+    project: Project,
+    registry: Registry,
+    spec: PipelineSpec,
+    window: Window,
+    *,
+    to: str | None,
+    by: str,
+    reason: str,
+    lease: Fence,
+    now: datetime,
+    withdraw: bool = False,
+    reinstate: bool = False,
+) -> Rollback:
+    """Let readers see an earlier revision again, and condemn the one that they see.
+
+    One that died before consumers were told is finished first; where that is what is asked for,
+    nothing else is done.
+
+    Args:
+        project: Where the tables are.
+        registry: Whose keys count.
+        spec: The pipeline.
+        window: The window.
+        to: See `plan_rollback`.
+        by: Who wants it.
+        reason: Why, in words; consumers read it.
+        lease: The attempt's hold on the window.
+        now: The time.
+        withdraw: See `plan_rollback`.
+        reinstate: See `plan_rollback`.
+
+    Raises:
+        BatchinfError: What `plan_rollback` raises; nothing was changed.
+        UsageError: `by` or `reason` says nothing, or what no document may hold.
+        LostRace: Another run changed the window meanwhile, or took it over.
+        OSError: The lake cannot be written.
+    """
+    lease.require_held()
+    told = announce(project, spec, window)
+    if told and (told.event == "withdrawn") == withdraw and to in (None, told.after):
+        return _done(project, spec, window, told)
+    plan = plan_rollback(
+        project, registry, spec, window, to=to, withdraw=withdraw, reinstate=reinstate
+    )
+    said = reasoned(
+        Announcement,
+        "rollback",
+        by=by,
+        reason=reason,
+        at=now,
+        event=plan.event,
+        pipeline=spec.name,
+        window=window.key,
+        before=plan.before.revision if plan.before else None,
+        after=plan.after.revision if plan.after else None,
+    )
+    _write_down(project, spec, window, said)
+    lease.require_held()
+    if plan.target is None:
+        predictions_table(project, spec).commit(window, [], said.metadata(), token=lease.token)
+    else:
+        show_revision(project, spec, window, plan.target, lease.token, said.metadata())
+    announce(project, spec, window)
+    return _done(project, spec, window, said)
+
+
+def attempt_rollback(
+    project: Project,
+    registry: Registry,
+    spec: PipelineSpec,
+    window: Window,
+    *,
+    to: str | None,
+    by: str,
+    reason: str,
+    run_id: str,
+    now: datetime,
+    withdraw: bool = False,
+    reinstate: bool = False,
+) -> Rollback:
+    """Do `roll_back` under the window's lease, and let the ledger know what was done and why.
+
+    Args:
+        project: Where the tables are.
+        registry: Whose keys count.
+        spec: The pipeline.
+        window: The window.
+        to: See `plan_rollback`.
+        by: Who wants it.
+        reason: Why.
+        run_id: The run that the ledger names.
+        now: The time.
+        withdraw: See `plan_rollback`.
+        reinstate: See `plan_rollback`.
+
+    Raises:
+        BatchinfError: What `roll_back` and `attempting` raise.
+        OSError: The lake cannot be written.
+    """
+    with attempting(project, spec, window, run_id=run_id, stage=PUBLISHED) as attempt:
+        done = roll_back(
+            project,
+            registry,
+            spec,
+            window,
+            to=to,
+            by=by,
+            reason=reason,
+            lease=attempt,
+            now=now,
+            withdraw=withdraw,
+            reinstate=reinstate,
+        )
+        shown = None
+        if done.after is not None and done.after.rows is not None:
+            shown = manifests(project, spec).read(window, done.after.revision)
+        attempt.took_back(done.state, str(done.told)[:REASON_CHARACTERS], shown)
+    return done
+
+
+def _write_down(
+    project: Project, spec: PipelineSpec, window: Window, announced: Announcement
+) -> None:
+    """Condemn what readers see, or lift the condemnation of what they shall see again."""
+    reinstated = announced.event == "reinstated"
+    revision = announced.after if reinstated else announced.before
+    if revision is None:
+        return
+    said = Condemnation(
+        pipeline=spec.name,
+        window=window.key,
+        revision=revision,
+        verdict="reinstated" if reinstated else "condemned",
+        by=announced.by,
+        reason=announced.reason,
+        at=announced.at,
+    )
+    say(project, spec, window, said)
+
+
+def _done(project: Project, spec: PipelineSpec, window: Window, told: Announcement) -> Rollback:
+    return Rollback(
+        state=told.event,
+        window=window.key,
+        before=seen_revision(project, spec, window, told.before),
+        after=seen_revision(project, spec, window, told.after),
+        told=told,
+    )

@@ -1,0 +1,189 @@
+"""Condemned revisions: documents that say a revision must not be shown again, or that it may.
+
+The first document of a revision is `<revision>.json`, each later one `<revision>.<n>.json`; the
+last one counts, and none is ever replaced or removed. They are not signed: whoever may write the
+lake may take a revision away from readers in other ways too, only a signed manifest lets a revision
+be shown at all, and taking back must not wait for somebody with a key. The format in prose is
+`docs/formats/rollback.md`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from batchinf_assets.contract_spec import Name
+from batchinf_assets.errors import LostRace, ManifestInvalid, WindowRefused
+from batchinf_assets.lake.conditional import create
+from batchinf_assets.lake.digest import canonical_json
+from batchinf_assets.lake.files import read_bounded
+from batchinf_assets.lake.place import Place
+from batchinf_assets.manifest import RevisionId, Text
+from batchinf_assets.project import Project
+from batchinf_assets.scoring.predictions import published_revision
+from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.windows import Window
+
+FOLDER = "_condemned"
+LARGEST_DOCUMENT = 65_536
+_NAME = re.compile(r"(?P<revision>[0-9a-f]{16})(\.(?P<number>[1-9][0-9]*))?\.json")
+
+
+class RevisionCondemned(WindowRefused):
+    """Somebody condemned the revision; it is not made, and not shown, again."""
+
+
+class Condemnation(BaseModel):
+    """What somebody said of a revision.
+
+    Attributes:
+        format_version: Of this document.
+        pipeline: The pipeline.
+        window: The window's key.
+        revision: The revision.
+        verdict: `condemned`: readers must not see it; `reinstated`: they may again.
+        by: Who said so.
+        reason: Why.
+        at: When.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[1] = 1
+    pipeline: Name
+    window: str
+    revision: RevisionId
+    verdict: Literal["condemned", "reinstated"]
+    by: Text
+    reason: Text
+    at: AwareDatetime
+
+    def __str__(self) -> str:
+        return f"{self.by} {self.verdict} it on {self.at:%Y-%m-%d %H:%M %Z}: {self.reason}"
+
+
+def condemned(
+    project: Project, spec: PipelineSpec, window: Window, revision: str
+) -> Condemnation | None:
+    """Return why a revision must not be shown, or None where it may be.
+
+    Raises:
+        ManifestInvalid: A document is damaged, or about something else.
+    """
+    places = _documents(project, spec, window).get(revision)
+    last = _read(places[max(places)], spec, window, revision) if places else None
+    return last if last and last.verdict == "condemned" else None
+
+
+def verdicts(
+    project: Project, spec: PipelineSpec, window: Window, revision: str
+) -> tuple[Condemnation, ...]:
+    """Return everything that was said of a revision, the oldest first.
+
+    Raises:
+        ManifestInvalid: A document is damaged, or about something else.
+    """
+    places = _documents(project, spec, window).get(revision, {})
+    return tuple(_read(places[number], spec, window, revision) for number in sorted(places))
+
+
+def condemned_revisions(project: Project, spec: PipelineSpec, window: Window) -> frozenset[str]:
+    """Return the revisions of a window that must not be shown.
+
+    Raises:
+        ManifestInvalid: A document is damaged, or about something else.
+    """
+    known = _documents(project, spec, window)
+    return frozenset(each for each in known if condemned(project, spec, window, each))
+
+
+def require_not_condemned(
+    project: Project, spec: PipelineSpec, window: Window, revision: str
+) -> None:
+    """Do nothing where a revision may be shown.
+
+    Raises:
+        RevisionCondemned: Somebody condemned it; carries no check.
+        ManifestInvalid: A document is damaged, or about something else.
+    """
+    found = condemned(project, spec, window, revision)
+    if found is not None:
+        raise refusal(project, spec, window, found)
+
+
+def refusal(
+    project: Project, spec: PipelineSpec, window: Window, found: Condemnation
+) -> RevisionCondemned:
+    """Return the refusal to make or to show a revision that was condemned."""
+    rollback = f"batchinf rollback {spec.name} {window}"
+    seen = published_revision(project, spec, window) == found.revision
+    finish = f"Readers see it still: repeat `{rollback} --reason TEXT`. " if seen else ""
+    return RevisionCondemned(
+        f"{spec.name} {window}: revision {found.revision} was condemned, {found}.",
+        next_step=f"{finish}Correct the data, or promote another model, and run the window again: "
+        f"that is another revision. Or take it back: `{rollback} --to {found.revision} "
+        "--reinstate --reason TEXT`.",
+        checks=(),
+    )
+
+
+def say(project: Project, spec: PipelineSpec, window: Window, said: Condemnation) -> None:
+    """Keep what was said of a revision; a no-op where the same verdict counts already.
+
+    Raises:
+        LostRace: Somebody else said something of it at the same time.
+        ManifestInvalid: A document is damaged, or about something else.
+        OSError: The disk is full or the folder cannot be written.
+    """
+    places = _documents(project, spec, window).get(said.revision, {})
+    last = max(places, default=0)
+    if last and _read(places[last], spec, window, said.revision).verdict == said.verdict:
+        return
+    place = _place(project, spec, window, said.revision, last + 1)
+    try:
+        create(place, canonical_json(said.model_dump(mode="json")) + b"\n")
+    except FileExistsError as error:
+        if _read(place, spec, window, said.revision) != said:  # else the answer was lost
+            raise LostRace(
+                f"Somebody else judged revision {said.revision} of window {window} meanwhile.",
+                next_step="Nothing was changed; look at it and decide again.",
+            ) from error
+
+
+def _documents(project: Project, spec: PipelineSpec, window: Window) -> dict[str, dict[int, Place]]:
+    """Return the documents of a window by revision and number."""
+    found: dict[str, dict[int, Place]] = {}
+    for place in _folder(project, spec, window).glob("*.json"):
+        if name := _NAME.fullmatch(place.name):
+            found.setdefault(name["revision"], {})[int(name["number"] or 1)] = place
+    return found
+
+
+def _folder(project: Project, spec: PipelineSpec, window: Window) -> Place:
+    return project.lake / spec.name / FOLDER / window.folder_name
+
+
+def _place(
+    project: Project, spec: PipelineSpec, window: Window, revision: str, number: int
+) -> Place:
+    name = f"{revision}.json" if number == 1 else f"{revision}.{number}.json"
+    return _folder(project, spec, window) / name
+
+
+def _read(place: Place, spec: PipelineSpec, window: Window, revision: str) -> Condemnation:
+    try:
+        found = Condemnation.model_validate_json(read_bounded(place, LARGEST_DOCUMENT))
+    except ValidationError as error:
+        raise _invalid(place) from error
+    if (found.pipeline, found.window, found.revision) != (spec.name, window.key, revision):
+        raise _invalid(place)
+    return found
+
+
+def _invalid(place: Place) -> ManifestInvalid:
+    return ManifestInvalid(
+        f"{place} is no verdict on the revision that its name says.",
+        next_step="Restore it from a backup.",
+    )

@@ -1,0 +1,87 @@
+"""Through Dagster: an empty window replaces yesterday's rows, and the job takes it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+from dagster_shared.utils.warnings import disable_dagster_warnings
+
+from batchinf_assets.orchestration.component import pipeline_definitions
+from batchinf_assets.orchestration.execute import run_job
+from batchinf_assets.orchestration.resources import shared
+from batchinf_assets.project import Project
+from batchinf_assets.scoring.predictions import predictions_table, published_revision
+from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.telemetry.ledger import Ledger
+
+DAY = "2013-07-03"
+CONSOLE = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@pytest.fixture
+def quiet(pipeline: Pipeline) -> Pipeline:
+    """A pipeline that publishes empty windows."""
+    document = pipeline.spec.model_dump(mode="json")
+    document["source"] |= {"empty": "publish", "volume": None, "freshness": None, "rules": []}
+    return replace(pipeline, spec=PipelineSpec.model_validate(document))
+
+
+def job_of(pipeline: Pipeline, name: str) -> dg.JobDefinition:
+    with disable_dagster_warnings():
+        definitions = dg.Definitions.merge(pipeline_definitions(pipeline), shared())
+        return definitions.resolve_job_def(name)
+
+
+def take_back(
+    pipeline: Pipeline, instance: dg.DagsterInstance, **config: object
+) -> dg.ExecuteInProcessResult:
+    given: Mapping[str, Any] = {"window": DAY, "reason": "Nothing landed", "by": "ann"}
+    ops = {"flight_delays__rollback": {"config": {**given, **config}}}
+    return job_of(pipeline, "flight_delays_rollback").execute_in_process(
+        instance=instance, run_config={**CONSOLE, "ops": ops}, raise_on_error=False
+    )
+
+
+def test_an_empty_window_is_published_and_taken_back(
+    project: Project, quiet: Pipeline, instance: dg.DagsterInstance
+) -> None:
+    spec, window = quiet.spec, quiet.spec.window.window(DAY)
+    path = project.landing / "flights" / f"{DAY}.parquet"
+    rows = pq.read_table(path)
+    seen: list[str | None] = []
+    for landed in (rows, rows.slice(0, 0)):
+        pq.write_table(landed, path)
+        report = run_job(job_of(quiet, spec.name), instance, [window], lambda *_said: None)
+        assert (report.succeeded, report.refused, report.failure) == (True, {}, None)
+        seen.append(published_revision(project, spec, window))
+    table = predictions_table(project, spec)
+    assert (seen[1], table.files_of(window)) not in [(None, ()), (seen[0], ())]
+    assert table.files_of(window) == ()
+
+    result = take_back(quiet, instance)
+    assert result.success
+    assert published_revision(project, spec, window) == seen[0]
+    assert table.row_counts()[DAY] == rows.num_rows
+    key = dg.AssetKey(["flight_delays", "published"])
+    (record,) = instance.fetch_observations(key, limit=1).records
+    observation = record.asset_observation
+    assert observation is not None
+    assert (observation.partition, observation.metadata["reason"].value) == (DAY, "Nothing landed")
+    attempt = Ledger(project.lake).latest(spec.name)[DAY]
+    assert (attempt.state, attempt.run_id) == ("rolled_back", result.run_id)
+
+    again = take_back(quiet, instance)
+    assert not again.success
+    (failed,) = [event for event in again.all_events if event.is_step_failure]
+    said = failed.step_failure_data.user_failure_data
+    assert said is not None
+    assert "no other revision of window 2013-07-03" in str(said.description)
+    retried = run_job(job_of(quiet, spec.name), instance, [window], lambda *_said: None)
+    assert not retried.succeeded
+    assert "ann condemned it on" in retried.refused[DAY]
+    assert published_revision(project, spec, window) == seen[0]

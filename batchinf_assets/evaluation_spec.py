@@ -114,6 +114,12 @@ class PerformanceSpec(Declared):
     min_labelled: int = Field(
         default=200, ge=1, description="Fewer labelled rows: insufficient data."
     )
+    min_labelled_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="A smaller part of the rows labelled: insufficient data.",
+    )
     segments: tuple[Name, ...] = Field(default=(), description="Features to report by.")
     trailing: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(7, 28), min_length=1, description="Windows that are also measured together."
@@ -137,6 +143,11 @@ class RollbackSpec(Declared):
     )
     withdraw: bool = Field(
         default=False, description="Where there is none before, let readers see nothing."
+    )
+    min_age: timedelta = Field(
+        default=timedelta(days=1),
+        ge=timedelta(0),
+        description="From the window's end to the newest label, before automatic rollback acts.",
     )
 
 

@@ -343,6 +343,25 @@ class GoldenSetRecord(_Value):
     drawn_at: AwareDatetime | None = None
 
 
+class EarlierWindowsRecord(_Value):
+    """How many earlier windows a drift reference was asked for, and what became of them.
+
+    Attributes:
+        counted: Those whose rows make the reference.
+        candidates: Those of them that were scored and evaluated, and of which nothing was
+            published yet.
+        other_profile: Left out, because their bins are those of another model's profile.
+        held_back: Left out, because a check keeps their only revision from being published.
+        absent: Left out, because nothing is published or scored, or nothing was sketched.
+    """
+
+    counted: Count = 0
+    candidates: Count = 0
+    other_profile: Count = 0
+    held_back: Count = 0
+    absent: Count = 0
+
+
 class EvaluationRecord(_Value):
     """What evaluation measured on this revision.
 
@@ -350,9 +369,13 @@ class EvaluationRecord(_Value):
         golden: Golden metrics by name, with `rows` and `positives`; None is undefined.
         golden_intervals: Their 95 % intervals, lower end first; None where there is none.
         golden_set: What they were measured on; None where it is not known.
+        golden_set_end: Where the last window ended that the golden set was drawn from; None where
+            nobody knows.
         psi: Population stability index against training by feature, and of the score.
         drift: Verdict against training by feature, and of the score.
         drift_verdict: The worst of these.
+        drift_by_reference: Verdicts by feature, and of the score, against each reference.
+        earlier_windows: What the references consist of that are not the training rows.
         estimated: Metrics expected before any outcome is known; None is undefined.
     """
 
@@ -361,9 +384,16 @@ class EvaluationRecord(_Value):
         default_factory=dict[str, tuple[float, float] | None]
     )
     golden_set: GoldenSetRecord | None = None
+    golden_set_end: AwareDatetime | None = None
     psi: dict[str, float | None]
     drift: dict[str, Text] = Field(default_factory=dict[str, Text])
     drift_verdict: str
+    drift_by_reference: dict[Name, dict[str, Text]] = Field(
+        default_factory=dict[str, dict[str, str]]
+    )
+    earlier_windows: dict[Name, EarlierWindowsRecord] = Field(
+        default_factory=dict[str, EarlierWindowsRecord]
+    )
     estimated: dict[str, float | None] = Field(default_factory=dict[str, float | None])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +33,15 @@ from batchinf_demo.landing import land
 # The same examples on every machine and run; nothing is remembered in the checkout.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeatable")
+
+OPEN_FILES = 4_096
+
+
+def pytest_configure() -> None:
+    """Allow as many open files as a process may have here: MLflow keeps each registry's open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, OPEN_FILES)), hard))
+
 
 FIRST_DAY, LAST_DAY = date(2013, 6, 1), date(2013, 7, 7)
 LANDED_SINCE = datetime(2013, 1, 1, tzinfo=UTC)

@@ -62,7 +62,7 @@ def _override(spec: PipelineSpec, held: HeldVerdicts, check: str, reason: str) -
 
     by = os.environ.get("BATCHINF_ACTOR") or getpass.getuser()
     record = new_override(held, check, by=by, reason=reason, at=datetime.now(UTC))
-    write_override(here(), spec, held.window, held.revision, record)
+    write_override(here(), spec, held, record)
     return record
 
 

@@ -19,7 +19,7 @@ from batchinf_assets.spec import PipelineSpec, load_pipeline
 
 if TYPE_CHECKING:
     from batchinf_assets.publishing.rollback import Rollback
-    from batchinf_assets.publishing.rollback_plan import Seen
+    from batchinf_assets.publishing.rollback_plan import RollbackPlan, Seen
     from batchinf_assets.windows import Window
 
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.argument("pipeline")
 @click.argument("window")
 @click.option("--to", metavar="REVISION", help="A revision that readers saw; else the one before.")
+@click.option("--from", "seen", metavar="REVISION", help="Only if readers see this one still.")
 @click.option("--withdraw", is_flag=True, help="Let readers see nothing of WINDOW instead.")
 @click.option("--reinstate", is_flag=True, help="Show a condemned revision again; needs --to.")
 @click.option("--reason", required=True, help="Why, in words; consumers read it.")
@@ -37,6 +38,7 @@ def rollback(
     pipeline: str,
     window: str,
     to: str | None,
+    seen: str | None,
     withdraw: bool,
     reinstate: bool,
     reason: str,
@@ -49,84 +51,91 @@ def rollback(
     revision that readers saw is condemned: it stays as evidence, and no run shows it again, unless
     somebody reinstates it. Consumers are told, and the ledger keeps who did it and why.
 
-    The earlier revision must be whole: its manifest signed, its files unchanged, condemned by
-    nobody. A rollback that was interrupted is finished by the same command.
+    The earlier revision must be whole: its manifest and its model signed, its files unchanged,
+    condemned by nobody; without --to, those that are not are stepped over. If another revision is
+    published before this command has the window to itself, nothing is changed: it goes by what it
+    told, or by --from. A rollback that was interrupted is finished by the same command with the
+    same reason.
     """
-    from batchinf_assets.publishing.rollback_plan import plan_rollback
+    from batchinf_assets.publishing.rollback_plan import RollbackRequest, named, plan_rollback
+    from batchinf_assets.scoring.predictions import published_revision
 
-    if to is not None and not REVISION.fullmatch(to):
-        raise UsageError(
-            f"'{to[:40]}' is no revision.",
-            next_step=f"Revisions have 16 hex digits: `batchinf status {pipeline}`.",
-        )
+    for revision in (to, seen):
+        _require_revision(revision, pipeline)
     spec, project = load_pipeline(pipeline).spec, here()
     found = spec.window.window(window)
+    request = RollbackRequest(
+        by=os.environ.get("BATCHINF_ACTOR") or getpass.getuser(),
+        reason=reason,
+        at=datetime.now(UTC),
+        to=to,
+        withdraw=withdraw,
+        reinstate=reinstate,
+        seen=seen or published_revision(project, spec, found),
+    )
     if dry_run:
-        plan = plan_rollback(
-            project,
-            open_registry(project),
-            spec,
-            found,
-            to=to,
-            withdraw=withdraw,
-            reinstate=reinstate,
-        )
-        _tell(spec, plan.event, found, plan.before, plan.after, json_=json_, done=None)
+        plan = plan_rollback(project, open_registry(project), spec, found, request)
+        _tell(spec, plan.event, found, plan, None, json_=json_)
         return
     from batchinf_assets.orchestration.rollback import report_rollback
     from batchinf_assets.publishing.rollback import attempt_rollback
 
+    if not json_:
+        click.echo(f"Readers of {spec.name} {found} see {named(request.seen)}.")
     with open_instance(project) as instance:
-        done = attempt_rollback(
-            project,
-            open_registry(project),
-            spec,
-            found,
-            to=to,
-            by=os.environ.get("BATCHINF_ACTOR") or getpass.getuser(),
-            reason=reason,
-            run_id=str(uuid.uuid4()),
-            now=datetime.now(UTC),
-            withdraw=withdraw,
-            reinstate=reinstate,
-        )
+        registry, run_id = open_registry(project), str(uuid.uuid4())
+        done = attempt_rollback(project, registry, spec, found, request, run_id=run_id)
         # Told before Dagster is: whoever saw that fail and repeated the command would go further.
-        _tell(spec, done.state, found, done.before, done.after, json_=json_, done=done)
+        _tell(spec, done.state, found, done, done, json_=json_)
         report_rollback(instance, spec.name, done)
+
+
+def _require_revision(revision: str | None, pipeline: str) -> None:
+    if revision is not None and not REVISION.fullmatch(revision):
+        raise UsageError(
+            f"'{revision[:40]}' is no revision.",
+            next_step=f"Revisions have 16 hex digits: `batchinf status {pipeline}`.",
+        )
 
 
 def _tell(
     spec: PipelineSpec,
     state: str,
     window: Window,
-    before: Seen | None,
-    after: Seen | None,
+    found: Rollback | RollbackPlan,
+    done: Rollback | None,
     *,
     json_: bool,
-    done: Rollback | None,
 ) -> None:
+    told = done.told if done else None
     if json_:
-        told = done.told.model_dump(mode="json", by_alias=True) if done and done.told else None
         print_json(
             {
                 "pipeline": spec.name,
                 "window": window.key,
                 "state": state,
-                "before": asdict(before) if before else None,
-                "after": asdict(after) if after else None,
-                "changed": done is not None,
-                "announcement": told,
+                "before": asdict(found.before) if found.before else None,
+                "after": asdict(found.after) if found.after else None,
+                "changed": told is not None,
+                "announcement": told.model_dump(mode="json", by_alias=True) if told else None,
+                "stepped_over": list(found.stepped_over),
             }
         )
         return
-    click.echo(f"Before: {_described(before)}.")
-    click.echo(f"After:  {_described(after)}.")
-    if done is None:
+    click.echo(f"Before: {_described(found.before)}.")
+    click.echo(f"After:  {_described(found.after)}.")
+    for sentence in found.stepped_over:
+        click.echo(f"Stepped over: {sentence}")
+    if told is None:
         click.echo("Nothing was changed (--dry-run).")
+        if found.before is not None:
+            click.echo(f"To take back this very revision: --from {found.before.revision}.")
     else:
         click.echo(f"{spec.name} {window}: {state.replace('_', ' ')}. Consumers were told.")
-        if after is not None:
+        if found.after is not None:
             click.echo(f"Prove it: `batchinf verify {spec.name} {window}`.")
+    if done is not None and done.page_problem is not None:
+        click.echo(f"Its pages were not written again: {done.page_problem}", err=True)
 
 
 def _described(seen: Seen | None) -> str:

@@ -16,9 +16,11 @@ from batchinf_assets.errors import UsageError
 from batchinf_assets.spec import PipelineSpec, load_pipeline
 
 if TYPE_CHECKING:
-    from batchinf_assets.publishing.tickets import KeptTicket
+    from batchinf_assets.publishing.ticket_documents import KeptTicket
 
-COLUMNS = ["ticket", "window", "check", "opened", "closed by", "found"]
+SHOWN_WINDOWS = 2
+_SAID_ABOVE = {"format_version", "ticket"}
+COLUMNS = ["ticket", "check", "windows", "opened", "closed by", "found"]
 
 
 @click.command()
@@ -33,7 +35,8 @@ def tickets(
     """Show the open tickets of PIPELINE: failed verdicts that somebody must look at; close one.
 
     Which verdicts open a ticket is declared under `gate` in defs.yaml. There is one ticket per
-    window, revision and check, however often the window is run; once closed it stays closed.
+    cause: a golden set that is doubted, or windows in a row that drift or perform badly. It lists
+    the windows that fail for it, with --json each with what was found; once closed it stays closed.
 
     With --close and --reason the ticket of that id is closed.
     """
@@ -69,7 +72,9 @@ def _read(spec: PipelineSpec) -> list[KeptTicket]:
 
 def _document(kept: KeptTicket) -> dict[str, object]:
     closing = kept.closing.model_dump(mode="json") if kept.closing else None
-    return {"id": kept.id, **kept.ticket.model_dump(mode="json"), "closing": closing}
+    findings = [each.model_dump(mode="json", exclude=_SAID_ABOVE) for each in kept.findings]
+    ticket = kept.ticket.model_dump(mode="json")
+    return {"id": kept.id, **ticket, "windows": findings, "closing": closing}
 
 
 def _tell(spec: PipelineSpec, shown: Sequence[KeptTicket], *, everything: bool) -> None:
@@ -83,6 +88,13 @@ def _tell(spec: PipelineSpec, shown: Sequence[KeptTicket], *, everything: bool) 
 def _row(kept: KeptTicket) -> list[object]:
     ticket, closing = kept.ticket, kept.closing
     opened = f"{ticket.opened_at:%Y-%m-%d %H:%M}"
-    found = f"{closing.reason} ({ticket.sentence})" if closing else ticket.sentence
+    newest = kept.findings[-1].sentence if kept.findings else ticket.cause
+    found = f"{closing.reason} ({newest})" if closing else newest
     closed_by = closing.by if closing else None
-    return [kept.id, ticket.window, ticket.check, opened, closed_by, one_line(found)]
+    return [kept.id, ticket.check, _windows(kept.windows), opened, closed_by, one_line(found)]
+
+
+def _windows(keys: Sequence[str]) -> str | None:
+    if len(keys) > SHOWN_WINDOWS:
+        return f"{len(keys)}, {keys[0]} to {keys[-1]}"
+    return ", ".join(keys) or None

@@ -20,6 +20,7 @@ from batchinf_assets.evaluation.bootstrap import (
     LOG_LOSS_EPSILON,
     MOST_CELLS,
     SCORE_GROUPS,
+    Floats,
     ScoredLabels,
     resampled_figures,
 )
@@ -27,6 +28,7 @@ from batchinf_assets.evaluation.figures import Figure, Interval
 from batchinf_assets.evaluation.intervals import (
     auroc_interval,
     bootstrap_interval,
+    strayed_interval,
     wilson_interval,
 )
 from batchinf_assets.evaluation_spec import Loss, Quality
@@ -124,7 +126,8 @@ def binary_metrics(
     undefined. The same rows in any order give the same bits.
 
     Precision, recall and accuracy have the interval of Wilson, AUROC that of DeLong, the others
-    percentiles of 1,000 resamples with a fixed seed, from two rows on. Up to `MOST_CELLS` distinct
+    percentiles of 1,000 resamples with a fixed seed, from two rows on; that of the calibration
+    error, which noise makes larger, reaches as far as resamples stray. Up to `MOST_CELLS` distinct
     scores these draw from the rows themselves, above from `SCORE_GROUPS` groups of neighbouring
     scores: what scores differ by within a group is then no part of the spread.
 
@@ -240,15 +243,19 @@ def _bootstrapped(
         mean_log_losses=table.column("log_loss").to_numpy(),
         mean_squares=table.column("square").to_numpy(),
     )
-    # Grouped scores count as ties: that moves the level of a figure, hardly its spread.
     once = weights[np.newaxis].astype(np.float64)
+
+    def measured(name: Quality | Loss, counts: Floats) -> Floats:
+        if name == "calibration_error":
+            return cells.calibration_strays(counts, once)
+        # Grouped scores count as ties: that moves the level of a figure, hardly its spread.
+        return cells.resampled(name, counts) + (row[name] - cells.resampled(name, once))
+
     return {
-        name: bootstrap_interval(
-            row[name],
-            drawn + (row[name] - cells.resampled(name, once)),
-            highest=HIGHEST.get(name, 1.0),
+        name: (strayed_interval if name == "calibration_error" else bootstrap_interval)(
+            row[name], drawn, highest=HIGHEST.get(name, 1.0)
         )
-        for name, drawn in resampled_figures(cells.resampled, weights, names).items()
+        for name, drawn in resampled_figures(measured, weights, names).items()
     }
 
 

@@ -30,7 +30,7 @@ HELD_AT_ONCE = 1 << 19
 MOST_CELLS = 2048
 """Scores, losses or rows up to which resamples draw each by itself."""
 
-SCORE_GROUPS = 1024
+SCORE_GROUPS = 256
 """Groups of equally many rows, one score or loss about each, that they draw from otherwise."""
 
 DRAWS_PER_CELL = 8
@@ -80,6 +80,19 @@ class ScoredLabels:
                 return ratio(self._loss(metric, counts), counts.sum(axis=1))
             case _:
                 return self._decided(metric, counts)
+
+    def calibration_strays(self, counts: Floats, once: Floats) -> Floats:
+        """Measure how far the bins of resamples stray from those of the rows themselves.
+
+        Args:
+            counts: How often each resample holds each cell, (resamples, cells).
+            once: The rows of each cell, (1, cells).
+
+        Returns:
+            The mean, weighted by rows, of the distances between each bin's gap of mean score and
+            share of positives there and here, (resamples,).
+        """
+        return np.abs((counts - once) @ self._gaps).sum(axis=1) / once.sum()
 
     def _decided(self, metric: Quality, counts: Floats) -> Floats:
         predicted = self.scores >= self.decision

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from batchinf_assets.checks import CheckResult, Violation
@@ -86,23 +87,29 @@ def broken_bounds(
 
 
 def held_against_figures(
-    checks: Iterable[CheckResult], record: EvaluationRecord | None, spec: PipelineSpec
+    checks: Iterable[CheckResult],
+    record: EvaluationRecord | None,
+    spec: PipelineSpec,
+    *,
+    window_end: datetime,
 ) -> tuple[CheckResult, ...]:
     """Return the checks with every verdict judged once more by the figures that stand beside it.
 
     A verdict that passed fails where its figures break the declaration of now, and each verdict
     blocks as the declaration of now says. One that failed stays failed. Held against figures are
-    the bounds of the golden metrics, the share of the golden set's rarer class, and the verdicts by
-    column. A population stability index alone makes no verdict: how sure it is, is not on record.
+    the bounds of the golden metrics, age and rarer class of the golden set, and the verdicts by
+    reference and column. A population stability index alone makes no verdict: how sure it is, is
+    not on record.
 
     Args:
         checks: All checks on record of one revision; those of other assets stay as they are.
         record: What evaluation measured on it; without one no bound is kept.
         spec: The pipeline.
+        window_end: Where the window of the revision ends.
     """
     found: dict[str, tuple[Violation, ...]] = {
         "golden_quality": tuple(_golden_quality(record, spec)),
-        "golden_set": tuple(_golden_set(record, spec)),
+        "golden_set": tuple(_golden_set(record, spec, window_end)),
         "drift": tuple(_drift(record)),
     }
     return tuple(
@@ -123,7 +130,10 @@ def _golden_quality(record: EvaluationRecord | None, spec: PipelineSpec) -> Iter
     return broken_bounds(figures, at_least=bounds.at_least, at_most=bounds.at_most)
 
 
-def _golden_set(record: EvaluationRecord | None, spec: PipelineSpec) -> Iterator[Violation]:
+def _golden_set(
+    record: EvaluationRecord | None, spec: PipelineSpec, window_end: datetime
+) -> Iterator[Violation]:
+    yield from _age(record, spec, window_end)
     golden = record.golden if record else {}
     rows, positives = golden.get("rows"), golden.get("positives")
     if not rows or positives is None:
@@ -135,13 +145,31 @@ def _golden_set(record: EvaluationRecord | None, spec: PipelineSpec) -> Iterator
         yield Violation(column=None, rule=rule)
 
 
+def _age(
+    record: EvaluationRecord | None, spec: PipelineSpec, window_end: datetime
+) -> Iterator[Violation]:
+    drawn_until, most = record.golden_set_end if record else None, spec.golden.max_age_days
+    rule = f"a golden set at most {most} days older than the window"
+    if drawn_until is None:
+        yield Violation(column=None, rule=rule, found="no age on record")
+    elif window_end - drawn_until > timedelta(days=most):
+        yield Violation(column=None, rule=rule, found=f"{(window_end - drawn_until).days}")
+
+
 def _drift(record: EvaluationRecord | None) -> Iterator[Violation]:
     if record is None:
         yield Violation(column=None, rule="measured for drift")
         return
-    moved = [name for name, verdict in record.drift.items() if verdict == MAJOR]
-    yield from (Violation(column=name, rule="no major drift against training") for name in moved)
-    if record.drift_verdict == MAJOR and not moved:
+    verdicts = (("training", record.drift), *record.drift_by_reference.items())
+    moved = dict.fromkeys(
+        (reference, name)
+        for reference, found in verdicts
+        for name, verdict in found.items()
+        if verdict == MAJOR
+    )
+    for reference, name in moved:
+        yield Violation(column=name, rule=f"no major drift against {reference}")
+    if record.drift_verdict == MAJOR and all(each != "training" for each, _ in moved):
         yield Violation(column=None, rule="no major drift against training")
 
 

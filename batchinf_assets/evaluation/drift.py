@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Literal
 
 from batchinf_assets.checks import CheckResult, Violation
@@ -19,6 +20,7 @@ from batchinf_assets.evaluation.distances import Difference, differences
 from batchinf_assets.evaluation.significance import benjamini_hochberg
 from batchinf_assets.evaluation.sketches import Sketches
 from batchinf_assets.evaluation_spec import DriftReference, DriftSpec
+from batchinf_assets.manifest import EarlierWindowsRecord
 from batchinf_assets.registry.bins import Binned, CategoryCounts, NumericBins
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.spec import PipelineSpec
@@ -32,6 +34,18 @@ WORST_FIRST: tuple[Verdict, ...] = (
     "insufficient data",
     "not judged",
 )
+"""Of the subjects of one reference: a thin column hides no verdict on the others."""
+
+WORST_REFERENCE_FIRST: tuple[Verdict, ...] = (
+    "major",
+    "moderate",
+    "insufficient data",
+    "stable",
+    "not judged",
+)
+"""Of several references: what one of them could not say is not said by another."""
+
+NO_EARLIER_WINDOWS: Mapping[str, EarlierWindowsRecord] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,12 +133,21 @@ def judged(
         yield replace(drift, q_value=q_value, verdict=verdict)
 
 
-def judge_drift(drifts: Iterable[Drift], spec: PipelineSpec) -> CheckResult:
+def judge_drift(
+    drifts: Iterable[Drift],
+    spec: PipelineSpec,
+    earlier: Mapping[str, EarlierWindowsRecord] = NO_EARLIER_WINDOWS,
+) -> CheckResult:
     """Report every major drift; whether it holds a window back is declared in `gate.drift`.
 
-    `measured` holds the overall verdict and the judged subject with the largest stability index,
-    with its reference, if there is one: a window with too few rows passes, under the verdict
-    `insufficient data`.
+    `measured` holds the overall verdict, that of each reference, how many windows made it and were
+    left out, and the judged subject with the largest stability index, with its reference, if there
+    is one: a window with too few rows passes, under the verdict `insufficient data`.
+
+    Args:
+        drifts: What was measured.
+        spec: Declares the bounds, and what a failure leads to.
+        earlier: What the references other than training consist of.
     """
     measured = tuple(drifts)
     violations = tuple(
@@ -137,15 +160,32 @@ def judge_drift(drifts: Iterable[Drift], spec: PipelineSpec) -> CheckResult:
         asset="evaluation",
         passed=not violations,
         violations=violations,
-        measured={"verdict": overall_verdict(measured), **_worst(measured)},
+        measured={
+            "verdict": overall_verdict(measured),
+            **{f"verdict/{name}": each for name, each in reference_verdicts(measured).items()},
+            **_windows(earlier),
+            **_worst(measured),
+        },
     )
     return with_consequence(result, spec)
 
 
 def overall_verdict(drifts: Iterable[Drift]) -> Verdict:
-    """Return the worst verdict of the judged subjects, `not judged` if there are none."""
-    verdicts: tuple[Verdict, ...] = (*(drift.verdict for drift in drifts), "not judged")
-    return min(verdicts, key=WORST_FIRST.index)
+    """Return the worst verdict of the references, `not judged` if there are none.
+
+    A reference with `insufficient data` counts as worse than one that is `stable`.
+    """
+    verdicts: tuple[Verdict, ...] = (*reference_verdicts(drifts).values(), "not judged")
+    return min(verdicts, key=WORST_REFERENCE_FIRST.index)
+
+
+def reference_verdicts(drifts: Iterable[Drift]) -> dict[DriftReference, Verdict]:
+    """Return the worst verdict of the judged subjects by reference."""
+    found: dict[DriftReference, Verdict] = {}
+    for drift in drifts:
+        both: tuple[Verdict, ...] = (found.get(drift.reference, "not judged"), drift.verdict)
+        found[drift.reference] = min(both, key=WORST_FIRST.index)
+    return found
 
 
 def _differences(
@@ -194,6 +234,20 @@ def _rule(drift: Drift, spec: PipelineSpec) -> str:
         shift = f"{drift.wasserstein:.2f} standard deviations"
         said.append(f"shift {shift}, major from {bounds.major_shift:g}")
     return f"stable against {drift.reference} ({'; '.join(said)})"
+
+
+def _windows(earlier: Mapping[str, EarlierWindowsRecord]) -> dict[str, int | float | str]:
+    said: dict[str, int | float | str] = {}
+    for name, record in earlier.items():
+        why = {
+            "of another profile": record.other_profile,
+            "held back": record.held_back,
+            "absent": record.absent,
+        }
+        left_out = ", ".join(f"{count} {reason}" for reason, count in why.items() if count)
+        said |= {f"windows/{name}": record.counted, f"unpublished/{name}": record.candidates}
+        said |= {f"left_out/{name}": left_out or "none"}
+    return said
 
 
 def _worst(drifts: Iterable[Drift]) -> dict[str, int | float | str]:

@@ -6,7 +6,7 @@ What outcomes say of it later is in `measure`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from batchinf_assets.checks import CheckResult
@@ -20,10 +20,11 @@ from batchinf_assets.evaluation.golden_run import GoldenMeasures, measure_golden
 from batchinf_assets.evaluation.golden_set import judge_golden_set
 from batchinf_assets.evaluation.metric_tables import metric_table
 from batchinf_assets.evaluation.records import evaluation_rows
-from batchinf_assets.evaluation.references import earlier_windows
+from batchinf_assets.evaluation.references import EarlierWindows, earlier_windows
 from batchinf_assets.evaluation.sketches import keep_sketches
+from batchinf_assets.evaluation_spec import DriftReference
 from batchinf_assets.lake.digest import json_sha256
-from batchinf_assets.manifest import EvaluationRecord, Manifest
+from batchinf_assets.manifest import EarlierWindowsRecord, EvaluationRecord, Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.model import ScoringModel
@@ -59,6 +60,7 @@ class _Measures:
 
     golden: GoldenMeasures
     drifts: tuple[Drift, ...]
+    earlier: dict[str, EarlierWindowsRecord]
     estimated: dict[str, float | None]
 
 
@@ -84,13 +86,14 @@ def evaluate_window(
     Raises:
         WindowMissing: The window was not scored, or by another model than the current one.
         GoldenSetInvalid: The golden set is missing or does not fit the features.
+        LostRace: Another attempt has taken the window over; nothing of its was touched.
     """
     started = time.monotonic()
     manifest = candidate(project, spec, window)
     if manifest.published_at is not None and manifest.evaluation is not None:
         return _evaluation(manifest, manifest.evaluation)
     _require_same_model(manifest, model, spec)
-    measures = _measures(project, spec, window, manifest, model)
+    measures = _measures(project, spec, window, manifest, model, require_held)
     golden, drifts, estimated = measures.golden, measures.drifts, measures.estimated
     figures = evaluation_rows(
         manifest.revision,
@@ -101,6 +104,7 @@ def evaluate_window(
         estimated=estimated,
         scored=manifest.counts.scored,
     )
+    require_held()
     metric_table(project, spec, EVALUATION).keep_figures(window, figures, {})
     record = _record(measures)
     finished = manifest.model_copy(
@@ -111,7 +115,7 @@ def evaluate_window(
                 *(check for check in manifest.checks if check.asset != EVALUATION),
                 judge_golden(golden.metrics, spec),
                 judge_golden_set(golden.golden, spec, window),
-                judge_drift(drifts, spec),
+                judge_drift(drifts, spec, measures.earlier),
             ),
         }
     )
@@ -121,26 +125,39 @@ def evaluate_window(
 
 
 def _measures(
-    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest, model: ScoringModel
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    manifest: Manifest,
+    model: ScoringModel,
+    require_held: Callable[[], None],
 ) -> _Measures:
+    profile = model.artifact.profile
     golden = measure_golden(project, spec, model)
     histogram = observed_scores(project, spec, window, manifest)
+    observed = observed_bins(project, spec, window, manifest, profile)
+    earlier = earlier_windows(project, spec, window, profile)
+    drifts = _drifts(observed, manifest.counts.scored, profile, spec, earlier)
+    require_held()
+    keep_sketches(project, spec, window, manifest.revision, profile, observed)
     return _Measures(
         golden=golden,
-        drifts=_drifts(project, spec, window, manifest, model.artifact.profile),
+        drifts=drifts,
+        earlier={name: each.record for name, each in earlier.items()},
         estimated=estimated_metrics(histogram, decision=spec.golden.decision) if histogram else {},
     )
 
 
 def _drifts(
-    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest, profile: Profile
+    observed: Mapping[str, Sequence[int]],
+    rows: int,
+    profile: Profile,
+    spec: PipelineSpec,
+    earlier: Mapping[DriftReference, EarlierWindows],
 ) -> tuple[Drift, ...]:
-    observed = observed_bins(project, spec, window, manifest, profile)
-    keep_sketches(project, spec, window, manifest.revision, profile, observed)
-    earlier = earlier_windows(project, spec, window, profile)
     return measure_drift(
         observed,
-        manifest.counts.scored,
+        rows,
         profile,
         spec=spec,
         previous=earlier["previous"].sketches if "previous" in earlier else None,
@@ -158,15 +175,21 @@ def _require_same_model(manifest: Manifest, model: ScoringModel, spec: PipelineS
 
 
 def _record(measures: _Measures) -> EvaluationRecord:
-    golden = measures.golden.metrics
+    golden, provenance = measures.golden.metrics, measures.golden.golden.provenance
     training = [drift for drift in measures.drifts if drift.reference == "training"]
+    verdicts: dict[str, dict[str, str]] = {}
+    for drift in measures.drifts:
+        verdicts.setdefault(drift.reference, {})[drift.subject] = drift.verdict
     return EvaluationRecord(
         golden={"rows": golden.rows, "positives": golden.positives, **golden.figures},
         golden_intervals={name: _ends(each) for name, each in golden.intervals.items()},
         golden_set=measures.golden.golden.record,
+        golden_set_end=provenance.last.end if provenance else None,
         psi={drift.subject: drift.psi for drift in training},
         drift={drift.subject: drift.verdict for drift in training},
         drift_verdict=overall_verdict(training),
+        drift_by_reference=verdicts,
+        earlier_windows=measures.earlier,
         estimated=measures.estimated,
     )
 

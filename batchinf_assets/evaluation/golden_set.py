@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batchinf_assets.checks import CheckResult, Violation, quoted
+from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.errors import GoldenSetInvalid
 from batchinf_assets.evaluation.consequences import consequence
 from batchinf_assets.evaluation.golden_provenance import (
@@ -25,6 +25,7 @@ from batchinf_assets.evaluation.golden_provenance import (
     provenance_path,
     read_provenance,
 )
+from batchinf_assets.evaluation.segments import segment_rows
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.manifest import GoldenSetRecord
 from batchinf_assets.project import Project
@@ -188,21 +189,17 @@ def _balance(rows: pa.Table, spec: PipelineSpec) -> Iterator[Violation]:
 
 def _thin_segments(rows: pa.Table, spec: PipelineSpec) -> Iterator[Violation]:
     for column in spec.golden.segments:
-        counts = segment_counts(rows.column(column))
-        thin = [text for text, count in counts.items() if count < SMALLEST_SEGMENT]
-        thin.sort(key=lambda text: counts[text])
+        counts = segment_rows(rows.column(column))
+        thin = [name for name, count in counts.items() if count < SMALLEST_SEGMENT]
+        thin.sort(key=lambda name: counts[name])
         if thin:
-            named = ", ".join(f"{_said(text)} {counts[text]}" for text in thin[:_NAMED])
+            named = ", ".join(f"{name}: {counts[name]}" for name in thin[:_NAMED])
             rest = f" and {len(thin) - _NAMED} more" if len(thin) > _NAMED else ""
             yield Violation(
                 column=column,
-                rule=f"at least {SMALLEST_SEGMENT} golden rows of each value",
+                rule=f"at least {SMALLEST_SEGMENT} golden rows in each segment",
                 found=f"{named}{rest}",
             )
-
-
-def _said(text: str | None) -> str:
-    return "missing" if text is None else quoted(text)
 
 
 @dataclass(frozen=True, kw_only=True)

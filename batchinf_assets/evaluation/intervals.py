@@ -1,4 +1,4 @@
-"""From what was measured to the 95 % interval around it: Wilson, DeLong, percentiles of resamples.
+"""From what was measured to the 95 % interval around it: Wilson, DeLong, resamples.
 
 The variance for DeLong comes from `sql/binary.sql`, the resamples from `evaluation.bootstrap`.
 """
@@ -86,9 +86,6 @@ def bootstrap_interval(
 ) -> Interval | None:
     """Return the percentile interval of resamples, stretched to hold the figure itself.
 
-    Only a biased figure needs the stretching: noise makes a calibration error larger, and resamples
-    have more of it than the sample.
-
     Args:
         value: The figure; None where it is undefined.
         drawn: The figure of each resample, NaN where it is undefined, (resamples,).
@@ -99,6 +96,28 @@ def bootstrap_interval(
     if value is None or found is None:
         return None
     return interval_around(value, *found, lowest=lowest, highest=highest)
+
+
+def strayed_interval(
+    value: float | None, strays: Floats, *, lowest: float = 0.0, highest: float = math.inf
+) -> Interval | None:
+    """Return the interval of a sum of distances, of which noise makes more: a calibration error.
+
+    Its percentiles would all lie above the truth. By the triangle inequality such a sum is off by
+    at most the distances between what was found and the truth, put together; how large these are,
+    resamples tell by how far they stray from the sample. The interval reaches that far to each side
+    in `CONFIDENCE` of them, so it holds the truth at least that often.
+
+    Args:
+        value: The sum; None where it is undefined.
+        strays: The distances of each resample from the sample, put together, (resamples,).
+        lowest: The smallest value that the sum can take.
+        highest: The largest.
+    """
+    if value is None:
+        return None
+    reach = float(np.quantile(strays, CONFIDENCE))
+    return interval_around(value, value - reach, value + reach, lowest=lowest, highest=highest)
 
 
 def interval_around(

@@ -6,20 +6,23 @@ What is judged before publishing is in `evaluate`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.errors import LandedFileMissing, WindowMissing
-from batchinf_assets.evaluation.consequences import PERFORMANCE, judges_performance
+from batchinf_assets.errors import LandedFileMissing, LostRace, WindowMissing
+from batchinf_assets.evaluation.consequences import judges_performance
 from batchinf_assets.evaluation.labelled_scores import (
     LabelledScores,
     keep_labelled_scores,
     read_labelled_scores,
 )
-from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.measured import Measured, keep_measured
 from batchinf_assets.evaluation.performance import (
+    DELAY,
     Performance,
     label_predictions,
     realised_performance,
@@ -30,7 +33,7 @@ from batchinf_assets.evaluation.trailing import Trailing, metric_trends, trailin
 from batchinf_assets.evaluation.trend import Trend
 from batchinf_assets.features.build import made_rows
 from batchinf_assets.features.labels import landed_outcomes
-from batchinf_assets.lake.files import read_footer
+from batchinf_assets.lake.query import query, quoted
 from batchinf_assets.manifest import FileRecord, Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import (
@@ -41,8 +44,6 @@ from batchinf_assets.scoring.predictions import (
 )
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
-
-OUTCOMES_SOURCE = "outcomes_sha256"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,8 @@ class Realised:
             was evaluated without.
         check: `performance`; None where no bound is declared or nothing was measured.
         own_check: The same of the window alone: what may condemn its revision.
+        known_after: From the window's end to the newest label: without end where every prediction
+            has its outcome, and none can follow; None where nobody knows.
     """
 
     manifest: Manifest | None
@@ -68,6 +71,13 @@ class Realised:
     estimated: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
     check: CheckResult | None = None
     own_check: CheckResult | None = None
+    known_after: timedelta | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether something is to be done."""
+        checks = (self.check, self.own_check)
+        return any(check is not None and not check.passed for check in checks)
 
 
 def measure_performance(project: Project, spec: PipelineSpec, window: Window) -> Realised:
@@ -77,19 +87,23 @@ def measure_performance(project: Project, spec: PipelineSpec, window: Window) ->
     measured of an earlier window afterwards shows in the figures of the next one measured. Of a
     window that was withdrawn nothing is measured, and what was stays on record.
 
+    Figures that fail their check count as not followed up until `followed_up` is told.
+
     Raises:
         WindowMissing: Nothing was ever published for the window.
         WindowRefused: The outcomes lack a declared column.
         ManifestInvalid: The revision's manifest or a file is gone or damaged.
+        LostRace: Readers see another revision by now; nothing was kept of this one.
     """
     manifest = _published(project, spec, window)
     if manifest is None:
         nothing = Performance(state="withdrawn", rows=0, labelled=0, metrics=None)
         return Realised(manifest=None, performance=nothing)
-    source, labelled = _labelled(project, spec, window, manifest)
+    source, labelled, awaited = _labelled(project, spec, window, manifest)
     performance = realised_performance(labelled, manifest.counts.scored, spec=spec)
+    _require_visible(project, spec, window, manifest)
     if source is not None and labelled is not None and performance.metrics is not None:
-        measured = keep_labelled_scores(
+        scores = keep_labelled_scores(
             project,
             spec,
             window,
@@ -98,12 +112,12 @@ def measure_performance(project: Project, spec: PipelineSpec, window: Window) ->
             revision=manifest.revision,
             outcomes=source.sha256,
         )
-        realised = _with_history(project, spec, window, manifest, performance, measured)
+        judged = _with_history(project, spec, window, manifest, performance, scores)
+        realised = replace(judged, known_after=_known_after(labelled, awaited))
     else:
         realised = Realised(
             manifest=manifest, performance=performance, estimated=_estimated(manifest)
         )
-    footer = {OUTCOMES_SOURCE: source.sha256 if source else None}
     figures = performance_rows(
         manifest.revision,
         performance,
@@ -111,14 +125,13 @@ def measure_performance(project: Project, spec: PipelineSpec, window: Window) ->
         trends=realised.trends,
         estimated=realised.estimated,
     )
-    metric_table(project, spec, PERFORMANCE).keep_figures(window, figures, footer)
+    about = Measured(
+        revision=manifest.revision,
+        outcomes=source.sha256 if source else None,
+        followed_up=not realised.failed,
+    )
+    keep_measured(project, spec, window, figures, about)
     return realised
-
-
-def measured_outcomes(project: Project, spec: PipelineSpec, window: Window) -> str | None:
-    """Return the SHA-256 of the outcomes that a window's performance was measured with, if any."""
-    files = metric_table(project, spec, PERFORMANCE).files_of(window)
-    return read_footer(files[0])[OUTCOMES_SOURCE] if files else None
 
 
 def measured_history(
@@ -146,20 +159,48 @@ def _published(project: Project, spec: PipelineSpec, window: Window) -> Manifest
     )
 
 
+def _require_visible(
+    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest
+) -> None:
+    """Nothing holds the window while it is measured: a run may publish, or take back."""
+    visible = published_revision(project, spec, window)
+    if visible != manifest.revision:
+        raise LostRace(
+            f"Revision {manifest.revision} of {spec.name} {window} was measured, and readers see "
+            f"{visible or 'nothing'} by now.",
+            next_step=f"Materialize {spec.name}/performance for {window} again.",
+        )
+
+
+def _known_after(labelled: pa.Table, awaited: int) -> timedelta | None:
+    if not awaited:
+        return timedelta.max
+    newest = pc.max(labelled.column(DELAY)).as_py()
+    return None if newest is None else timedelta(seconds=newest)
+
+
 def _labelled(
     project: Project, spec: PipelineSpec, window: Window, manifest: Manifest
-) -> tuple[FileRecord | None, pa.Table | None]:
+) -> tuple[FileRecord | None, pa.Table | None, int]:
+    """Return what landed, the predictions that it labels, and how many it says nothing of."""
+    predictions = prediction_rows(project, spec, manifest)
     try:
         source, outcomes = landed_outcomes(project, spec, window)
     except LandedFileMissing:
-        return None, None
-    return source, label_predictions(
-        prediction_rows(project, spec, manifest),
+        return None, None, predictions.num_rows
+    labelled = label_predictions(
+        predictions,
         outcomes,
         spec=spec,
         window_end=window.end,
         segments=_segments(project, spec, window, manifest),
     )
+    key = ", ".join(quoted(name) for name in spec.source.key)
+    awaited = query(
+        f"SELECT count(*) AS rows FROM predictions ANTI JOIN outcomes USING ({key})",  # noqa: S608
+        {"predictions": predictions, "outcomes": outcomes},
+    )
+    return source, labelled, awaited.column("rows")[0].as_py()
 
 
 def _segments(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.evaluation.binary import BinaryMetrics
@@ -11,16 +12,49 @@ from batchinf_assets.evaluation.consequences import PERFORMANCE
 from batchinf_assets.evaluation.figures import Figure
 from batchinf_assets.evaluation.performance import Performance
 from batchinf_assets.evaluation.trailing import Trailing
-from batchinf_assets.evaluation_spec import PerformanceSpec
+from batchinf_assets.evaluation_spec import Loss, PerformanceSpec, Quality, RollbackSpec
 
 MET, IN_DOUBT, NOT_MET, INSUFFICIENT = "met", "in doubt", "not met", "insufficient data"
+UNDEFINED = "undefined"
+
+LEAST_OF_A_CLASS = 10
+"""Fewer positives or negatives say nothing of how the classes are told apart: the intervals of
+`BETWEEN_CLASSES` are too narrow then."""
+
+BETWEEN_CLASSES: tuple[Quality | Loss, ...] = ("auroc", "average_precision", "f1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scope:
+    """What a bound is held against: the window, or several together.
+
+    Attributes:
+        name: Such as `this window`.
+        rows: Predictions.
+        metrics: Over the labelled ones.
+    """
+
+    name: str
+    rows: int
+    metrics: BinaryMetrics
+
+    def is_labelled(self, spec: PerformanceSpec) -> bool:
+        """Whether enough rows have a label, in number and in share."""
+        labelled = self.metrics.rows
+        least = spec.min_labelled_share * self.rows
+        return labelled >= spec.min_labelled and labelled >= least
+
+    @property
+    def has_both_classes(self) -> bool:
+        positives = self.metrics.positives
+        return min(positives, self.metrics.rows - positives) >= LEAST_OF_A_CLASS
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Bound:
     """A declared bound on one metric."""
 
-    metric: str
+    metric: Quality | Loss
     limit: float
     is_least: bool
 
@@ -28,14 +62,23 @@ class _Bound:
     def rule(self) -> str:
         return f"{self.metric} at {'least' if self.is_least else 'most'} {self.limit:g}"
 
-    def verdict(self, figure: Figure) -> str:
-        if figure.value is None:
+    def figure(self, scope: _Scope) -> Figure:
+        return scope.metrics.measured_figures[self.metric]
+
+    def verdict(self, scope: _Scope) -> str:
+        value = self.figure(scope).value
+        needs_both = value is None or self.metric in BETWEEN_CLASSES
+        if needs_both and not scope.has_both_classes:
             return INSUFFICIENT
-        if self._keeps(figure.value):
-            return MET
-        interval = figure.interval
-        nearest = interval and (interval.high if self.is_least else interval.low)
-        return IN_DOUBT if nearest is not None and self._keeps(nearest) else NOT_MET
+        if value is None:
+            return UNDEFINED
+        return MET if self._keeps(value) else self._verdict_beyond(self.figure(scope))
+
+    def _verdict_beyond(self, figure: Figure) -> str:
+        if figure.interval is None:
+            return INSUFFICIENT
+        nearest = figure.interval.high if self.is_least else figure.interval.low
+        return IN_DOUBT if self._keeps(nearest) else NOT_MET
 
     def _keeps(self, value: float) -> bool:
         return value >= self.limit if self.is_least else value <= self.limit
@@ -46,27 +89,30 @@ def judge_performance(
 ) -> CheckResult:
     """Hold realised metrics against the declared bounds; it never blocks: the window is published.
 
-    A bound is broken where the figure and its whole 95 % interval lie beyond it. A figure beyond it
-    with an interval that reaches back passes as `in doubt`. Fewer labelled rows than declared, and
-    a figure that is undefined, pass as `insufficient data`: `measured` says so.
+    A bound is broken where the figure and its whole 95 % interval lie beyond it, and where the
+    figure is undefined although there are enough rows of both classes: precision of a model that
+    predicts no positive any more. A figure beyond its bound passes as `in doubt` where its interval
+    reaches back. What passes as `insufficient data`, as `measured` says: fewer labelled rows than
+    declared, or a smaller share; a figure beyond its bound without interval; fewer than
+    `LEAST_OF_A_CLASS` rows of a class for a figure that is undefined or about both.
 
     Args:
         performance: Of the window itself; measured.
         trailing: Of the windows up to it.
-        spec: The bounds, and the least labelled rows.
+        spec: The bounds, and how many rows must have a label.
     """
-    scopes = {"this window": performance.metrics}
-    scopes |= {f"the last {each.windows} windows": each.metrics for each in trailing}
     judged = [
-        (bound, scope, figure, bound.verdict(figure))
-        for scope, metrics in scopes.items()
-        if metrics is not None and metrics.rows >= spec.min_labelled
-        for bound, figure in _bounded(metrics, spec)
+        (bound, scope, bound.verdict(scope))
+        for scope in _scopes(performance, trailing)
+        if scope.is_labelled(spec)
+        for bound in _bounds(spec)
     ]
     violations = tuple(
-        Violation(column=None, rule=f"{bound.rule} over {scope}", found=said(figure))
-        for bound, scope, figure, verdict in judged
-        if verdict == NOT_MET
+        Violation(
+            column=None, rule=f"{bound.rule} over {scope.name}", found=said(bound.figure(scope))
+        )
+        for bound, scope, verdict in judged
+        if verdict in (NOT_MET, UNDEFINED)
     )
     return CheckResult(
         name=PERFORMANCE,
@@ -82,6 +128,20 @@ def judge_performance(
     )
 
 
+def is_old_enough(known_after: timedelta | None, spec: RollbackSpec) -> bool:
+    """Whether labels have come in long enough for automatic rollback to act on them.
+
+    The labels that are known first are often those of one class. How far they have come is read off
+    the labels, never off the clock: a window that is measured late is not complete for that.
+
+    Args:
+        known_after: From the window's end to the newest label; without end once all are there,
+            None where nobody knows.
+        spec: Says how long.
+    """
+    return not spec.min_age or (known_after is not None and known_after >= spec.min_age)
+
+
 def said(figure: Figure) -> str:
     """Write a figure with its interval: `0.6213 (0.5904 to 0.6522)`."""
     if figure.value is None:
@@ -91,16 +151,23 @@ def said(figure: Figure) -> str:
     return f"{figure.value:.4f}{ends}"
 
 
-def _bounded(metrics: BinaryMetrics, spec: PerformanceSpec) -> Iterator[tuple[_Bound, Figure]]:
-    figures = metrics.measured_figures
+def _scopes(performance: Performance, trailing: Sequence[Trailing]) -> Iterator[_Scope]:
+    if performance.metrics is not None:
+        yield _Scope(name="this window", rows=performance.rows, metrics=performance.metrics)
+    for each in trailing:
+        name = f"the last {each.windows} windows"
+        yield _Scope(name=name, rows=each.rows, metrics=each.metrics)
+
+
+def _bounds(spec: PerformanceSpec) -> Iterator[_Bound]:
     for metric, limit in spec.at_least.items():
-        yield _Bound(metric=metric, limit=limit, is_least=True), figures[metric]
+        yield _Bound(metric=metric, limit=limit, is_least=True)
     for metric, limit in spec.at_most.items():
-        yield _Bound(metric=metric, limit=limit, is_least=False), figures[metric]
+        yield _Bound(metric=metric, limit=limit, is_least=False)
 
 
 def _worst(verdicts: Sequence[str]) -> str:
-    worst_first = (NOT_MET, IN_DOUBT, MET, INSUFFICIENT)
+    worst_first = (NOT_MET, UNDEFINED, IN_DOUBT, MET, INSUFFICIENT)
     return min(verdicts, key=worst_first.index, default=INSUFFICIENT)
 
 

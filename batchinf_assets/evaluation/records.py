@@ -1,24 +1,25 @@
 """Evaluation results as rows of the tables `evaluation` and `performance`, one per figure.
 
-Where the rows are kept, and how those of earlier versions are read, is in `metric_tables`.
+Rows that every kind of measurement has are made in `figure_records`. Where rows are kept, and how
+those of earlier versions are read, is in `metric_tables`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal, TypedDict
 
 import pyarrow as pa
 
 from batchinf_assets.evaluation.binary import BinaryMetrics
-from batchinf_assets.evaluation.calibration import (
-    CALIBRATION,
-    MEAN_SCORE,
-    POSITIVE_SHARE,
-    CalibrationBin,
-)
+from batchinf_assets.evaluation.calibration import CalibrationBin
 from batchinf_assets.evaluation.drift import Drift
-from batchinf_assets.evaluation.figures import Figure
+from batchinf_assets.evaluation.figure_records import (
+    Record,
+    calibration_records,
+    estimate_records,
+    figure_records,
+    segment_records,
+)
 from batchinf_assets.evaluation.performance import LabelDelay, Performance
 from batchinf_assets.evaluation.segments import SegmentMetrics
 from batchinf_assets.evaluation.trailing import Trailing
@@ -60,23 +61,6 @@ LABELLED, DELAY = "labelled", "label_delay"
 TREND, DIFFERENCE = "trend", "minus_estimate"
 """Measures of `performance` beside `trailing_7` and the like."""
 
-Kind = Literal["golden", "calibration", "drift", "estimate", "performance"]
-
-
-class _Record(TypedDict, total=False):
-    """A row without its revision; what is left out is null."""
-
-    subject_kind: Kind
-    subject: str
-    measure: str | None
-    segment: str | None
-    reference: str
-    value: float | None
-    low: float | None
-    high: float | None
-    verdict: str | None
-    rows: int
-
 
 def evaluation_rows(
     revision: str,
@@ -115,11 +99,11 @@ def evaluation_rows(
     return _table(
         revision,
         [
-            *_figures("golden", golden),
-            *_segment_figures("golden", segments),
-            *(record for bin_ in calibration for record in _calibration(bin_)),
+            *figure_records("golden", golden),
+            *segment_records("golden", segments),
+            *(record for bin_ in calibration for record in calibration_records(bin_)),
             *(record for drift in drifts for record in _drift(drift)),
-            *_estimates(estimated or {}, scored),
+            *estimate_records(estimated or {}, scored),
         ],
     )
 
@@ -160,75 +144,26 @@ def performance_rows(
         revision,
         [
             _labelled(performance),
-            *(_figures("performance", metrics) if metrics else ()),
-            *_segment_figures("performance", performance.segments),
+            *(figure_records("performance", metrics) if metrics else ()),
+            *segment_records("performance", performance.segments),
             *(r for each in trailing for r in _trailing(each)),
             *(_trend(metric, trend) for metric, trend in (trends or {}).items()),
             *(_delays(performance.delay) if performance.delay else ()),
-            *_estimates(expected, performance.rows),
+            *estimate_records(expected, performance.rows),
             *(_differences(metrics, expected) if metrics else ()),
         ],
     )
 
 
-def _table(revision: str, records: list[_Record]) -> pa.Table:
+def _table(revision: str, records: list[Record]) -> pa.Table:
     return pa.Table.from_pylist(
         [{"revision": revision, **record} for record in records], schema=METRIC_SCHEMA
     )
 
 
-def _figures(
-    kind: Kind,
-    metrics: BinaryMetrics,
-    *,
-    measure: str | None = None,
-    segment: str | None = None,
-) -> Iterator[_Record]:
-    for name, figure in metrics.measured_figures.items():
-        yield _Record(
-            subject_kind=kind,
-            subject=name,
-            measure=measure,
-            segment=segment,
-            value=figure.value,
-            low=figure.interval.low if figure.interval else None,
-            high=figure.interval.high if figure.interval else None,
-            verdict="undefined" if figure.value is None else None,
-            rows=metrics.rows,
-        )
-    yield _Record(
-        subject_kind=kind,
-        subject="positives",
-        measure=measure,
-        segment=segment,
-        value=float(metrics.positives),
-        rows=metrics.rows,
-    )
-
-
-def _segment_figures(kind: Kind, segments: Iterable[SegmentMetrics]) -> Iterator[_Record]:
-    for each in segments:
-        yield from _figures(kind, each.metrics, segment=f"{each.column}={each.value}")
-
-
-def _calibration(bin_: CalibrationBin) -> Iterator[_Record]:
-    share = Figure(value=bin_.positive_share, interval=bin_.interval)
-    mean = Figure(value=bin_.mean_score, interval=None)
-    for measure, figure in {MEAN_SCORE: mean, POSITIVE_SHARE: share}.items():
-        yield _Record(
-            subject_kind=CALIBRATION,
-            subject=str(bin_.number),
-            measure=measure,
-            value=figure.value,
-            low=figure.interval.low if figure.interval else None,
-            high=figure.interval.high if figure.interval else None,
-            rows=bin_.rows,
-        )
-
-
-def _drift(drift: Drift) -> Iterator[_Record]:
+def _drift(drift: Drift) -> Iterator[Record]:
     for measure in DRIFT_MEASURES:
-        yield _Record(
+        yield Record(
             subject_kind="drift",
             subject=drift.subject,
             measure=measure,
@@ -239,16 +174,8 @@ def _drift(drift: Drift) -> Iterator[_Record]:
         )
 
 
-def _estimates(estimated: Mapping[str, float | None], rows: int) -> Iterator[_Record]:
-    for metric, value in estimated.items():
-        verdict = "undefined" if value is None else None
-        yield _Record(
-            subject_kind="estimate", subject=metric, value=value, verdict=verdict, rows=rows
-        )
-
-
-def _labelled(performance: Performance) -> _Record:
-    return _Record(
+def _labelled(performance: Performance) -> Record:
+    return Record(
         subject_kind="performance",
         subject=LABELLED,
         value=float(performance.labelled),
@@ -257,8 +184,8 @@ def _labelled(performance: Performance) -> _Record:
     )
 
 
-def _trailing(trailing: Trailing) -> Iterator[_Record]:
-    yield _Record(
+def _trailing(trailing: Trailing) -> Iterator[Record]:
+    yield Record(
         subject_kind="performance",
         subject=LABELLED,
         measure=trailing.name,
@@ -266,11 +193,11 @@ def _trailing(trailing: Trailing) -> Iterator[_Record]:
         verdict=f"{trailing.measured} of {trailing.windows} windows",
         rows=trailing.rows,
     )
-    yield from _figures("performance", trailing.metrics, measure=trailing.name)
+    yield from figure_records("performance", trailing.metrics, measure=trailing.name)
 
 
-def _trend(metric: str, trend: Trend | None) -> _Record:
-    record = _Record(subject_kind="performance", subject=metric, measure=TREND)
+def _trend(metric: str, trend: Trend | None) -> Record:
+    record = Record(subject_kind="performance", subject=metric, measure=TREND)
     if trend is None:
         return {**record, "verdict": "insufficient data", "rows": 0}
     return {
@@ -283,9 +210,9 @@ def _trend(metric: str, trend: Trend | None) -> _Record:
     }
 
 
-def _delays(delay: LabelDelay) -> Iterator[_Record]:
+def _delays(delay: LabelDelay) -> Iterator[Record]:
     for measure in ("median", "percentile_95"):
-        yield _Record(
+        yield Record(
             subject_kind="performance",
             subject=DELAY,
             measure=measure,
@@ -294,13 +221,11 @@ def _delays(delay: LabelDelay) -> Iterator[_Record]:
         )
 
 
-def _differences(
-    metrics: BinaryMetrics, estimated: Mapping[str, float | None]
-) -> Iterator[_Record]:
+def _differences(metrics: BinaryMetrics, estimated: Mapping[str, float | None]) -> Iterator[Record]:
     for metric, expected in estimated.items():
         found = metrics.figures[metric]
         if found is not None and expected is not None:
-            yield _Record(
+            yield Record(
                 subject_kind="performance",
                 subject=metric,
                 measure=DIFFERENCE,

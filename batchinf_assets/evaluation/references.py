@@ -1,20 +1,32 @@
 """Which earlier windows a window is held against for drift, besides the training rows.
 
-Only what is published counts, by the bins of the model that scored the window: a window of another
-profile is left out, and counted as left out.
+What is published counts, and where nothing is, what was scored and no check holds back: in a run of
+several windows, none is published before all are evaluated. Rows are counted by the bins of the
+model that scored the window: a window of another profile is left out, and counted as left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import calendar
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from itertools import islice
 
-from batchinf_assets.evaluation.sketches import Sketches, merged, read_sketches
+from batchinf_assets.checks import blocking_failures
+from batchinf_assets.evaluation.sketches import (
+    Sketches,
+    merged,
+    read_sketches,
+    sketch_table,
+)
 from batchinf_assets.evaluation_spec import DriftReference
+from batchinf_assets.manifest import EarlierWindowsRecord, Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.registry.profile import Profile
+from batchinf_assets.scoring.predictions import manifests, published_revision
 from batchinf_assets.spec import PipelineSpec
-from batchinf_assets.windows import Window
+from batchinf_assets.windows import KEY_FORMATS, Window
 
 SEASON_WINDOWS = 366
 """Most windows of a season, the newest: more would make each window dearer than the one before."""
@@ -26,13 +38,11 @@ class EarlierWindows:
 
     Attributes:
         sketches: Their distributions; None where no window is left.
-        other_profile: Windows left out because their bins are those of another profile.
-        unpublished: Windows left out because nothing is published, or nothing was sketched.
+        record: How many they are, and how many were left out.
     """
 
     sketches: Sketches | None
-    other_profile: int
-    unpublished: int
+    record: EarlierWindowsRecord
 
 
 def earlier_windows(
@@ -64,25 +74,70 @@ def windows_of_season(spec: PipelineSpec, window: Window) -> list[Window]:
 
     What counts is the local date of their start. At most `SEASON_WINDOWS`, the newest.
     """
+    alike = (
+        each
+        for day in _days_of_season(spec, window.start.date())
+        for each in reversed(_starting_on(spec, day))
+        if each.start < window.start
+    )
+    return list(islice(alike, SEASON_WINDOWS))[::-1]
+
+
+def _days_of_season(spec: PipelineSpec, day: date) -> Iterator[date]:
+    """Yield a day and the declared ones before it that share its weekday or month, newest first."""
     first = spec.window.start
-    since = (window.start.date() - first).days
-    per_day = 24 if spec.window.every == "hour" else 1
-    before = spec.window.before(window, (since + 1) * per_day)
-    alike = [each for each in before if _season(each, spec) == _season(window, spec)]
-    return alike[-SEASON_WINDOWS:]
+    if spec.drift.season != "month":
+        weeks = range((day - first).days // 7 + 1)
+        yield from (day - timedelta(weeks=each) for each in weeks)
+        return
+    for year in range(day.year, first.year - 1, -1):
+        longest = calendar.monthrange(year, day.month)[1]
+        days = (date(year, day.month, each) for each in range(longest, 0, -1))
+        yield from (each for each in days if first <= each <= day)
 
 
-def _season(window: Window, spec: PipelineSpec) -> int:
-    return window.start.month if spec.drift.season == "month" else window.start.isoweekday()
+def _starting_on(spec: PipelineSpec, day: date) -> list[Window]:
+    key = datetime.combine(day, time()).strftime(KEY_FORMATS[spec.window.every])
+    if not spec.window.has(key):
+        return []
+    return spec.window.starting_in(day, day + timedelta(days=1))
 
 
 def _together(
     project: Project, spec: PipelineSpec, windows: Sequence[Window], profile: Profile
 ) -> EarlierWindows:
-    found = read_sketches(project, spec, windows)
-    fitting = [each for each in found.values() if each.profile == profile.digest]
+    published = read_sketches(project, spec, windows)
+    waiting = _waiting(project, spec, [each for each in windows if each.key not in published])
+    held_back = [key for key, draft in waiting.items() if blocking_failures(draft.checks)]
+    revisions = {key: each.revision for key, each in waiting.items() if key not in held_back}
+    candidates = read_sketches(project, spec, windows, revisions=revisions)
+    found = {**published, **candidates}
+    ordered = [found[each.key] for each in windows if each.key in found]
+    fitting = [each for each in ordered if each.profile == profile.digest]
+    counted = [key for each in fitting for key in each.windows]
     return EarlierWindows(
         sketches=merged(fitting) if fitting else None,
-        other_profile=len(found) - len(fitting),
-        unpublished=len(windows) - len(found),
+        record=EarlierWindowsRecord(
+            counted=len(counted),
+            candidates=sum(key in candidates for key in counted),
+            other_profile=len(ordered) - len(fitting),
+            held_back=len(held_back),
+            absent=len(windows) - len(ordered) - len(held_back),
+        ),
     )
+
+
+def _waiting(
+    project: Project, spec: PipelineSpec, windows: Sequence[Window]
+) -> dict[str, Manifest]:
+    """Return the drafts of those windows that were sketched and of which nothing is published."""
+    sketched, store = (
+        sketch_table(project, spec).files() if windows else {},
+        manifests(project, spec),
+    )
+    drafts = {each: store.draft(each) for each in windows if each.key in sketched}
+    return {
+        window.key: draft
+        for window, draft in drafts.items()
+        if draft is not None and published_revision(project, spec, window) is None
+    }

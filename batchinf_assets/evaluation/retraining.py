@@ -10,20 +10,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchinf_assets.errors import WindowMissing
-from batchinf_assets.evaluation.consequences import (
-    EVALUATION,
-    MAJOR,
-    PERFORMANCE,
-    broken_bounds,
-)
-from batchinf_assets.evaluation.figures import Figure, Interval
-from batchinf_assets.evaluation.metric_tables import metric_table
-from batchinf_assets.evaluation_spec import PerformanceSpec
+from batchinf_assets.evaluation.binary import FIGURES, BinaryMetrics
+from batchinf_assets.evaluation.consequences import EVALUATION, MAJOR, PERFORMANCE
+from batchinf_assets.evaluation.figures import Interval
+from batchinf_assets.evaluation.metric_tables import metric_table, read_figures
+from batchinf_assets.evaluation.performance import Performance
+from batchinf_assets.evaluation.performance_check import INSUFFICIENT, judge_performance
+from batchinf_assets.evaluation.records import LABELLED
+from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import candidate
@@ -126,11 +125,15 @@ def window_verdicts(project: Project, spec: PipelineSpec) -> list[WindowVerdict]
     """
     keys = sorted(metric_table(project, spec, EVALUATION).files(), reverse=True)
     windows = (spec.window.window(key) for key in keys if spec.window.has(key))
-    return list(_verdicts(project, spec, islice(windows, LOOKBACK)))
+    realised = metric_table(project, spec, PERFORMANCE).files()
+    return list(_verdicts(project, spec, islice(windows, LOOKBACK), realised))
 
 
 def _verdicts(
-    project: Project, spec: PipelineSpec, windows: Iterable[Window]
+    project: Project,
+    spec: PipelineSpec,
+    windows: Iterable[Window],
+    realised: Mapping[str, Sequence[Place]],
 ) -> Iterator[WindowVerdict]:
     model: str | None = None
     for window in windows:
@@ -144,7 +147,7 @@ def _verdicts(
         yield WindowVerdict(
             window=window.key,
             drift=record.drift_verdict if record else None,
-            performance=_performance(project, spec, window, manifest.revision),
+            performance=_performance(spec, realised.get(window.key, ()), manifest.revision),
         )
 
 
@@ -156,49 +159,41 @@ def _candidate(project: Project, spec: PipelineSpec, window: Window) -> Manifest
         return None
 
 
-def _performance(
-    project: Project, spec: PipelineSpec, window: Window, revision: str
-) -> bool | None:
-    rows = metric_table(project, spec, PERFORMANCE).read(window)
-    figures = _own_figures(rows, revision) if rows is not None else {}
-    labelled = figures.get("labelled")
-    if labelled is None or (labelled.value or 0) < spec.performance.min_labelled:
+def _performance(spec: PipelineSpec, files: Sequence[Place], revision: str) -> bool | None:
+    """Judge the kept figures by the bounds of now; None where they are too few to say anything."""
+    figures = _own_figures(files, revision)
+    if LABELLED not in figures:
         return None
-    return _keeps_bounds(figures, spec.performance)
+    check = judge_performance(_read_back(figures), (), spec.performance)
+    return None if check.measured["verdict"] == INSUFFICIENT else check.passed
 
 
-def _own_figures(rows: pa.Table, revision: str) -> dict[str, Figure]:
+def _own_figures(files: Sequence[Place], revision: str) -> dict[str, dict[str, Any]]:
     """Return the figures over the whole window, without segments and trailing windows."""
-    own = rows.filter(
+    own = (
         (pc.field("revision") == revision)
         & (pc.field("subject_kind") == PERFORMANCE)
         & pc.field("measure").is_null()
         & pc.field("segment").is_null()
     )
-    return {
-        row["subject"]: Figure(value=row["value"], interval=_interval(row["low"], row["high"]))
-        for row in own.select(["subject", "value", "low", "high"]).to_pylist()
-    }
+    found = (row for path in files for row in read_figures(path).filter(own).to_pylist())
+    return {row["subject"]: row for row in found}
+
+
+def _read_back(figures: Mapping[str, dict[str, Any]]) -> Performance:
+    labelled, nothing = figures[LABELLED], dict[str, Any]()
+    rows, positives = int(labelled["value"] or 0), figures.get("positives", nothing).get("value")
+    metrics = BinaryMetrics(
+        rows=rows,
+        positives=int(positives or 0),
+        **{name: figures.get(name, nothing).get("value") for name in FIGURES},
+        intervals={name: _interval(row["low"], row["high"]) for name, row in figures.items()},
+    )
+    return Performance(state="measured", rows=labelled["rows"], labelled=rows, metrics=metrics)
 
 
 def _interval(low: float | None, high: float | None) -> Interval | None:
     return None if low is None or high is None else Interval(low=low, high=high)
-
-
-def _keeps_bounds(figures: Mapping[str, Figure], spec: PerformanceSpec) -> bool | None:
-    """Say whether no figure breaks its bound with its whole interval; None if all are undefined."""
-    known = {name: figure for name, figure in figures.items() if figure.value is not None}
-    least = {name: bound for name, bound in spec.at_least.items() if name in known}
-    most = {name: bound for name, bound in spec.at_most.items() if name in known}
-    if not (least or most):
-        return None
-    high = {name: f.interval.high if f.interval else f.value for name, f in known.items()}
-    low = {name: f.interval.low if f.interval else f.value for name, f in known.items()}
-    broken = (
-        *broken_bounds(high, at_least=least, at_most={}),
-        *broken_bounds(low, at_least={}, at_most=most),
-    )
-    return not broken
 
 
 def _has_drifted(verdict: WindowVerdict) -> bool | None:

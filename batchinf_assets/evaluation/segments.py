@@ -88,6 +88,13 @@ def segment_codes(column: pa.ChunkedArray) -> tuple[list[str], Codes]:
     return _told_apart([quoted(name) for name in names]), codes
 
 
+def segment_rows(column: pa.ChunkedArray) -> dict[str, int]:
+    """Count the rows of each segment that `segment_codes` makes; only of those that have rows."""
+    names, codes = segment_codes(column)
+    counts = np.bincount(codes, minlength=len(names)).tolist()
+    return {name: count for name, count in zip(names, counts, strict=True) if count}
+
+
 def _by_value(
     labels: pa.Array | pa.ChunkedArray,
     scores: pa.Array | pa.ChunkedArray,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -46,6 +47,9 @@ SKETCH_SCHEMA = pa.schema(
 )
 
 SKETCH_KEY = ("revision", "subject", "bin")
+
+MOST_KEPT = 512
+"""Revisions whose sketches a process keeps in memory: a season, and the windows right before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,11 +153,17 @@ def read_sketches(
             revision = published[window.key][0].parent.name
         else:
             revision = published_revision(project, spec, window)
-        rows = pa.concat_tables([read_parquet(path) for path in sketched[window.key]])
-        rows = _only(rows, [revision]) if revision else rows.slice(0, 0)
-        if rows.num_rows:
-            found[window.key] = _sketches(window.key, rows)
+        kept = _read(window.key, sketched[window.key], revision) if revision else None
+        if kept is not None:
+            found[window.key] = kept
     return found
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def _read(window: str, paths: tuple[Place, ...], revision: str) -> Sketches | None:
+    """Read the sketches of a revision once per process: files are named by what they hold."""
+    rows = _only(pa.concat_tables([read_parquet(path) for path in paths]), [revision])
+    return _sketches(window, rows) if rows.num_rows else None
 
 
 def sketches_of(profile: Profile) -> Sketches:

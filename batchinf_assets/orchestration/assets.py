@@ -35,6 +35,7 @@ from batchinf_assets.orchestration.performance import performance_asset
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.window_asset import attempted_asset
 from batchinf_assets.orchestration.window_runs import WindowResult, failing_clearly
+from batchinf_assets.publishing.announcements import announce
 from batchinf_assets.publishing.publish import publish_window
 from batchinf_assets.publishing.score_changes import keep_score_changes
 from batchinf_assets.publishing.tickets import open_tickets
@@ -169,6 +170,7 @@ def predictions_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     def step(workplace: Workplace, attempt: Attempt, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
         now, registry = datetime.now(UTC), workplace.registry()
+        announce(project, spec, window)  # where a rollback died before it told
         manifest = score_window(
             project,
             pipeline,

@@ -1,12 +1,14 @@
 """The asset `performance`, and what follows where outcomes show that a window is not good."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from batchinf_assets.evaluation.measure import Realised, measure_performance
+from batchinf_assets.evaluation.measured import followed_up
 from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.performance_check import is_old_enough
 from batchinf_assets.evaluation.report.write import write_window_report
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.orchestration.evaluation_metadata import (
@@ -14,16 +16,19 @@ from batchinf_assets.orchestration.evaluation_metadata import (
     performance_metadata,
     report_metadata,
 )
-from batchinf_assets.orchestration.metadata import Metadata
+from batchinf_assets.orchestration.metadata import Metadata, check_metadata
 from batchinf_assets.orchestration.resources import Workplace
-from batchinf_assets.orchestration.rollback import rollback_metadata, rollback_observation
+from batchinf_assets.orchestration.rollback import rollback_events, rollback_metadata
 from batchinf_assets.orchestration.window_asset import window_asset
 from batchinf_assets.orchestration.window_runs import WindowResult
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.automatic import roll_back_if_condemned
+from batchinf_assets.publishing.rollback import Rollback
 from batchinf_assets.publishing.tickets import open_tickets
 from batchinf_assets.spec import Pipeline, PipelineSpec
 from batchinf_assets.windows import Window
+
+TOO_EARLY = "too early: labels are still coming in"
 
 
 def performance_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
@@ -32,8 +37,7 @@ def performance_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
 
     def step(workplace: Workplace, run_id: str, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
-        realised = measure_performance(project, spec, window)
-        followed = _followed_up(workplace, spec, window, run_id, realised)
+        realised, followed = _measured(workplace, spec, window, run_id)
         return WindowResult(
             data_version=_version(realised),
             metadata=performance_metadata(realised)
@@ -57,18 +61,49 @@ def _report(project: Project, spec: PipelineSpec, window: Window, realised: Real
     return report_metadata(write_window_report(project, spec, window, realised.manifest))
 
 
-def _followed_up(
+def _measured(
+    workplace: Workplace, spec: PipelineSpec, window: Window, run_id: str
+) -> tuple[Realised, Metadata]:
+    """Measure what readers see, and do what follows until that asks for nothing more.
+
+    A rerun does the same on the figures that are kept, whatever the first run came to: a ticket is
+    opened once, and a revision taken back once. What is returned is of the revision that readers
+    see in the end; what was taken back on the way is in the metadata, what followed under `then/`.
+    """
+    project = workplace.project()
+    realised = measure_performance(project, spec, window)
+    if not realised.failed:
+        return realised, {}
+    rollback, shown = _follow_up(workplace, spec, window, run_id, realised)
+    followed_up(project, spec, window)
+    if rollback is None or rollback.told is None:
+        return realised, shown
+    context = dg.AssetExecutionContext.get()
+    for event in rollback_events(spec.name, rollback):
+        context.log_event(event)
+    after, further = _measured(workplace, spec, window, run_id)
+    if after.manifest is None:  # nothing is left to judge: the check that emptied the window stays
+        after = replace(after, check=realised.check)
+    return after, {**shown, **{f"then/{name}": value for name, value in further.items()}}
+
+
+def _follow_up(
     workplace: Workplace, spec: PipelineSpec, window: Window, run_id: str, realised: Realised
-) -> Metadata:
+) -> tuple[Rollback | None, Metadata]:
     """Open tickets and go back to an earlier revision, where the declaration asks for it.
 
     Only what the window itself shows condemns its revision: the windows before it, which the check
     looks at too, have their own.
     """
-    if realised.manifest is None or realised.check is None or realised.own_check is None:
-        return {}
+    assert realised.manifest is not None
+    assert realised.check is not None
+    assert realised.own_check is not None
     project, now = workplace.project(), datetime.now(UTC)
     open_tickets(project, spec, window, realised.manifest, [realised.check], now)
+    if realised.own_check.passed or not spec.rollback.automatic:
+        return None, {}
+    if not is_old_enough(realised.known_after, spec.rollback):
+        return None, {"rollback/state": dg.MetadataValue.text(TOO_EARLY)}
     rollback = roll_back_if_condemned(
         project,
         workplace.registry(),
@@ -80,8 +115,6 @@ def _followed_up(
         measured=realised.manifest.revision,
     )
     if rollback is None:
-        return {}
-    if rollback.told is not None:
-        dg.AssetExecutionContext.get().log_event(rollback_observation(spec.name, rollback))
-        measure_performance(project, spec, window)  # the tables are about what readers see
-    return {f"rollback/{name}": shown for name, shown in rollback_metadata(rollback).items()}
+        return None, {}
+    shown = {**check_metadata(realised.own_check), **rollback_metadata(rollback)}
+    return rollback, {f"rollback/{name}": value for name, value in shown.items()}

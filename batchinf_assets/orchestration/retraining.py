@@ -8,16 +8,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import dagster as dg
+from dagster._core.storage.tags import RUN_KEY_TAG, SENSOR_NAME_TAG
 
 from batchinf_assets.errors import UsageError
 from batchinf_assets.evaluation.retraining import RetrainingDue, retraining_due, window_verdicts
+from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.orchestration.keys import CHALLENGER
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.spec import PipelineSpec
 
 TICK_SECONDS = 600
 REASON = "batchinf/retraining"
-FIRST = "the first"
 
 
 def retraining_sensor(spec: PipelineSpec) -> dg.SensorDefinition | None:
@@ -27,7 +28,7 @@ def retraining_sensor(spec: PipelineSpec) -> dg.SensorDefinition | None:
         return None
 
     @dg.sensor(
-        name=f"{spec.name}_retraining",
+        name=sensor_name(spec),
         job_name=f"{spec.name}_{CHALLENGER}",
         minimum_interval_seconds=TICK_SECONDS,
         description="One challenger per cool-down, while drift or lost performance lasts.",
@@ -42,7 +43,7 @@ def retraining_sensor(spec: PipelineSpec) -> dg.SensorDefinition | None:
         due = retraining_due(history, spec, last, now)
         if due is None:
             return dg.SkipReason("Neither drift nor performance asks for a challenger.")
-        return _requested(due, context.cursor, now)
+        return _requested(due, _asked_at(context.instance, spec, due), now)
 
     return retraining
 
@@ -61,13 +62,43 @@ def last_request(cursor: str | None, spec: PipelineSpec) -> datetime | None:
         found = None
     if found is None or found.tzinfo is None:
         raise UsageError(
-            f"The cursor of {spec.name}_retraining is no time: '{cursor[:64]}'.",
+            f"The cursor of {sensor_name(spec)} is no time: '{cursor[:64]}'.",
             next_step="Reset it in Dagster's UI.",
         )
     return found
 
 
-def _requested(due: RetrainingDue, cursor: str | None, now: datetime) -> dg.SensorResult:
-    # A tick that died is repeated with the cursor that it began with: the same key, so one run.
-    request = dg.RunRequest(run_key=f"after {cursor or FIRST}", tags={REASON: due.reason})
+def sensor_name(spec: PipelineSpec) -> str:
+    """Return what the sensor is called."""
+    return f"{spec.name}_retraining"
+
+
+def run_key(due: RetrainingDue) -> str:
+    """Name a request by the windows that make it due: the same windows ask once."""
+    return f"{due.windows[0]}:{json_sha256(due.windows)[:16]}"
+
+
+def _asked_at(
+    instance: dg.DagsterInstance, spec: PipelineSpec, due: RetrainingDue
+) -> datetime | None:
+    """Return when a run was launched for these very windows; None if there was none."""
+    tags = {RUN_KEY_TAG: run_key(due), SENSOR_NAME_TAG: sensor_name(spec)}
+    known = instance.get_run_records(dg.RunsFilter(tags=tags))
+    # Dagster launches what a tick that died left behind, if it is requested once more.
+    launched = [
+        record.create_timestamp
+        for record in known
+        if record.dagster_run.status is not dg.DagsterRunStatus.NOT_STARTED
+    ]
+    return min(launched, default=None)
+
+
+def _requested(due: RetrainingDue, asked: datetime | None, now: datetime) -> dg.SensorResult:
+    if asked is not None:
+        # Dagster would skip the key; a cool-down that begins now would hold back the next windows.
+        return dg.SensorResult(
+            skip_reason=f"These windows asked for a challenger on {asked:%Y-%m-%d %H:%M} UTC.",
+            cursor=asked.isoformat(),
+        )
+    request = dg.RunRequest(run_key=run_key(due), tags={REASON: due.reason})
     return dg.SensorResult(run_requests=[request], cursor=now.isoformat())

@@ -1,9 +1,11 @@
 """Rollback inside Dagster: its job, and the observation that tells of it on `published`."""
 
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from pydantic import Field
 
 from batchinf_assets.manifest import RevisionId
@@ -12,9 +14,10 @@ from batchinf_assets.orchestration.metadata import Metadata
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.window_runs import failing_clearly
 from batchinf_assets.publishing.rollback import Rollback, attempt_rollback
+from batchinf_assets.publishing.rollback_plan import RollbackRequest
 from batchinf_assets.spec import PipelineSpec
 
-PUBLISHED = "published"
+PUBLISHED, WITHDRAWN = "published", "withdrawn"
 
 
 class TakingBack(dg.Config):
@@ -27,6 +30,9 @@ class TakingBack(dg.Config):
     )
     withdraw: bool = Field(default=False, description="Let readers see nothing instead.")
     reinstate: bool = Field(default=False, description="Show the condemned revision `to` again.")
+    seen: RevisionId | None = Field(
+        default=None, description="Only if readers see this revision still; else whichever."
+    )
     by: str | None = Field(default=None, description="Who; else BATCHINF_ACTOR, else the run.")
 
 
@@ -41,17 +47,14 @@ def rollback_job(spec: PipelineSpec) -> dg.JobDefinition:
                 workplace.registry(),
                 spec,
                 spec.window.window(config.window),
-                to=config.to,
-                # Whoever this process runs as is nobody who decided anything.
-                by=config.by or os.environ.get("BATCHINF_ACTOR") or f"Dagster run {context.run_id}",
-                reason=config.reason,
+                _request(config, context.run_id),
                 run_id=context.run_id,
-                now=datetime.now(UTC),
-                withdraw=config.withdraw,
-                reinstate=config.reinstate,
             )
         context.log.info(str(done.told))
-        context.log_event(rollback_observation(spec.name, done))
+        if done.page_problem is not None:
+            context.log.warning(f"Its pages were not written again: {done.page_problem}")
+        for event in rollback_events(spec.name, done):
+            context.log_event(event)
         context.add_output_metadata(rollback_metadata(done))
 
     @dg.job(
@@ -66,9 +69,43 @@ def rollback_job(spec: PipelineSpec) -> dg.JobDefinition:
     return job
 
 
+def _request(config: TakingBack, run_id: str) -> RollbackRequest:
+    return RollbackRequest(
+        # Whoever this process runs as is nobody who decided anything.
+        by=config.by or os.environ.get("BATCHINF_ACTOR") or f"Dagster run {run_id}",
+        reason=config.reason,
+        at=datetime.now(UTC),
+        to=config.to,
+        withdraw=config.withdraw,
+        reinstate=config.reinstate,
+        seen=config.seen or "anything",
+    )
+
+
 def report_rollback(instance: dg.DagsterInstance, pipeline: str, done: Rollback) -> None:
     """Let Dagster show on `published` what readers see now, and why."""
-    instance.report_runless_asset_event(rollback_observation(pipeline, done))
+    for event in rollback_events(pipeline, done):
+        instance.report_runless_asset_event(event)
+
+
+def rollback_events(
+    pipeline: str, done: Rollback
+) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+    """Yield what Dagster is told of a window that was taken back, in this order.
+
+    What readers see is a materialization with its data version, so that what was made of another
+    one shows as stale; that of a withdrawn window is `withdrawn`. Dagster cannot take one away, and
+    keeps one evaluation of a check per run and window, so the gate cannot speak again. Where
+    nothing was changed, only the observation is yielded.
+    """
+    yield rollback_observation(pipeline, done)
+    if done.told is not None:
+        yield dg.AssetMaterialization(
+            asset_key(pipeline, PUBLISHED),
+            partition=done.window,
+            metadata=rollback_metadata(done),
+            tags={DATA_VERSION_TAG: done.after.revision if done.after else WITHDRAWN},
+        )
 
 
 def rollback_observation(pipeline: str, done: Rollback) -> dg.AssetObservation:
@@ -87,6 +124,8 @@ def rollback_metadata(done: Rollback) -> Metadata:
     }
     if done.after is not None and done.after.rows is not None:
         shown["rows"] = dg.MetadataValue.int(done.after.rows)
+    if done.stepped_over:
+        shown["stepped_over"] = dg.MetadataValue.text("\n".join(done.stepped_over))
     if done.told is not None:
         shown["by"] = dg.MetadataValue.text(done.told.by)
         shown["reason"] = dg.MetadataValue.text(done.told.reason)

@@ -88,6 +88,16 @@ def last_announcement(project: Project, spec: PipelineSpec, window: Window) -> A
     return _said(spec, window, predictions_table(project, spec).commit_metadata(window))
 
 
+def untold(project: Project, spec: PipelineSpec, window: Window) -> Announcement | None:
+    """Return what the last change of a window has to tell and consumers were not told; else None.
+
+    Raises:
+        ManifestInvalid: The table's log is damaged.
+    """
+    said, _ = _untold(project, spec, window)
+    return said
+
+
 def announce(project: Project, spec: PipelineSpec, window: Window) -> Announcement | None:
     """Tell consumers of the last change of a window, unless it was a publication or is told.
 
@@ -98,10 +108,8 @@ def announce(project: Project, spec: PipelineSpec, window: Window) -> Announceme
         ManifestInvalid: The table's log is damaged.
         OSError: The disk is full or the folder cannot be written.
     """
-    commit = predictions_table(project, spec).commit_metadata(window)
-    said = _said(spec, window, commit)
-    place = _folder(project, spec, window) / f"{commit.get(COMMIT_KEY)}.json"
-    if said is None or place.is_file():
+    said, place = _untold(project, spec, window)
+    if said is None:
         return None
     with suppress(FileExistsError):  # another process told it meanwhile
         create(place, canonical_json(said.model_dump(mode="json", by_alias=True)) + b"\n")
@@ -144,6 +152,15 @@ def _said(spec: PipelineSpec, window: Window, commit: Mapping[str, str]) -> Anno
 
 def _folder(project: Project, spec: PipelineSpec, window: Window) -> Place:
     return project.lake / spec.name / FOLDER / window.folder_name
+
+
+def _untold(
+    project: Project, spec: PipelineSpec, window: Window
+) -> tuple[Announcement | None, Place]:
+    commit = predictions_table(project, spec).commit_metadata(window)
+    place = _folder(project, spec, window) / f"{commit.get(COMMIT_KEY)}.json"
+    said = _said(spec, window, commit)
+    return (None if place.is_file() else said), place
 
 
 def _read(place: Place, spec: PipelineSpec, window: Window) -> Announcement:

@@ -6,13 +6,20 @@ business.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
+from math import isfinite
 
 from batchinf_assets.checks import CheckResult, summarize
 from batchinf_assets.manifest import LONGEST_TEXT
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.rollback import Rollback, attempt_rollback
-from batchinf_assets.publishing.rollback_plan import NothingToGoBackTo, plan_rollback
+from batchinf_assets.publishing.rollback_plan import (
+    RollbackRequest,
+    plan_rollback,
+    seen_revision,
+)
+from batchinf_assets.publishing.rollback_target import NothingToGoBackTo
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import published_revision
 from batchinf_assets.spec import PipelineSpec
@@ -52,7 +59,7 @@ def roll_back_if_condemned(
 
     Raises:
         BatchinfError: What `attempt_rollback` raises, such as `LostRace` where somebody works on
-            the window.
+            the window, or published another revision meanwhile.
         OSError: The lake cannot be written.
     """
     if performance_check.passed or not spec.rollback.automatic:
@@ -60,30 +67,40 @@ def roll_back_if_condemned(
     visible = published_revision(project, spec, window)
     if visible is None or measured not in (None, visible):
         return None
-    why = f"Realised performance: {summarize([performance_check])}."[:LONGEST_TEXT]
-    withdraw = False
-    try:
-        plan = plan_rollback(project, registry, spec, window, to=None)
-    except NothingToGoBackTo:
-        withdraw = True
-        plan = plan_rollback(project, registry, spec, window, to=None, withdraw=True)
-    if withdraw and not spec.rollback.withdraw:
-        return Rollback(
-            state="nothing_to_go_back_to",
-            window=window.key,
-            before=plan.before,
-            after=plan.before,
-            told=None,
-        )
-    return attempt_rollback(
-        project,
-        registry,
-        spec,
-        window,
-        to=plan.after.revision if plan.after else None,
+    request = RollbackRequest(
         by=BY,
-        reason=why,
-        run_id=run_id,
-        now=now,
-        withdraw=withdraw,
+        reason=f"Realised performance: {summarize([performance_check])}."[:LONGEST_TEXT],
+        at=now,
+        seen=visible,
+        check=_as_found(performance_check),
     )
+    try:
+        plan_rollback(project, registry, spec, window, request)
+    except NothingToGoBackTo as error:
+        if not spec.rollback.withdraw:
+            return _left(project, spec, window, visible, error)
+        request = replace(request, withdraw=True)
+    return attempt_rollback(project, registry, spec, window, request, run_id=run_id)
+
+
+def _left(
+    project: Project, spec: PipelineSpec, window: Window, visible: str, error: NothingToGoBackTo
+) -> Rollback:
+    seen = seen_revision(project, spec, window, visible)
+    return Rollback(
+        state="nothing_to_go_back_to",
+        window=window.key,
+        before=seen,
+        after=seen,
+        told=None,
+        stepped_over=error.stepped_over,
+    )
+
+
+def _as_found(check: CheckResult) -> CheckResult:
+    """Return the check for a document: JSON has no word for a figure that is not finite."""
+    measured = {
+        name: str(value) if isinstance(value, float) and not isfinite(value) else value
+        for name, value in check.measured.items()
+    }
+    return replace(check, measured=measured)

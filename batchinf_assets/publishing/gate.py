@@ -19,7 +19,7 @@ from batchinf_assets.features.build import feature_definition, features_contract
 from batchinf_assets.lake.place import path_within
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.overrides import read_overrides
+from batchinf_assets.publishing.overrides import failure_digests, read_overrides
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import promoted_model
 from batchinf_assets.scoring.predictions import (
@@ -66,21 +66,36 @@ def blocking_checks(spec: PipelineSpec) -> dict[str, tuple[str, ...]]:
 
 
 def with_verdicts_of_now(
-    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    manifest: Manifest,
+    *,
+    signed: bool = False,
 ) -> Manifest:
     """Return a manifest whose verdicts fit its figures, the declaration and the overrides of now.
 
     Verdicts are held against the figures beside them; each blocks as it is declared now; and of
     those that do and failed, the manifest names who let them pass. Whoever only writes `passed`
-    into a draft gains nothing.
+    or an override into a draft gains nothing.
+
+    Args:
+        project: Where the overrides are.
+        spec: The declaration of now.
+        window: The window.
+        manifest: A draft, or what was signed.
+        signed: Whether its signature was verified: then the overrides that it names count too.
 
     Raises:
         ManifestInvalid: An override is damaged.
     """
-    checks = held_against_figures(manifest.checks, manifest.evaluation, spec)
-    failed = {check.name for check in blocking_failures(checks) if is_verdict(check)}
-    kept = read_overrides(project, spec, window, manifest.revision) if failed else ()
-    overrides = {record.check: record for record in (*kept, *manifest.overrides)}
+    figures = manifest.evaluation
+    checks = held_against_figures(manifest.checks, figures, spec, window_end=window.end)
+    failures = [check for check in blocking_failures(checks) if is_verdict(check)]
+    failed = failure_digests(failures, figures)
+    kept = read_overrides(project, spec, window, manifest.revision, failed)
+    named = manifest.overrides if signed else ()
+    overrides = {record.check: record for record in (*kept, *named)}
     let_pass = tuple(overrides[name] for name in VERDICTS if name in failed and name in overrides)
     return manifest.model_copy(update={"checks": checks, "overrides": let_pass})
 
@@ -93,6 +108,7 @@ def judge_revision(
     manifest: Manifest,
     *,
     now: datetime,
+    signed: bool = False,
 ) -> CheckResult:
     """Decide whether a revision may be published.
 
@@ -101,6 +117,15 @@ def judge_revision(
     overridden; the inputs must still be the window's current ones, every row must be accounted for,
     and every file must hold the bytes that were scored.
 
+    Args:
+        project: Where the tables are.
+        registry: Where the model of now is named.
+        pipeline: The declaration of now.
+        window: The window.
+        manifest: Of the revision.
+        now: When keys and promotions must hold.
+        signed: Whether the manifest's signature was verified.
+
     Raises:
         WindowMissing: The window lost its snapshot or features.
         ManifestInvalid: An override is damaged.
@@ -108,7 +133,7 @@ def judge_revision(
         ModelRefused: The model is no longer signed and promoted.
     """
     spec = pipeline.spec
-    judged = with_verdicts_of_now(project, spec, window, manifest)
+    judged = with_verdicts_of_now(project, spec, window, manifest, signed=signed)
     violations = (
         *_identity(pipeline, window, manifest),
         *_places(project, spec, window, manifest),

@@ -1,13 +1,15 @@
 """Overrides of the gate: a verdict of the evaluation that somebody lets pass, for one revision.
 
-One small document per window, revision and check, written once and never replaced. It is not signed
-by itself: whoever may write the lake may override, and the manifest of the revision, which is
-signed, tells who did and why. Only what evaluation says about quality can be let pass; contracts,
-keys, signatures and models cannot.
+One small document per window, revision, check and what that check found, written once and never
+replaced: worse figures of the same revision, as of another golden set or under other bounds, need
+another override. It is not signed by itself: whoever may write the lake may override, and the
+manifest of the revision, which is signed, tells who did and why. Only what evaluation says about
+quality can be let pass; contracts, keys, signatures and models cannot.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -19,10 +21,16 @@ from batchinf_assets.contract_spec import Name
 from batchinf_assets.errors import LostRace, ManifestInvalid, UsageError
 from batchinf_assets.evaluation.consequences import VERDICTS, held_against_figures, is_verdict
 from batchinf_assets.lake.conditional import create
-from batchinf_assets.lake.digest import canonical_json
+from batchinf_assets.lake.digest import canonical_json, json_sha256
 from batchinf_assets.lake.files import read_bounded
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import Manifest, OverrideRecord, RevisionId
+from batchinf_assets.manifest import (
+    Digest,
+    EvaluationRecord,
+    Manifest,
+    OverrideRecord,
+    RevisionId,
+)
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.reasons import reasoned
 from batchinf_assets.scoring.predictions import candidate
@@ -41,6 +49,7 @@ class Override(BaseModel):
         pipeline: The pipeline.
         window: The window's key.
         revision: The only revision that it counts for.
+        failure: Digest of what was found and looked at; it counts for nothing else.
         override: Of which check, by whom, why and when.
     """
 
@@ -50,6 +59,7 @@ class Override(BaseModel):
     pipeline: Name
     window: str
     revision: RevisionId
+    failure: Digest
     override: OverrideRecord
 
 
@@ -61,12 +71,14 @@ class HeldVerdicts:
         window: The window.
         revision: The candidate.
         failures: The failed verdicts that block.
+        digests: Of what each of them found, by the verdict's name.
         overrides: Those of them that somebody let pass already.
     """
 
     window: Window
     revision: str
     failures: tuple[CheckResult, ...]
+    digests: Mapping[str, str]
     overrides: tuple[OverrideRecord, ...]
 
 
@@ -78,19 +90,42 @@ def held_verdicts(project: Project, spec: PipelineSpec, window: Window) -> HeldV
         ManifestInvalid: A manifest or an override is damaged.
     """
     manifest = candidate(project, spec, window)
-    failures = failed_verdicts(manifest, spec)
+    failures = failed_verdicts(manifest, spec, window)
+    digests = failure_digests(failures, manifest.evaluation)
     return HeldVerdicts(
         window=window,
         revision=manifest.revision,
         failures=failures,
-        overrides=read_overrides(project, spec, window, manifest.revision) if failures else (),
+        digests=digests,
+        overrides=read_overrides(project, spec, window, manifest.revision, digests),
     )
 
 
-def failed_verdicts(manifest: Manifest, spec: PipelineSpec) -> tuple[CheckResult, ...]:
+def failed_verdicts(
+    manifest: Manifest, spec: PipelineSpec, window: Window
+) -> tuple[CheckResult, ...]:
     """Return the verdicts of evaluation that block a revision under the declaration of now."""
-    checks = held_against_figures(manifest.checks, manifest.evaluation, spec)
+    checks = held_against_figures(manifest.checks, manifest.evaluation, spec, window_end=window.end)
     return tuple(check for check in blocking_failures(checks) if is_verdict(check))
+
+
+def failure_digests(
+    failures: Iterable[CheckResult], record: EvaluationRecord | None
+) -> dict[str, str]:
+    """Return by name what an override of a failed verdict binds to, each as 64 hex digits.
+
+    Digested are the broken rules in words, and the figures on record that they were judged by:
+    words round, and are not held against the figures where a verdict says itself that it failed.
+
+    Args:
+        failures: Failed verdicts of one revision.
+        record: What evaluation measured on it.
+    """
+    rules: dict[str, list[list[str | None]]] = {}
+    for check in failures:
+        own = rules.setdefault(check.name, [])
+        own.extend([found.column, found.rule, found.found] for found in check.violations)
+    return {name: json_sha256([name, own, _figures(name, record)]) for name, own in rules.items()}
 
 
 def new_override(
@@ -122,49 +157,87 @@ def require_overridable(check: str) -> None:
 
 
 def read_overrides(
-    project: Project, spec: PipelineSpec, window: Window, revision: str
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    revision: str,
+    failures: Mapping[str, str],
 ) -> tuple[OverrideRecord, ...]:
-    """Return the overrides of a revision, in the order of `VERDICTS`.
+    """Return the overrides of a revision's failed verdicts, in the order of `VERDICTS`.
+
+    Args:
+        project: Where the documents are.
+        spec: The pipeline.
+        window: The window.
+        revision: The revision.
+        failures: What its verdicts found, as `failure_digests` returns it.
 
     Raises:
         ManifestInvalid: A document is damaged, or about something else.
     """
-    found = (_read(project, spec, window, revision, check) for check in VERDICTS)
+    found = (
+        _read(project, spec, window, revision, check, failures[check])
+        for check in VERDICTS
+        if check in failures
+    )
     return tuple(record for record in found if record is not None)
 
 
 def write_override(
-    project: Project, spec: PipelineSpec, window: Window, revision: str, record: OverrideRecord
+    project: Project, spec: PipelineSpec, held: HeldVerdicts, record: OverrideRecord
 ) -> None:
     """Keep an override; a no-op where this very one is kept already.
+
+    Args:
+        project: Where the documents are.
+        spec: The pipeline.
+        held: What was looked at; the override counts for nothing else.
+        record: The override of one of these verdicts.
 
     Raises:
         LostRace: Somebody overrode the check meanwhile; that override stays.
         ManifestInvalid: There is one, and it is damaged.
         OSError: The disk is full or the folder cannot be written.
     """
-    document = Override(pipeline=spec.name, window=window.key, revision=revision, override=record)
+    window, revision, failure = held.window, held.revision, held.digests[record.check]
+    document = Override(
+        pipeline=spec.name,
+        window=window.key,
+        revision=revision,
+        failure=failure,
+        override=record,
+    )
     content = canonical_json(document.model_dump(mode="json")) + b"\n"
     try:
-        create(_place(project, spec, window, revision, record.check), content)
+        create(_place(project, spec, window, revision, record.check, failure), content)
     except FileExistsError as error:
-        first = _read(project, spec, window, revision, record.check)
+        first = _read(project, spec, window, revision, record.check, failure)
         if first != record:  # else the store took it, and the answer was lost
             raise _too_late(spec, window, record.check, first) from error
 
 
+def _figures(name: str, record: EvaluationRecord | None) -> dict[str, str]:
+    """Return what a verdict is judged by, each figure as text: it may be no number."""
+    if record is None:
+        return {}
+    set_ = {"golden_set": record.golden_set, "golden_set_end": record.golden_set_end}
+    moved = {"psi": record.psi, "drift": record.drift, "by_reference": record.drift_by_reference}
+    found = moved if name == "drift" else {**set_, "golden": record.golden}
+    return {about: repr(value) for about, value in found.items()}
+
+
 def _read(
-    project: Project, spec: PipelineSpec, window: Window, revision: str, check: str
+    project: Project, spec: PipelineSpec, window: Window, revision: str, check: str, failure: str
 ) -> OverrideRecord | None:
-    place = _place(project, spec, window, revision, check)
+    place = _place(project, spec, window, revision, check, failure)
     try:
         found = Override.model_validate_json(read_bounded(place, LARGEST_OVERRIDE))
     except FileNotFoundError:
         return None
     except ValidationError as error:
         raise _invalid(place) from error
-    about = (found.pipeline, found.window, found.revision, found.override.check)
-    if about != (spec.name, window.key, revision, check):
+    about = (found.pipeline, found.window, found.revision, found.override.check, found.failure)
+    if about != (spec.name, window.key, revision, check, failure):
         raise _invalid(place)
     return found.override
 
@@ -189,10 +262,10 @@ def _too_late(
 
 
 def _place(
-    project: Project, spec: PipelineSpec, window: Window, revision: str, check: str
+    project: Project, spec: PipelineSpec, window: Window, revision: str, check: str, failure: str
 ) -> Place:
     folder = project.lake / spec.name / FOLDER / window.folder_name
-    return folder / f"{revision}-{check}.json"
+    return folder / f"{revision}-{check}-{failure[:16]}.json"
 
 
 def _invalid(place: Place) -> ManifestInvalid:

@@ -146,14 +146,13 @@ def _unchanged(
     signed = read_signed_manifest(store, window, revision, read_keyring(registry.keys))
     path = store.path(window, revision)
     require_committed(project, pipeline.spec, window, signed.sha256, path)
-    gate = judge_revision(project, registry, pipeline, window, signed.manifest, now=now)
-    judged = with_verdicts_of_now(project, pipeline.spec, window, signed.manifest)
+    manifest = signed.manifest
+    gate = judge_revision(project, registry, pipeline, window, manifest, now=now, signed=True)
+    judged = with_verdicts_of_now(project, pipeline.spec, window, manifest, signed=True)
     require_open(gate, pipeline.spec, window, judged)
     lease.require_held()
     store.drop_draft(window)  # one is left where an earlier run died after its commit
-    return Publication(
-        manifest=signed.manifest, path=path, sha256=signed.sha256, gate=gate, changed=False
-    )
+    return Publication(manifest=manifest, path=path, sha256=signed.sha256, gate=gate, changed=False)
 
 
 def require_committed(

@@ -7,17 +7,26 @@ command finishes what is left. No data is copied and none is removed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import pyarrow as pa
+
 from batchinf_assets.attempts import PUBLISHED, attempting
+from batchinf_assets.checks import CheckResult
+from batchinf_assets.errors import BatchinfError
+from batchinf_assets.evaluation.report.write import write_window_report
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import Announcement, announce
 from batchinf_assets.publishing.fence import Fence
 from batchinf_assets.publishing.publish import show_revision
 from batchinf_assets.publishing.reasons import reasoned
-from batchinf_assets.publishing.rollback_plan import Seen, plan_rollback, seen_revision
+from batchinf_assets.publishing.rollback_plan import (
+    RollbackRequest,
+    Seen,
+    plan_rollback,
+    seen_revision,
+)
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.condemnations import Condemnation, say
 from batchinf_assets.scoring.predictions import manifests, predictions_table
@@ -38,6 +47,8 @@ class Rollback:
         before: What readers saw; None for nothing.
         after: What they see now; None for nothing.
         told: What consumers were told; None where nothing was changed.
+        stepped_over: Why readers see none of the revisions seen since, as sentences.
+        page_problem: Why the pages of the revisions could not be written again, if so.
     """
 
     state: State
@@ -45,6 +56,8 @@ class Rollback:
     before: Seen | None
     after: Seen | None
     told: Announcement | None
+    stepped_over: tuple[str, ...] = ()
+    page_problem: str | None = None
 
 
 def roll_back(
@@ -52,32 +65,22 @@ def roll_back(
     registry: Registry,
     spec: PipelineSpec,
     window: Window,
+    request: RollbackRequest,
     *,
-    to: str | None,
-    by: str,
-    reason: str,
     lease: Fence,
-    now: datetime,
-    withdraw: bool = False,
-    reinstate: bool = False,
 ) -> Rollback:
     """Let readers see an earlier revision again, and condemn the one that they see.
 
-    One that died before consumers were told is finished first; where that is what is asked for,
-    nothing else is done.
+    One that died before consumers were told is finished first; where that is the very one that is
+    asked for, nothing else is done.
 
     Args:
         project: Where the tables are.
-        registry: Whose keys count.
+        registry: Whose keys and models count.
         spec: The pipeline.
         window: The window.
-        to: See `plan_rollback`.
-        by: Who wants it.
-        reason: Why, in words; consumers read it.
+        request: What is asked for.
         lease: The attempt's hold on the window.
-        now: The time.
-        withdraw: See `plan_rollback`.
-        reinstate: See `plan_rollback`.
 
     Raises:
         BatchinfError: What `plan_rollback` raises; nothing was changed.
@@ -87,31 +90,42 @@ def roll_back(
     """
     lease.require_held()
     told = announce(project, spec, window)
-    if told and (told.event == "withdrawn") == withdraw and to in (None, told.after):
+    if told is not None and _is_asked_for(told, request):
         return _done(project, spec, window, told)
-    plan = plan_rollback(
-        project, registry, spec, window, to=to, withdraw=withdraw, reinstate=reinstate
-    )
+    plan = plan_rollback(project, registry, spec, window, request)
     said = reasoned(
         Announcement,
         "rollback",
-        by=by,
-        reason=reason,
-        at=now,
+        by=request.by,
+        reason=request.reason,
+        at=request.at,
         event=plan.event,
         pipeline=spec.name,
         window=window.key,
         before=plan.before.revision if plan.before else None,
         after=plan.after.revision if plan.after else None,
     )
-    _write_down(project, spec, window, said)
+    _write_down(project, spec, window, said, request.check)
     lease.require_held()
     if plan.target is None:
         predictions_table(project, spec).commit(window, [], said.metadata(), token=lease.token)
     else:
         show_revision(project, spec, window, plan.target, lease.token, said.metadata())
     announce(project, spec, window)
-    return _done(project, spec, window, said)
+    return _done(project, spec, window, said, plan.stepped_over)
+
+
+def _is_asked_for(told: Announcement, request: RollbackRequest) -> bool:
+    """Whether what was announced is what is asked for, by somebody who repeats it.
+
+    `The one before` means another revision by now: only the same reason tells a repeated wish from
+    a second one.
+    """
+    if told.event != request.event:
+        return False
+    if told.event == "rolled_back" and request.to is None:
+        return told.reason == request.reason.strip()
+    return request.to == told.after
 
 
 def attempt_rollback(
@@ -119,57 +133,57 @@ def attempt_rollback(
     registry: Registry,
     spec: PipelineSpec,
     window: Window,
+    request: RollbackRequest,
     *,
-    to: str | None,
-    by: str,
-    reason: str,
     run_id: str,
-    now: datetime,
-    withdraw: bool = False,
-    reinstate: bool = False,
 ) -> Rollback:
     """Do `roll_back` under the window's lease, and let the ledger know what was done and why.
 
+    The pages of both revisions are written again; where that fails, the rollback stands and says
+    so.
+
     Args:
         project: Where the tables are.
-        registry: Whose keys count.
+        registry: Whose keys and models count.
         spec: The pipeline.
         window: The window.
-        to: See `plan_rollback`.
-        by: Who wants it.
-        reason: Why.
+        request: What is asked for.
         run_id: The run that the ledger names.
-        now: The time.
-        withdraw: See `plan_rollback`.
-        reinstate: See `plan_rollback`.
 
     Raises:
         BatchinfError: What `roll_back` and `attempting` raise.
         OSError: The lake cannot be written.
     """
     with attempting(project, spec, window, run_id=run_id, stage=PUBLISHED) as attempt:
-        done = roll_back(
-            project,
-            registry,
-            spec,
-            window,
-            to=to,
-            by=by,
-            reason=reason,
-            lease=attempt,
-            now=now,
-            withdraw=withdraw,
-            reinstate=reinstate,
-        )
+        done = roll_back(project, registry, spec, window, request, lease=attempt)
         shown = None
         if done.after is not None and done.after.rows is not None:
             shown = manifests(project, spec).read(window, done.after.revision)
         attempt.took_back(done.state, str(done.told)[:REASON_CHARACTERS], shown)
-    return done
+    return replace(done, page_problem=_write_pages(project, spec, window, done))
+
+
+def _write_pages(
+    project: Project, spec: PipelineSpec, window: Window, done: Rollback
+) -> str | None:
+    """Write the pages of both revisions as they stand now; return why not, if one was not."""
+    problems: list[str] = []
+    for seen in (done.before, done.after):
+        try:
+            if seen is not None:
+                manifest = manifests(project, spec).read(window, seen.revision)
+                write_window_report(project, spec, window, manifest)
+        except (BatchinfError, OSError, pa.ArrowException) as error:
+            problems.append(str(error))
+    return " ".join(problems) or None
 
 
 def _write_down(
-    project: Project, spec: PipelineSpec, window: Window, announced: Announcement
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    announced: Announcement,
+    check: CheckResult | None,
 ) -> None:
     """Condemn what readers see, or lift the condemnation of what they shall see again."""
     reinstated = announced.event == "reinstated"
@@ -184,15 +198,23 @@ def _write_down(
         by=announced.by,
         reason=announced.reason,
         at=announced.at,
+        check=check,
     )
     say(project, spec, window, said)
 
 
-def _done(project: Project, spec: PipelineSpec, window: Window, told: Announcement) -> Rollback:
+def _done(
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    told: Announcement,
+    stepped_over: tuple[str, ...] = (),
+) -> Rollback:
     return Rollback(
         state=told.event,
         window=window.key,
         before=seen_revision(project, spec, window, told.before),
         after=seen_revision(project, spec, window, told.after),
         told=told,
+        stepped_over=stepped_over,
     )

@@ -1,41 +1,65 @@
 """What a rollback would change, found out and judged before anything is written.
 
-The revision to go back to must be one that readers saw, whole, and condemned by nobody.
+Which revisions may be shown again is `rollback_target`'s business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
-from batchinf_assets.checks import Violation
-from batchinf_assets.errors import BatchinfError, ManifestInvalid, UsageError
+from batchinf_assets.checks import CheckResult
+from batchinf_assets.errors import LostRace, ManifestInvalid, UsageError
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import Event
-from batchinf_assets.publishing.gate import miscounts, unmet_checks
-from batchinf_assets.publishing.publish import MANIFEST
-from batchinf_assets.publishing.signed import VerifiedManifest, read_signed_manifest
-from batchinf_assets.publishing.visible import nothing_visible, publications
-from batchinf_assets.registry.keyring import read_keyring
+from batchinf_assets.publishing.rollback_target import earlier_revision, whole_revision
+from batchinf_assets.publishing.signed import VerifiedManifest
+from batchinf_assets.publishing.visible import nothing_visible
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.condemnations import (
-    condemned_revisions,
     require_not_condemned,
     verdicts,
 )
 from batchinf_assets.scoring.predictions import (
-    REVISION,
-    changed_files,
     manifests,
-    predictions_table,
     published_revision,
 )
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
 
-class NothingToGoBackTo(BatchinfError):
-    """Readers never saw another revision of the window that may be shown."""
+@dataclass(frozen=True, kw_only=True)
+class RollbackRequest:
+    """What somebody wants to be taken back.
+
+    Attributes:
+        by: Who wants it.
+        reason: Why, in words; consumers read it.
+        at: When.
+        to: A revision that readers saw before; if None the last one that nobody condemned and that
+            holds.
+        withdraw: Show nothing instead.
+        reinstate: Show the condemned revision `to` again, and condemn none.
+        seen: The revision that readers see and that this is about: if they see another one by
+            then, nothing is changed. None for nothing, `anything` for whatever they see.
+        check: The failed check that asks for it, if one does; kept with the verdict.
+    """
+
+    by: str
+    reason: str
+    at: datetime
+    to: str | None = None
+    withdraw: bool = False
+    reinstate: bool = False
+    seen: str | None = "anything"
+    check: CheckResult | None = None
+
+    @property
+    def event(self) -> Event:
+        """What consumers are told of it."""
+        if self.withdraw:
+            return "withdrawn"
+        return "reinstated" if self.reinstate else "rolled_back"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +87,7 @@ class RollbackPlan:
         before: What readers see; None for nothing.
         after: What they would see; None for nothing.
         target: The verified manifest of `after`.
+        stepped_over: Why it is none of the revisions seen since, as sentences.
     """
 
     window: str
@@ -70,6 +95,7 @@ class RollbackPlan:
     before: Seen | None
     after: Seen | None
     target: VerifiedManifest | None
+    stepped_over: tuple[str, ...] = ()
 
 
 def plan_rollback(
@@ -77,62 +103,76 @@ def plan_rollback(
     registry: Registry,
     spec: PipelineSpec,
     window: Window,
-    *,
-    to: str | None,
-    withdraw: bool = False,
-    reinstate: bool = False,
+    request: RollbackRequest,
 ) -> RollbackPlan:
     """Say what a rollback would change, and make sure that it may.
 
     Args:
         project: Where the tables are.
-        registry: Whose keys count.
+        registry: Whose keys and models count.
         spec: The pipeline.
         window: The window.
-        to: A revision that readers saw before; if None the last one that nobody condemned.
-        withdraw: Show nothing instead.
-        reinstate: Show a condemned revision again, and condemn none.
+        request: What is asked for.
 
     Raises:
         UsageError: What is asked for contradicts itself, or `to` was never published, is visible
             already, or was never condemned and is to be reinstated.
+        LostRace: Readers do not see the revision that the request is about.
         WindowMissing: Nothing is published that could be withdrawn.
         NothingToGoBackTo: Readers saw no other revision that may be shown.
         RevisionCondemned: `to` is condemned.
-        ManifestInvalid: The earlier revision is not whole any more.
+        ManifestInvalid: `to` is not whole any more, or its model is not trusted any more.
         KeyringInvalid: There is no keyring.
     """
-    _require_one_wish(to=to, withdraw=withdraw, reinstate=reinstate)
+    _require_one_wish(request)
     present = published_revision(project, spec, window)
+    _require_seen(spec, window, request, present)
     before = seen_revision(project, spec, window, present)
-    if withdraw:
+    if request.withdraw:
         if before is None:
             raise nothing_visible(project, spec, window)
         return RollbackPlan(
             window=window.key, event="withdrawn", before=before, after=None, target=None
         )
-    chosen = to or _earlier(project, spec, window, present)
-    _require_allowed(project, spec, window, chosen, present, reinstate=reinstate)
-    target = _whole(project, registry, spec, window, chosen)
+    target, stepped_over = _target(project, registry, spec, window, request, present)
     return RollbackPlan(
         window=window.key,
-        event="reinstated" if reinstate else "rolled_back",
+        event=request.event,
         before=before,
-        after=seen_revision(project, spec, window, chosen),
+        after=seen_revision(project, spec, window, target.manifest.revision),
         target=target,
+        stepped_over=stepped_over,
     )
 
 
-def _require_one_wish(*, to: str | None, withdraw: bool, reinstate: bool) -> None:
-    if withdraw and (to is not None or reinstate):
+def _require_one_wish(request: RollbackRequest) -> None:
+    if request.withdraw and (request.to is not None or request.reinstate):
         raise UsageError(
             "A window is either withdrawn or goes back to a revision, not both.",
             next_step="Leave one of the two out.",
         )
-    if reinstate and to is None:
+    if request.reinstate and request.to is None:
         raise UsageError(
             "Which revision is to be reinstated?", next_step="Name it: `--to REVISION`."
         )
+
+
+def _require_seen(
+    spec: PipelineSpec, window: Window, request: RollbackRequest, present: str | None
+) -> None:
+    if request.seen in ("anything", present):
+        return
+    raise LostRace(
+        f"Readers of window {window} of {spec.name} see {named(present)} by now, not "
+        f"{named(request.seen)}.",
+        next_step=f"Nothing was changed; look at it and decide again: `batchinf status {spec.name}`"
+        ".",
+    )
+
+
+def named(revision: str | None) -> str:
+    """Return what a sentence calls a revision that readers see, if they see one."""
+    return f"revision {revision}" if revision else "nothing"
 
 
 def _require_allowed(
@@ -158,53 +198,19 @@ def _require_allowed(
         )
 
 
-def _earlier(project: Project, spec: PipelineSpec, window: Window, present: str | None) -> str:
-    """Return the revision that readers saw last, but for the present one and condemned ones."""
-    unfit = {present, *condemned_revisions(project, spec, window)}
-    for commit in publications(project, spec, window):
-        if commit.metadata[REVISION] not in unfit:
-            return commit.metadata[REVISION]
-    raise NothingToGoBackTo(
-        f"Readers saw no other revision of window {window} of {spec.name} that may be shown.",
-        next_step="Let them see nothing (--withdraw), or correct what is wrong and run the window "
-        f"again: `batchinf run {spec.name} {window}`.",
-    )
-
-
-def _whole(
-    project: Project, registry: Registry, spec: PipelineSpec, window: Window, revision: str
-) -> VerifiedManifest:
-    """Read the signed manifest of a revision that readers saw; all that it names must be there."""
-    named = (c for c in publications(project, spec, window) if c.metadata[REVISION] == revision)
-    newest = next(named, None)
-    if newest is None:
-        raise UsageError(
-            f"Readers never saw a revision {revision[:40]} of window {window} of {spec.name}.",
-            next_step=f"Those that they saw: {', '.join(_shown(project, spec, window)) or 'none'}.",
-        )
-    store = manifests(project, spec)
-    signed = read_signed_manifest(store, window, revision, read_keyring(registry.keys))
-    problems = list(_damage(project, spec, signed))
-    if newest.metadata.get(MANIFEST) != signed.sha256:
-        problems.insert(0, Violation(column=None, rule="of the manifest that was published"))
-    if problems:
-        raise ManifestInvalid(
-            f"Revision {revision} of window {window} cannot be shown again: rows must be "
-            f"{problems[0].rule}.",
-            next_step="Restore it from a backup, or choose another revision: `--to REVISION`.",
-        )
-    return signed
-
-
-def _damage(project: Project, spec: PipelineSpec, signed: VerifiedManifest) -> Iterator[Violation]:
-    yield from unmet_checks(signed.manifest)
-    yield from miscounts(signed.manifest)
-    yield from changed_files(predictions_table(project, spec).folder, signed.manifest.outputs)
-
-
-def _shown(project: Project, spec: PipelineSpec, window: Window) -> list[str]:
-    commits = publications(project, spec, window)
-    return list(dict.fromkeys(commit.metadata[REVISION] for commit in commits))
+def _target(
+    project: Project,
+    registry: Registry,
+    spec: PipelineSpec,
+    window: Window,
+    request: RollbackRequest,
+    present: str | None,
+) -> tuple[VerifiedManifest, tuple[str, ...]]:
+    """Return what to show again, and why that is none of the revisions seen since."""
+    if request.to is None:
+        return earlier_revision(project, registry, spec, window, present)
+    _require_allowed(project, spec, window, request.to, present, reinstate=request.reinstate)
+    return whole_revision(project, registry, spec, window, request.to), ()
 
 
 def seen_revision(

@@ -39,6 +39,7 @@ from batchinf_assets.publishing.window_status import (
     WindowStatus,
 )
 from batchinf_assets.scoring.condemnations import FOLDER as CONDEMNED
+from batchinf_assets.scoring.condemnations import condemned
 from batchinf_assets.scoring.predictions import empty_revision, manifests, predictions_table
 from batchinf_assets.scoring.shards import plan_shards
 from batchinf_assets.snapshots.freeze import snapshot_table
@@ -196,9 +197,11 @@ def _status(known: _Known, window: Window, folders: _Folders, now: datetime) -> 
     if revision is None:
         return standing
     manifest = store.read(window, revision)
+    standing = _shown(known, window, revision, standing) if folders.condemned else standing
+    visible: tuple[State, ...] = ("rolled back", "condemned, still visible")
     return replace(
         standing,
-        state=standing.state if standing.state == "rolled back" else "published",
+        state=standing.state if standing.state in visible else "published",
         revision=revision,
         rows=manifest.counts.scored,
         quarantined=manifest.counts.quarantined,
@@ -215,6 +218,15 @@ def _taken_back(known: _Known, window: Window, standing: WindowStatus) -> Window
         return standing
     state: State = "withdrawn" if last.event == "withdrawn" else "rolled back"
     return replace(standing, state=state, held_back=standing.held_back or f"{last}.")
+
+
+def _shown(known: _Known, window: Window, revision: str, standing: WindowStatus) -> WindowStatus:
+    """Say that readers see a condemned revision, where a rollback was not finished."""
+    found = condemned(known.project, known.spec, window, revision)
+    if found is None:
+        return standing
+    sentence = f"Readers see revision {revision} still, though {found}."
+    return replace(standing, state="condemned, still visible", held_back=sentence)
 
 
 def _state(reached: State | None, folders: _Folders) -> State:

@@ -1,106 +1,38 @@
 """Tickets: failed verdicts that somebody must look at, kept until somebody says why not any more.
 
-One document per window, revision and check, written once; closing one is a second document beside
-it. Which checks open a ticket is declared in `gate` of `defs.yaml`.
+One ticket per cause, with a finding for each window and revision that fails for it; closing one is
+another document beside it. Which checks open a ticket is declared in `gate` of `defs.yaml`; the
+documents are in `ticket_documents`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import datetime
-from typing import Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
-
-from batchinf_assets.checks import CheckResult, Violation, summarize
-from batchinf_assets.contract_spec import Name
-from batchinf_assets.errors import LostRace, ManifestInvalid, UsageError
+from batchinf_assets.checks import CheckResult, summarize
+from batchinf_assets.errors import LostRace, UsageError
 from batchinf_assets.evaluation.consequences import PERFORMANCE, consequence, is_verdict
 from batchinf_assets.lake.conditional import create
-from batchinf_assets.lake.digest import canonical_json, json_sha256
-from batchinf_assets.lake.files import read_bounded
-from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import Manifest, RevisionId, Text
+from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.reasons import reasoned
+from batchinf_assets.publishing.ticket_documents import (
+    Closing,
+    Finding,
+    KeptTicket,
+    Ticket,
+    closing_place,
+    finding_place,
+    read_closing,
+    read_kept,
+    ticket_ids,
+    ticket_place,
+    tickets_about,
+)
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
-
-FOLDER = "_tickets"
-LARGEST_TICKET = 2**20
-ID_DIGITS = 16
-_TICKET = re.compile(rf"(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.json")
-
-
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Ticket(_Document):
-    """A failed verdict as it was found.
-
-    Attributes:
-        format_version: Of this document.
-        pipeline: The pipeline.
-        window: The window's key.
-        revision: What was judged.
-        check: The check that failed.
-        sentence: What it found, in one clause.
-        violations: Each broken rule.
-        opened_at: When it was found first.
-    """
-
-    format_version: Literal[1] = 1
-    pipeline: Name
-    window: str
-    revision: RevisionId
-    check: Name
-    sentence: str
-    violations: tuple[Violation, ...]
-    opened_at: AwareDatetime
-
-    @property
-    def id(self) -> str:
-        """What the ticket is called: the same for the same window, revision and check."""
-        return json_sha256([self.window, self.revision, self.check])[:ID_DIGITS]
-
-
-class Closing(_Document):
-    """Why a ticket needs nobody any more.
-
-    Attributes:
-        format_version: Of this document.
-        ticket: Id of the ticket.
-        by: Who closed it.
-        reason: Why.
-        at: When.
-    """
-
-    format_version: Literal[1] = 1
-    ticket: str = Field(pattern=rf"^[0-9a-f]{{{ID_DIGITS}}}$")
-    by: Text
-    reason: Text
-    at: AwareDatetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeptTicket:
-    """A ticket and what became of it.
-
-    Attributes:
-        ticket: The ticket.
-        closing: Why it was closed; None while it is open.
-    """
-
-    ticket: Ticket
-    closing: Closing | None
-
-    @property
-    def id(self) -> str:
-        """What the ticket is called."""
-        return self.ticket.id
 
 
 def open_tickets(
@@ -111,10 +43,15 @@ def open_tickets(
     checks: Iterable[CheckResult],
     now: datetime,
 ) -> tuple[Ticket, ...]:
-    """Open a ticket for every failed check whose declared consequence is one.
+    """Put every failed check whose declared consequence is a ticket into the one of its cause.
 
-    A ticket that is there already stays as it is, closed or not: of one revision and check nobody
-    is asked twice.
+    - `golden_set`: the golden set; all windows that it is doubted for share one ticket.
+    - `golden_quality`: the model and the golden set.
+    - `drift` and `performance`: the first window of a streak. A window belongs to the streak of the
+      window before it.
+
+    A ticket that is there already, and a finding on the same revision, stay as they are. One that
+    is closed stays closed: of one cause nobody is asked twice.
 
     Args:
         project: Where the tickets are.
@@ -122,38 +59,28 @@ def open_tickets(
         window: The window.
         manifest: The revision that was judged.
         checks: Verdicts on it; checks of other kinds open none.
-        now: The time to put into the tickets.
+        now: The time to put into the documents.
 
     Returns:
         The tickets of these checks, whether they were opened now or before.
 
     Raises:
+        ManifestInvalid: The ticket of this window, or of the one before it, is damaged.
         OSError: The disk is full or the folder cannot be written.
     """
-    tickets = tuple(
-        _ticket(spec, window, manifest, check, now)
-        for check in checks
-        if not check.passed and _asks_for_one(check, spec)
-    )
-    for ticket in tickets:
-        try:
-            create(_place(project, spec, ticket.id), _content(ticket))
-        except FileExistsError:
-            continue
-    return tickets
+    failed = [check for check in checks if not check.passed and _asks_for_one(check, spec)]
+    return tuple(_opened(project, spec, window, manifest, check, now) for check in failed)
 
 
 def read_tickets(project: Project, spec: PipelineSpec) -> list[KeptTicket]:
-    """Return every ticket of a pipeline, open and closed, by window and check.
+    """Return every ticket of a pipeline, open and closed, by first window and check.
 
     Raises:
         ManifestInvalid: A document is damaged, or about something else.
     """
-    places = (project.lake / spec.name / FOLDER).glob("*.json")
-    names = filter(None, (_TICKET.fullmatch(place.name) for place in places))
-    tickets = [_kept(project, spec, name["id"]) for name in names]
+    tickets = [read_kept(project, spec, each) for each in ticket_ids(project, spec)]
     found = [ticket for ticket in tickets if ticket is not None]
-    return sorted(found, key=lambda kept: (kept.ticket.window, kept.ticket.check, kept.id))
+    return sorted(found, key=lambda kept: (kept.windows[:1], kept.ticket.check, kept.id))
 
 
 def close_ticket(
@@ -167,7 +94,7 @@ def close_ticket(
         ManifestInvalid: The ticket is damaged.
         OSError: The disk is full or the folder cannot be written.
     """
-    kept = _kept(project, spec, ticket_id) if _TICKET.fullmatch(f"{ticket_id}.json") else None
+    kept = read_kept(project, spec, ticket_id)
     if kept is None:
         raise UsageError(
             f"Pipeline {spec.name} has no ticket '{ticket_id[:64]}'.",
@@ -175,12 +102,12 @@ def close_ticket(
         )
     closing = reasoned(Closing, "closing", by=by, reason=reason, at=at, ticket=ticket_id)
     try:
-        create(_closing_place(project, spec, ticket_id), _content(closing))
+        create(closing_place(project, spec, ticket_id), closing.to_json())
     except FileExistsError as error:
-        first = _closing(project, spec, ticket_id)
+        first = read_closing(project, spec, ticket_id)
         if first != closing:  # else the store took it, and the answer was lost
             raise _too_late(spec, kept.ticket, first) from error
-    return KeptTicket(ticket=kept.ticket, closing=closing)
+    return KeptTicket(ticket=kept.ticket, findings=kept.findings, closing=closing)
 
 
 def _asks_for_one(check: CheckResult, spec: PipelineSpec) -> bool:
@@ -188,71 +115,56 @@ def _asks_for_one(check: CheckResult, spec: PipelineSpec) -> bool:
     return judged and consequence(check.name, spec) == "ticket"
 
 
-def _ticket(
-    spec: PipelineSpec, window: Window, manifest: Manifest, check: CheckResult, now: datetime
+def _opened(
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    manifest: Manifest,
+    check: CheckResult,
+    now: datetime,
 ) -> Ticket:
-    return Ticket(
-        pipeline=spec.name,
+    cause = _cause(project, spec, window, manifest, check)
+    ticket = Ticket(pipeline=spec.name, check=check.name, cause=cause, opened_at=now)
+    finding = _finding(ticket, window, manifest, check, now)
+    # In this order: a finding without its ticket would be seen by nobody.
+    with suppress(FileExistsError):
+        create(ticket_place(project, spec, ticket.id), ticket.to_json())
+    with suppress(FileExistsError):
+        create(finding_place(project, spec, finding), finding.to_json())
+    return ticket
+
+
+def _cause(
+    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest, check: CheckResult
+) -> str:
+    golden = manifest.evaluation.golden_set if manifest.evaluation else None
+    if golden is not None and check.name == "golden_set":
+        return f"golden set {golden.sha256}"
+    if golden is not None and check.name == "golden_quality":
+        return f"model {manifest.model.digest} on golden set {golden.sha256}"
+    for near in (window, *spec.window.before(window, 1)):
+        known = tickets_about(project, spec, near.key, check.name)
+        if known:
+            return known[0].cause
+    return f"since {window}"
+
+
+def _finding(
+    ticket: Ticket, window: Window, manifest: Manifest, check: CheckResult, now: datetime
+) -> Finding:
+    return Finding(
+        ticket=ticket.id,
         window=window.key,
         revision=manifest.revision,
-        check=check.name,
         sentence=summarize([check]) or f"{check.asset}/{check.name} failed",
         violations=check.violations,
-        opened_at=now,
+        found_at=now,
     )
-
-
-def _kept(project: Project, spec: PipelineSpec, ticket_id: str) -> KeptTicket | None:
-    place = _place(project, spec, ticket_id)
-    ticket = _read(place, Ticket)
-    if ticket is None:
-        return None
-    if (ticket.pipeline, ticket.id) != (spec.name, ticket_id):
-        raise _invalid(place)
-    return KeptTicket(ticket=ticket, closing=_closing(project, spec, ticket_id))
-
-
-def _closing(project: Project, spec: PipelineSpec, ticket_id: str) -> Closing | None:
-    place = _closing_place(project, spec, ticket_id)
-    closing = _read(place, Closing)
-    if closing is not None and closing.ticket != ticket_id:
-        raise _invalid(place)
-    return closing
-
-
-_Read = TypeVar("_Read", bound=_Document)
-
-
-def _read(place: Place, document: type[_Read]) -> _Read | None:
-    try:
-        return document.model_validate_json(read_bounded(place, LARGEST_TICKET))
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise _invalid(place) from error
-
-
-def _content(document: _Document) -> bytes:
-    return canonical_json(document.model_dump(mode="json")) + b"\n"
-
-
-def _place(project: Project, spec: PipelineSpec, ticket_id: str) -> Place:
-    return project.lake / spec.name / FOLDER / f"{ticket_id}.json"
-
-
-def _closing_place(project: Project, spec: PipelineSpec, ticket_id: str) -> Place:
-    return project.lake / spec.name / FOLDER / f"{ticket_id}.closed.json"
 
 
 def _too_late(spec: PipelineSpec, ticket: Ticket, first: Closing | None) -> LostRace:
     who = f"{first.by} did so first ({first.reason})" if first else "somebody was at it"
     return LostRace(
-        f"Ticket {ticket.id} of {spec.name} {ticket.window} was not closed anew: {who}.",
+        f"Ticket {ticket.id} of {spec.name} ({ticket.check}) was not closed anew: {who}.",
         next_step=f"See those that are open: `batchinf tickets {spec.name}`.",
-    )
-
-
-def _invalid(place: Place) -> ManifestInvalid:
-    return ManifestInvalid(
-        f"{place} is no ticket of what its name says.", next_step="Restore it from a backup."
     )

@@ -20,7 +20,7 @@ from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.announcements import last_announcement
+from batchinf_assets.publishing.announcements import last_announcement, untold
 from batchinf_assets.publishing.condemned import condemned
 from batchinf_assets.publishing.gate import (
     REQUIRED_CHECKS,
@@ -89,8 +89,8 @@ def verify_window(
     visible = files[0].parent.name if files else empty_revision(project, spec, window)
     looked_at = visible if revision is None else revision
     if looked_at is None:
-        nothing = _nothing(project, spec, window)
-        return Verification(window=window.key, revision=None, problems=(nothing,))
+        nothing = (_nothing(project, spec, window), *_untold(project, spec, window))
+        return Verification(window=window.key, revision=None, problems=nothing)
     seen = files if looked_at == visible else None
     found = _until_unreadable(_problems(project, registry, spec, window, looked_at, seen))
     problems = tuple(dict.fromkeys(found))
@@ -129,14 +129,15 @@ def _problems(
     store = manifests(project, spec)
     if files is not None:
         yield from _until_unreadable(_condemnation(project, spec, window, revision))
+        yield from _until_unreadable(_untold(project, spec, window))
     yield from _signature(project, registry, spec, window, revision)
     manifest = store.read(window, revision)
     damaged = tuple(_files(project, spec, manifest, files))
     yield from damaged
     if not damaged:
         yield from _until_unreadable(_contents(project, spec, window, manifest))
-    yield from _model(registry, manifest)
-    yield from _claims(spec, manifest)
+    yield from model_problems(registry, manifest)
+    yield from claim_problems(spec, manifest)
 
 
 def _condemnation(
@@ -148,6 +149,19 @@ def _condemnation(
             f"Readers see it, though it was condemned, {found}. Repeat the rollback: `batchinf "
             f"rollback {spec.name} {window} --reason TEXT`."
         )
+
+
+def _untold(project: Project, spec: PipelineSpec, window: Window) -> Iterator[str]:
+    """Say that a commit changed what readers see, and that its announcement is missing."""
+    said = untold(project, spec, window)
+    if said is None:
+        return
+    again = "--withdraw" if said.after is None else f"--to {said.after}"
+    again += " --reinstate" if said.event == "reinstated" else ""
+    yield (
+        f"Consumers were not told: {said}. Tell them by repeating it: `batchinf rollback "
+        f"{spec.name} {window} {again} --reason TEXT`."
+    )
 
 
 def _signature(
@@ -206,8 +220,8 @@ def _digest(rows: RowGroups, key: Sequence[str]) -> str | None:
     return digest.hexdigest()
 
 
-def _claims(spec: PipelineSpec, manifest: Manifest) -> Iterator[str]:
-    """Hold the manifest against itself, and against what every publication must have checked."""
+def claim_problems(spec: PipelineSpec, manifest: Manifest) -> Iterator[str]:
+    """Hold a manifest against itself, and against what every publication must have checked."""
     if derived_revision(manifest) != manifest.revision:
         yield f"The manifest's contents give revision {derived_revision(manifest)}."
     if manifest.pipeline != spec.name:
@@ -222,8 +236,12 @@ def _claims(spec: PipelineSpec, manifest: Manifest) -> Iterator[str]:
     )
 
 
-def _model(registry: Registry, manifest: Manifest) -> Iterator[str]:
-    """Hold the model against its signatures; that they were in time was checked when it scored."""
+def model_problems(registry: Registry, manifest: Manifest) -> Iterator[str]:
+    """Hold the model against its signatures; that they were in time was checked when it scored.
+
+    Yields:
+        What is wrong with the artifact, its signature, its key or its promotion, as sentences.
+    """
     model = manifest.model
     try:
         keyring = read_keyring(registry.keys)

@@ -10,6 +10,7 @@ State = Literal[
     "published",
     "rolled back",
     "withdrawn",
+    "condemned, still visible",
     "scored",
     "features ready",
     "snapshot taken",
@@ -90,7 +91,8 @@ class WindowStatus:
     Attributes:
         window: Its key.
         state: The furthest it got; `rolled back` where readers see an earlier revision than the one
-            that was published last, `withdrawn` where they see none any more.
+            that was published last, `withdrawn` where they see none any more, `condemned, still
+            visible` where a rollback was begun and not finished.
         revision: The revision that readers see.
         rows: Its published rows.
         quarantined: Rows that were set aside for it.
@@ -101,8 +103,9 @@ class WindowStatus:
         pending: A revision that was begun and is not published.
         last_failure: How the last attempt failed, if it did.
         held_by: Who works on it.
-        held_back: Why the last attempt did not get further, if it did not; else by whom and why it
-            was rolled back or withdrawn, if it was.
+        held_back: By whom and why what readers see was condemned, if it was; else why the last
+            attempt did not get further, if it did not; else by whom and why the window was rolled
+            back or withdrawn, if it was.
     """
 
     window: str

@@ -10,10 +10,12 @@ be shown at all, and taking back must not wait for somebody with a key. The form
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from batchinf_assets.checks import CheckResult
 from batchinf_assets.contract_spec import Name
 from batchinf_assets.errors import LostRace, ManifestInvalid, WindowRefused
 from batchinf_assets.lake.conditional import create
@@ -27,7 +29,7 @@ from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
 FOLDER = "_condemned"
-LARGEST_DOCUMENT = 65_536
+LARGEST_DOCUMENT = 1 << 20
 _NAME = re.compile(r"(?P<revision>[0-9a-f]{16})(\.(?P<number>[1-9][0-9]*))?\.json")
 
 
@@ -47,6 +49,8 @@ class Condemnation(BaseModel):
         by: Who said so.
         reason: Why.
         at: When.
+        check: The failed check that condemned it, with its figures as they were then: the tables
+            tell of what readers see now. None where a person decided.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,6 +63,7 @@ class Condemnation(BaseModel):
     by: Text
     reason: Text
     at: AwareDatetime
+    check: CheckResult | None = None
 
     def __str__(self) -> str:
         return f"{self.by} {self.verdict} it on {self.at:%Y-%m-%d %H:%M %Z}: {self.reason}"
@@ -143,13 +148,22 @@ def say(project: Project, spec: PipelineSpec, window: Window, said: Condemnation
         return
     place = _place(project, spec, window, said.revision, last + 1)
     try:
-        create(place, canonical_json(said.model_dump(mode="json")) + b"\n")
+        create(place, _document(said))
     except FileExistsError as error:
         if _read(place, spec, window, said.revision) != said:  # else the answer was lost
             raise LostRace(
                 f"Somebody else judged revision {said.revision} of window {window} meanwhile.",
                 next_step="Nothing was changed; look at it and decide again.",
             ) from error
+
+
+def _document(said: Condemnation) -> bytes:
+    """Write a verdict; a check that would make it unreadable is told by the reason alone."""
+    content = canonical_json(said.model_dump(mode="json")) + b"\n"
+    if len(content) < LARGEST_DOCUMENT or said.check is None:
+        return content
+    cut = replace(said.check, violations=(), measured={"omitted": f"{len(content)} bytes"})
+    return _document(said.model_copy(update={"check": cut}))
 
 
 def _documents(project: Project, spec: PipelineSpec, window: Window) -> dict[str, dict[int, Place]]:

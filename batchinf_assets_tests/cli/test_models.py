@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from batchinf_assets.evaluation.binary import FIGURES
 from batchinf_assets.project import Project
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.registry import Registry
@@ -74,7 +75,7 @@ def test_list_shows_who_vouches_for_each_version_and_how_it_scores(
     assert (champion["name"], champion["state"]) == ("flight_delays", "verified")
     assert (champion["key_id"], champion["scorer"]) == (key.id, TREES)
     assert champion["signed_until"][:2] == "20"
-    assert set(champion["golden"]) == {"auroc", "brier", "log_loss", "precision", "recall"}
+    assert set(champion["golden"]) == {*FIGURES}
     assert champion["golden"]["auroc"] > 0.6 > found[NOISE]["golden"]["auroc"]
     assert found[NOISE]["aliases"] == ["challenger"]
     told = fine("model", "list")

@@ -52,9 +52,13 @@ def test_a_window_is_taken_back_shown_and_not_published_again(
     assert dry["after"]["rows"] == dry["before"]["rows"] + 2
     assert json.loads(fine("manifest", "flight_delays", DAY))["revision"] == bad
 
-    said = fine("rollback", "flight_delays", DAY, "--reason", "Wrong weather")
-    assert said.splitlines()[0].startswith(f"Before: revision {bad}, ")
-    assert said.splitlines()[1].startswith(f"After:  revision {old}, ")
+    late = batchinf("rollback", "flight_delays", DAY, "--reason", "Late", "--from", old)
+    assert late.exit_code == 1
+    assert f"see revision {bad} by now, not revision {old}" in late.stderr
+    said = fine("rollback", "flight_delays", DAY, "--reason", "Wrong weather", "--from", bad)
+    assert said.splitlines()[0] == f"Readers of flight_delays {DAY} see revision {bad}."
+    assert said.splitlines()[1].startswith(f"Before: revision {bad}, ")
+    assert said.splitlines()[2].startswith(f"After:  revision {old}, ")
     assert json.loads(fine("manifest", "flight_delays", DAY))["revision"] == old
     fine("verify", "flight_delays", DAY)
     (window,) = json.loads(fine("status", "flight_delays", "--json"))
@@ -63,6 +67,9 @@ def test_a_window_is_taken_back_shown_and_not_published_again(
     attempt = Ledger(project.lake).latest("flight_delays")[DAY]
     assert (attempt.state, attempt.reason_code) == ("rolled_back", "rolled_back")
     key = dg.AssetKey(["flight_delays", "published"])
+    (told,) = instance.fetch_materializations(key, limit=1).records
+    assert told.asset_materialization is not None
+    assert (told.asset_materialization.tags or {})["dagster/data_version"] == old
     (record,) = instance.fetch_observations(key, limit=1).records
     assert record.asset_observation is not None
     shown = {name: value.value for name, value in record.asset_observation.metadata.items()}
@@ -87,6 +94,7 @@ def test_a_window_is_taken_back_shown_and_not_published_again(
     ("words", "sentence"),
     [
         (["--to", "../../x"], "'../../x' is no revision"),
+        (["--from", "the one before"], "'the one before' is no revision"),
         (["--withdraw", "--to", "0123456789abcdef"], "either withdrawn or goes back"),
     ],
 )

@@ -44,7 +44,8 @@ def test_a_ticket_is_shown_closed_and_kept(
         assert text in shown
     (document,) = json.loads(fine(*ASKED, "--json"))
     assert (document["id"], document["closing"]) == (ticket, None)
-    assert document["violations"][0]["rule"] == STALE.rule
+    (found,) = document["windows"]
+    assert (found["window"], found["violations"][0]["rule"]) == (DAY, STALE.rule)
 
     told = fine(*ASKED, "--close", ticket, "--reason", "A new set is drawn")
     assert told == f"Ticket {ticket} is closed.\n"

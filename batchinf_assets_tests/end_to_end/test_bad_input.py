@@ -96,7 +96,7 @@ BAD = [
         name="no rows",
         file=SOURCE,
         spoil=rewrite(lambda rows: rows.slice(0, 0)),
-        names=("at least one", "found: none"),
+        names=("at least one", "found none"),
     ),
     Bad(
         name="no column",

@@ -29,7 +29,13 @@ from batchinf_assets.evaluation.binary import (
 )
 from batchinf_assets.evaluation.bootstrap import MOST_CELLS, ScoredLabels, resampled_figures
 from batchinf_assets.evaluation.figures import Interval
-from batchinf_assets.evaluation.intervals import Z, auroc_interval, bootstrap_interval
+from batchinf_assets.evaluation.intervals import (
+    Z,
+    auroc_interval,
+    bootstrap_interval,
+    strayed_interval,
+)
+from batchinf_assets.evaluation_spec import Loss, Quality
 
 TEN_SCORES = [0.1, 0.2, 0.2, 0.4, 0.5, 0.5, 0.5, 0.8, 0.9, 1.0]
 TEN_LABELS = [False, False, True, False, True, False, True, True, False, True]
@@ -347,10 +353,18 @@ def test_groups_of_scores_have_the_intervals_of_resampled_rows() -> None:
     scores = np.sort(random.random(rows))
     labels = random.random(rows) < scores**2
     by_row = ScoredLabels(labels=labels, scores=scores, decision=0.5)
-    drawn = resampled_figures(by_row.resampled, np.ones(rows, np.int64), BOOTSTRAPPED)
+    once = np.ones((1, rows))
+
+    def measured(name: Quality | Loss, counts: Floats) -> Floats:
+        if name == "calibration_error":
+            return by_row.calibration_strays(counts, once)
+        return by_row.resampled(name, counts)
+
+    drawn = resampled_figures(measured, np.ones(rows, np.int64), BOOTSTRAPPED)
     metrics = measure(labels.tolist(), scores.tolist())
     for name in BOOTSTRAPPED:
-        expected = bootstrap_interval(metrics.figures[name], drawn[name])
+        interval = strayed_interval if name == "calibration_error" else bootstrap_interval
+        expected = interval(metrics.figures[name], drawn[name])
         found = metrics.intervals[name]
         assert found is not None
         assert expected is not None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,8 +23,10 @@ from batchinf_assets.evaluation_spec import Consequence, DriftSpec, GateSpec, Pe
 from batchinf_assets.manifest import EvaluationRecord
 from batchinf_assets.spec import Pipeline, PipelineSpec
 
+END = datetime(2013, 7, 5, tzinfo=UTC)
 RECORD = EvaluationRecord(
     golden={"rows": 1000, "positives": 200, "auroc": 0.7, "brier": 0.2},
+    golden_set_end=END - timedelta(days=365),
     psi={"distance": 0.01},
     drift={"distance": "stable"},
     drift_verdict="stable",
@@ -40,9 +45,15 @@ def passed(name: str, asset: str = "evaluation") -> CheckResult:
     return CheckResult(name=name, asset=asset, passed=True)
 
 
+def held(
+    checks: Iterable[CheckResult], record: EvaluationRecord | None, spec: PipelineSpec
+) -> tuple[CheckResult, ...]:
+    return held_against_figures(checks, record, spec, window_end=END)
+
+
 def judged(record: EvaluationRecord | None, spec: PipelineSpec) -> dict[str, list[str]]:
     """What the figures say of checks that all claim to have passed."""
-    checks = held_against_figures([passed(name) for name in VERDICTS], record, spec)
+    checks = held([passed(name) for name in VERDICTS], record, spec)
     for check in checks:
         assert check.passed == (not check.violations)
     return {check.name: [found.rule for found in check.violations] for check in checks}
@@ -128,13 +139,52 @@ def test_a_column_with_major_drift_fails_a_verdict_that_claims_to_have_passed(
     spec: PipelineSpec,
 ) -> None:
     record = changed(drift={"distance": "major", "carrier": "moderate"}, drift_verdict="stable")
-    (drift,) = [
-        check for check in held_against_figures([passed("drift")], record, spec) if not check.passed
-    ]
+    (drift,) = [check for check in held([passed("drift")], record, spec) if not check.passed]
     assert drift.violations == (
         Violation(column="distance", rule="no major drift against training"),
     )
     assert judged(changed(drift={}, drift_verdict="major"), spec)["drift"] != []
+
+
+def test_major_drift_against_any_reference_fails_a_verdict_that_claims_to_have_passed(
+    spec: PipelineSpec,
+) -> None:
+    verdicts = {
+        "training": {"distance": "stable"},
+        "previous": {"distance": "major", "carrier": "stable"},
+        "season": {"distance": "insufficient data", "carrier": "major"},
+    }
+    (drift,) = held([passed("drift")], changed(drift_by_reference=verdicts), spec)
+    assert [(found.column, found.rule) for found in drift.violations] == [
+        ("distance", "no major drift against previous"),
+        ("carrier", "no major drift against season"),
+    ]
+
+
+def test_major_drift_that_is_on_record_twice_is_named_once(spec: PipelineSpec) -> None:
+    verdicts = {"distance": "major"}
+    record = changed(
+        drift=verdicts, drift_by_reference={"training": verdicts}, drift_verdict="major"
+    )
+    assert judged(record, spec)["drift"] == ["no major drift against training"]
+
+
+@pytest.mark.parametrize(
+    ("end", "found"),
+    [
+        (END - timedelta(days=365), None),
+        (END - timedelta(days=366), "366"),
+        (END + timedelta(days=30), None),
+        (None, "no age on record"),
+    ],
+)
+def test_a_stale_golden_set_fails_a_verdict_that_claims_to_have_passed(
+    spec: PipelineSpec, end: datetime | None, found: str | None
+) -> None:
+    assert spec.golden.max_age_days == 365
+    (check,) = held([passed("golden_set")], changed(golden_set_end=end), spec)
+    assert [violation.found for violation in check.violations] == ([found] if found else [])
+    assert check.passed == (found is None)
 
 
 def test_without_any_figure_no_verdict_passes(spec: PipelineSpec) -> None:
@@ -149,7 +199,7 @@ def test_a_failed_verdict_stays_failed_and_keeps_what_it_found(spec: PipelineSpe
     )
     low = changed(golden={"rows": 2, "positives": 1, "auroc": 0.1, "brier": 0.2})
     for record in (RECORD, low):
-        (check,) = held_against_figures([failed], record, spec)
+        (check,) = held([failed], record, spec)
         assert (check.passed, check.violations, check.blocking) == (False, (found,), True)
 
 
@@ -158,13 +208,13 @@ def test_checks_of_other_assets_are_not_touched(spec: PipelineSpec) -> None:
         passed("drift", asset="features"),
         CheckResult(name="schema", asset="snapshot", passed=False, blocking=False),
     )
-    assert held_against_figures(others, None, spec) == others
+    assert held(others, None, spec) == others
 
 
 def test_judging_twice_finds_the_same(spec: PipelineSpec) -> None:
     low = changed(golden={"rows": 100, "positives": 1, "auroc": 0.1, "brier": 0.2})
-    once = held_against_figures([passed(name) for name in VERDICTS], low, spec)
-    assert held_against_figures(once, low, spec) == once
+    once = held([passed(name) for name in VERDICTS], low, spec)
+    assert held(once, low, spec) == once
 
 
 def test_a_large_index_alone_is_no_major_drift(spec: PipelineSpec) -> None:

@@ -19,6 +19,7 @@ from batchinf_assets.evaluation.drift import (
     overall_verdict,
 )
 from batchinf_assets.evaluation.sketches import Sketches, sketches_of
+from batchinf_assets.manifest import EarlierWindowsRecord
 from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile, build_profile
 from batchinf_assets.spec import PipelineSpec, load_pipeline
@@ -347,6 +348,7 @@ def test_major_drift_is_reported_and_does_not_block_unless_declared() -> None:
     ]
     assert result.measured == {
         "verdict": "major",
+        "verdict/training": "major",
         "worst_subject": "speed",
         "worst_psi": 0.41,
         "worst_against": "training",
@@ -363,7 +365,50 @@ def test_moderate_drift_passes() -> None:
 
 def test_insufficient_data_shows_in_the_result() -> None:
     drifts = [drift("a", None, "insufficient data"), drift("b", None, "not judged")]
-    assert judge_drift(drifts, spec_with(FEATURES)).measured == {"verdict": "insufficient data"}
+    assert judge_drift(drifts, spec_with(FEATURES)).measured == {
+        "verdict": "insufficient data",
+        "verdict/training": "insufficient data",
+    }
+
+
+@pytest.mark.parametrize(
+    ("training", "previous", "overall"),
+    [
+        ("stable", "insufficient data", "insufficient data"),
+        ("insufficient data", "moderate", "moderate"),
+        ("major", "insufficient data", "major"),
+        ("stable", "not judged", "stable"),
+    ],
+)
+def test_no_reference_hides_that_another_has_too_few_rows(
+    training: Verdict, previous: Verdict, overall: str
+) -> None:
+    other = replace(drift("a", 0.3, previous), reference="previous")
+    drifts = [drift("a", 0.3, training), drift("b", None, "not judged"), other]
+    measured = judge_drift(drifts, spec_with(FEATURES)).measured
+    verdicts = {name: said for name, said in measured.items() if name.startswith("verdict")}
+    assert verdicts == {
+        "verdict": overall,
+        "verdict/training": training,
+        "verdict/previous": previous,
+    }
+
+
+def test_the_check_tells_how_many_earlier_windows_there_were() -> None:
+    earlier = {
+        "previous": EarlierWindowsRecord(counted=25, candidates=2, other_profile=1, held_back=2),
+        "season": EarlierWindowsRecord(absent=4),
+    }
+    measured = judge_drift([], spec_with(FEATURES), earlier).measured
+    assert measured == {
+        "verdict": "not judged",
+        "windows/previous": 25,
+        "unpublished/previous": 2,
+        "left_out/previous": "1 of another profile, 2 held back",
+        "windows/season": 0,
+        "unpublished/season": 0,
+        "left_out/season": "4 absent",
+    }
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from batchinf_assets.errors import GoldenSetInvalid, WindowMissing
+from batchinf_assets.errors import GoldenSetInvalid, LostRace, WindowMissing
 from batchinf_assets.evaluation.evaluate import Evaluation, evaluate_window
 from batchinf_assets.evaluation.metric_tables import metric_table
-from batchinf_assets.evaluation.sketches import read_sketches
+from batchinf_assets.evaluation.sketches import read_sketches, sketch_table
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.registry.trust import open_version
 from batchinf_assets.scoring.fast import TREES
@@ -189,6 +189,47 @@ def test_windows_right_before_are_another_reference(
     psi = {(r["subject"], r["reference"]): r["value"] for r in rows}
     assert psi["temperature", "training"] > 1 > psi["temperature", "previous"]  # winter, then July
     assert psi["departure_minute", "previous"] > 0
+
+
+def test_who_was_replaced_leaves_neither_figures_nor_sketches(
+    project: Project, pipeline: Pipeline, window: Window, model: ScoringModel
+) -> None:
+    spec, draft = pipeline.spec, manifests(project, pipeline.spec).draft(window)
+    kept = sketch_table(project, spec).files(), metric_table(project, spec, "evaluation").files()
+
+    def lost() -> None:
+        raise LostRace("Another run took the window over.", next_step="Look at it.")
+
+    with pytest.raises(LostRace):
+        evaluate_window(project, spec, window, model, require_held=lost)
+    now = sketch_table(project, spec).files(), metric_table(project, spec, "evaluation").files()
+    assert now == kept
+    assert all(window.key not in files for files in now)
+    assert manifests(project, spec).draft(window) == draft
+
+
+def test_the_lease_is_asked_for_before_each_of_the_three_writes(
+    project: Project, pipeline: Pipeline, window: Window, model: ScoringModel
+) -> None:
+    spec, seen = pipeline.spec, list[tuple[bool, bool, bool]]()
+
+    def held() -> None:
+        draft = manifests(project, spec).draft(window)
+        assert draft is not None
+        tables = sketch_table(project, spec), metric_table(project, spec, "evaluation")
+        sketched, measured = (window.key in table.files() for table in tables)
+        seen.append((sketched, measured, draft.evaluation is not None))
+
+    evaluate_window(project, spec, window, model, require_held=held)
+    assert seen == [(False, False, False), (True, False, False), (True, True, False)]
+
+
+def test_what_the_verdicts_rest_on_is_on_record(evaluation: Evaluation) -> None:
+    record = evaluation.record
+    assert record.drift_by_reference == {"training": record.drift}
+    assert record.earlier_windows == {}
+    assert record.golden_set_end is not None
+    assert 0 < (evaluation.manifest.window.end - record.golden_set_end).days < 365
 
 
 def test_evaluating_again_changes_nothing(

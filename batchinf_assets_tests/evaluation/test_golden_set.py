@@ -372,12 +372,31 @@ def test_a_thin_segment_is_named_with_its_rows(tmp_path: Path) -> None:
     write_described(tmp_path, table)
     found = judged(tmp_path, segments=["origin_airport", "carrier_code", "plane_age"])
     assert [str(violation) for violation in found.violations] == [
-        "column origin_airport: expected at least 30 golden rows of each value, found "
-        "\\x3cb\\x3e 1, LGA 29",
-        "column carrier_code: expected at least 30 golden rows of each value, found "
-        "\\x3d1 1, 19 4, 00 5, 01 5, 02 5 and 16 more",
-        "column plane_age: expected at least 30 golden rows of each value, found missing 29",
+        "column origin_airport: expected at least 30 golden rows in each segment, found "
+        "\\x3cb\\x3e: 1, LGA: 29",
+        "column carrier_code: expected at least 30 golden rows in each segment, found "
+        "\\x3d1: 1, 19: 4, 00: 5, 01: 5, 02: 5 and 16 more",
+        "column plane_age: expected at least 30 golden rows in each segment, found (missing): 29",
     ]
+
+
+def test_a_number_is_thin_by_the_segments_that_it_is_measured_in(tmp_path: Path) -> None:
+    ages = pa.array([float(row) for row in range(120)])
+    write_described(tmp_path, with_column(golden_table(120), "plane_age", ages))
+    assert judged(tmp_path, segments=["plane_age"]).passed
+    lopsided = pa.array([0.0] * 20 + [float(row) for row in range(1, 81)])
+    write_described(tmp_path, with_column(golden_table(100), "plane_age", lopsided))
+    (violation,) = judged(tmp_path, segments=["plane_age"]).violations
+    assert (
+        violation.found == "up to 5: 25, above 5 up to 30: 25, above 30 up to 55: 25, above 55: 25"
+    )
+
+
+def test_rare_values_beyond_those_that_are_measured_are_one_segment(tmp_path: Path) -> None:
+    carriers = [f"{row % 50:02}" for row in range(1500)] + [f"rare {row}" for row in range(30)]
+    table = with_column(golden_table(1530), "carrier_code", pa.array(carriers))
+    write_described(tmp_path, table)
+    assert judged(tmp_path, segments=["carrier_code"]).passed
 
 
 @pytest.mark.parametrize("consequence", get_args(Consequence))

@@ -14,6 +14,7 @@ from batchinf_assets.evaluation.intervals import (
     auroc_interval,
     bootstrap_interval,
     percentiles,
+    strayed_interval,
     wilson_interval,
 )
 
@@ -89,6 +90,14 @@ def test_percentiles_are_interpolated_and_leave_undefined_resamples_out() -> Non
 
 def test_an_undefined_figure_has_no_bootstrap_interval() -> None:
     assert bootstrap_interval(None, np.arange(9.0)) is None
+
+
+def test_a_sum_of_distances_reaches_as_far_as_resamples_stray() -> None:
+    found = strayed_interval(0.2, np.linspace(0, 0.1, 1001))
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((0.105, 0.295), abs=1e-12)
+    assert strayed_interval(0.05, np.full(9, 0.1), highest=0.1) == Interval(low=0, high=0.1)
+    assert strayed_interval(None, np.arange(9.0)) is None
 
 
 def test_a_biased_figure_is_still_inside_its_interval() -> None:

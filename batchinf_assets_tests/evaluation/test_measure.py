@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from batchinf_assets.errors import WindowMissing
-from batchinf_assets.evaluation.measure import Realised, measure_performance, measured_outcomes
+from batchinf_assets.errors import LostRace, WindowMissing
+from batchinf_assets.evaluation import measure
+from batchinf_assets.evaluation.labelled_scores import labelled_scores_table
+from batchinf_assets.evaluation.measure import Realised, measure_performance
+from batchinf_assets.evaluation.measured import Measured, followed_up, measured, measured_outcomes
 from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.features.labels import landed_outcomes
 from batchinf_assets.lake.digest import file_sha256
+from batchinf_assets.lake.files import write_parquet
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import (
     manifests,
@@ -271,3 +277,67 @@ def test_a_window_that_was_never_published_cannot_be_measured(
 ) -> None:
     with pytest.raises(WindowMissing, match="2013-07-05 of flight_delays is not published"):
         measure_performance(project, spec, spec.window.window("2013-07-05"))
+
+
+def test_the_revision_that_readers_see_counts_as_measured_and_no_other(
+    project: Project, spec: PipelineSpec, window: Window
+) -> None:
+    found = measure_performance(project, spec, window)
+    assert found.manifest is not None
+    table = predictions_table(project, spec)
+    first = table.files_of(window)[0]
+    rows = prediction_rows(project, spec, found.manifest)
+    other = write_parquet(first.parent.with_name("f" * 16) / first.name, rows, {"shard": 0})
+    table.commit(window, [other], {})
+    assert measured_outcomes(project, spec, window) is None
+    kept = measured(project, spec, window)
+    assert kept is not None
+    assert kept.revision == found.manifest.revision
+
+
+def test_of_a_revision_that_is_replaced_meanwhile_nothing_is_kept(
+    project: Project, spec: PipelineSpec, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def withdrawn_meanwhile(*read: Any) -> Any:
+        predictions_table(project, spec).commit(window, [], {})
+        return landed_outcomes(*read)
+
+    monkeypatch.setattr(measure, "landed_outcomes", withdrawn_meanwhile)
+    with pytest.raises(LostRace, match="readers see nothing by now"):
+        measure_performance(project, spec, window)
+    assert metric_table(project, spec, "performance").files() == {}
+    assert labelled_scores_table(project, spec).files() == {}
+
+
+def test_failed_figures_wait_until_what_follows_from_them_was_done(
+    project: Project, spec: PipelineSpec, window: Window
+) -> None:
+    def kept() -> Measured:
+        found = measured(project, spec, window)
+        assert found is not None
+        return found
+
+    strict = judged(spec, at_least={"auroc": 0.9})
+    assert measure_performance(project, strict, window).failed
+    assert not kept().followed_up
+    before = figures(project, spec, window)
+    followed_up(project, spec, window)
+    assert kept().followed_up
+    assert figures(project, spec, window) == before
+    files = metric_table(project, spec, "performance").files()
+    followed_up(project, spec, window)
+    assert metric_table(project, spec, "performance").files() == files
+    assert measure_performance(project, strict, window).failed  # a rerun does it all again
+    assert not kept().followed_up
+    assert not measure_performance(project, spec, window).failed
+    assert kept().followed_up
+
+
+def test_labels_that_cannot_become_more_are_known_for_good(
+    project: Project, spec: PipelineSpec, window: Window
+) -> None:
+    assert measure_performance(project, spec, window).known_after == timedelta.max
+    path = project.landing / f"outcomes/{LAST}.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path)
+    newest = labelled(project, spec, LAST)["recorded_at"].max() - window.end
+    assert measure_performance(project, spec, window).known_after == newest.to_pytimedelta()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.metric_tables import MetricTable, metric_table
 from batchinf_assets.evaluation.records import METRIC_SCHEMA
 from batchinf_assets.evaluation.retraining import (
     LOOKBACK,
@@ -17,6 +17,7 @@ from batchinf_assets.evaluation.retraining import (
     window_verdicts,
 )
 from batchinf_assets.evaluation_spec import PerformanceSpec, RetrainingSpec
+from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import (
     CodeRecord,
     CountsRecord,
@@ -183,7 +184,7 @@ def keep(
         record = EvaluationRecord(golden={}, psi={}, drift_verdict=drift)
     window, manifest = spec.window.window(key), manifest_of(spec, key, model, record)
     manifests(project, spec).write_draft(window, manifest)
-    row = {"revision": manifest.revision, "subject": "auroc", "value": 0.7}
+    row: dict[str, object] = {"revision": manifest.revision, "subject": "auroc", "value": 0.7}
     keep_figures(project, spec, key, "evaluation", [row])
     return manifest
 
@@ -201,20 +202,25 @@ def realised(
     spec: PipelineSpec,
     revision: str,
     auroc: tuple[float | None, float | None, float | None],
+    *,
     labelled: int = 100,
+    rows: int = 120,
+    positives: int = 30,
 ) -> bool | None:
     """The verdict on a window with this figure, beside others that must not count."""
     value, low, high = auroc
-    rows: list[dict[str, object]] = [
-        {"subject": "labelled", "value": float(labelled)},
+    found: list[dict[str, object]] = [
+        {"subject": "labelled", "value": float(labelled), "rows": rows},
+        {"subject": "positives", "value": float(positives)},
         {"subject": "auroc", "value": value, "low": low, "high": high},
         {"subject": "auroc", "measure": "trailing_7", "value": 0.61},
         {"subject": "auroc", "segment": "carrier=AA", "value": 0.01},
         {"subject": "auroc", "subject_kind": "estimate", "value": 0.01},
     ]
-    keep_figures(project, spec, DAY, "performance", [{"revision": revision, **row} for row in rows])
-    (found,) = window_verdicts(project, spec)
-    return found.performance
+    own = [{"revision": revision, **row} for row in found]
+    keep_figures(project, spec, DAY, "performance", own)
+    (verdict,) = window_verdicts(project, spec)
+    return verdict.performance
 
 
 def test_where_nothing_was_evaluated_there_is_no_history(
@@ -249,9 +255,9 @@ def test_what_an_earlier_model_did_is_no_reason_to_train_again(
         ((0.6, 0.5, 0.7), True),
         ((0.59, 0.5, 0.6), True),  # in doubt
         ((0.59, 0.5, 0.599), False),
-        ((0.59, None, None), False),
+        ((0.59, None, None), None),
         ((0.61, None, None), True),
-        ((None, None, None), None),
+        ((None, None, None), False),  # of both classes there are enough
     ],
 )
 def test_a_realised_metric_fails_where_its_whole_interval_is_out_of_bounds(
@@ -272,7 +278,7 @@ def test_a_loss_fails_where_its_whole_interval_is_above_its_bound(
     revision = keep(project, own, DAY).revision
     for low, verdict in ((0.19, True), (0.201, False)):
         rows: list[dict[str, object]] = [
-            {"revision": revision, "subject": "labelled", "value": 10.0},
+            {"revision": revision, "subject": "labelled", "value": 10.0, "rows": 20},
             {"revision": revision, "subject": "brier", "value": 0.25, "low": low, "high": 0.3},
         ]
         keep_figures(project, own, DAY, "performance", rows)
@@ -286,6 +292,8 @@ def test_few_labels_and_another_revision_say_nothing_of_performance(
     revision, bad = keep(project, spec, DAY).revision, (0.5, 0.4, 0.55)
     assert realised(project, spec, revision, bad) is False
     assert realised(project, spec, revision, bad, labelled=99) is None
+    assert realised(project, spec, revision, bad, rows=201) is None  # less than half of them
+    assert realised(project, spec, revision, bad, positives=9) is None
     assert realised(project, spec, "0" * 16, bad) is None
 
 
@@ -303,6 +311,25 @@ def test_a_window_that_is_no_longer_declared_is_left_out(
     shorter = spec.window.model_copy(update={"end": datetime(2013, 7, 2, tzinfo=UTC).date()})
     own = spec.model_copy(update={"window": shorter})
     assert [v.window for v in window_verdicts(project, own)] == ["2013-07-01"]
+
+
+def test_the_logs_of_the_tables_are_read_once_however_many_windows_there_are(
+    project: Project, spec: PipelineSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in range(1, 4):
+        revision = keep(project, spec, f"2013-07-{day:02}").revision
+        rows: list[dict[str, object]] = [{"revision": revision, "subject": "labelled"}]
+        keep_figures(project, spec, f"2013-07-{day:02}", "performance", rows)
+    read: list[str] = []
+    files = MetricTable.files
+
+    def counted(table: MetricTable) -> dict[str, tuple[Place, ...]]:
+        read.append(table.name)
+        return files(table)
+
+    monkeypatch.setattr(MetricTable, "files", counted)
+    assert len(window_verdicts(project, spec)) == 3
+    assert sorted(read) == ["evaluation", "performance"]
 
 
 def test_windows_are_read_only_so_far_back(

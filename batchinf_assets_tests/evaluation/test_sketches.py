@@ -137,6 +137,13 @@ def test_a_published_window_without_sketches_is_not_there(lake: SketchedLake) ->
     assert read(lake, TUESDAY, revisions={TUESDAY: SECOND}) == {}
 
 
+def test_a_file_is_read_once(lake: SketchedLake) -> None:
+    lake.published_and_sketched([MONDAY, TUESDAY])
+    before = read(lake, MONDAY, TUESDAY)
+    again = read(lake, MONDAY, TUESDAY)
+    assert all(again[key] is before[key] for key in (MONDAY, TUESDAY))
+
+
 def test_counts_of_other_bins_are_not_kept(lake: SketchedLake) -> None:
     window = lake.window(MONDAY)
     with pytest.raises(ValueError, match="3 counts for 4 bins"):

@@ -8,7 +8,7 @@ import pytest
 from deltalake import DeltaTable
 
 from batchinf_assets.definitions import defs
-from batchinf_assets.evaluation.measure import measured_outcomes
+from batchinf_assets.evaluation.measured import measured_outcomes
 from batchinf_assets.evaluation.metric_tables import metric_table
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.orchestration.execute import RunReport, run_job

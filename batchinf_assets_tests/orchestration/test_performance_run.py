@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster_shared.utils.warnings import disable_dagster_warnings
 
+from batchinf_assets.evaluation.figures import Figure
+from batchinf_assets.evaluation.measure import Realised, measure_performance
+from batchinf_assets.evaluation.measured import measured
 from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.performance_check import said
+from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.orchestration.component import pipeline_definitions
 from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.orchestration.resources import shared
@@ -78,6 +84,18 @@ def checks(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, bool]:
     }
 
 
+def measured_auroc(realised: Realised) -> Figure:
+    assert realised.performance.metrics is not None
+    return realised.performance.metrics.measured_figures["auroc"]
+
+
+def data_version(instance: dg.DagsterInstance) -> str | None:
+    event = instance.get_latest_materialization_event(PERFORMANCE)
+    assert event is not None
+    assert event.asset_materialization is not None
+    return (event.asset_materialization.tags or {}).get(DATA_VERSION_TAG)
+
+
 def correct_the_source(project: Project) -> None:
     path = project.landing / f"flights/{DAY}.parquet"
     pq.write_table(pq.read_table(path).slice(1), path)
@@ -138,6 +156,16 @@ def test_a_condemned_revision_goes_back_to_the_one_before_by_itself(
     told = instance.fetch_observations(PUBLISHED, limit=1).records[0].asset_observation
     assert told is not None
     assert (told.partition, told.metadata["revision"].value) == (DAY, first)
+    assert shown["then/rollback/state"] == "nothing_to_go_back_to"
+    assert checks(instance, PERFORMANCE) == {"performance": False}
+    seen = measure_performance(project, strict.spec, window)
+    assert seen.performance.metrics is not None
+    assert shown["predictions"] == seen.performance.rows
+    assert shown["auroc"] == seen.performance.metrics.auroc
+    (broken,) = shown["rollback/violations"]  # pyright: ignore
+    assert broken["rule"] == "auroc at least 0.99 over this window"
+    assert broken["found"] == shown["rollback/auroc window"] != said(measured_auroc(seen))
+    assert data_version(instance) == json_sha256(asdict(seen.performance))
     rows = metric_table(project, strict.spec, "performance").read(window)
     assert rows is not None
     assert rows.column("revision").unique().to_pylist() == [first]
@@ -150,3 +178,24 @@ def test_with_nothing_to_go_back_to_the_revision_stays_and_the_state_says_so(
     run(instance, strict, window)
     assert published_revision(project, strict.spec, window) is not None
     assert last(instance, PERFORMANCE)["rollback/state"] == "nothing_to_go_back_to"
+
+
+def test_labels_that_still_come_in_take_nothing_back(
+    project: Project, instance: dg.DagsterInstance, pipeline: Pipeline, window: Window
+) -> None:
+    run(instance, pipeline, window)
+    correct_the_source(project)
+    outcomes = project.landing / f"outcomes/{DAY}.parquet"
+    rows = pq.read_table(outcomes)
+    pq.write_table(rows.slice(rows.num_rows // 4), outcomes)
+    strict = demanding(pipeline, automatic=True)
+    run(instance, strict, window)
+    shown = last(instance, PERFORMANCE)
+    assert shown["rollback/state"] == "too early: labels are still coming in"
+    assert checks(instance, PERFORMANCE) == {"performance": False}
+    kept = measured(project, strict.spec, window)
+    assert kept is not None
+    assert (kept.revision, kept.followed_up) == (
+        published_revision(project, strict.spec, window),
+        True,
+    )

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 
 import dagster as dg
 import pyarrow as pa
 import pytest
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.remote_representation.external import RemoteSensor
+from dagster._core.scheduler.instigation import InstigatorState, SensorInstigatorData
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster._daemon.sensor import execute_sensor_iteration
 from dagster_shared.utils.warnings import disable_dagster_warnings
 
 from batchinf_assets.errors import UsageError
@@ -49,6 +60,15 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.fixture
+def instance(environ: dict[str, str]) -> Iterator[dg.DagsterInstance]:
+    """One that queues what the sensor asks for: here nobody takes it off the queue."""
+    home = Path(environ["DAGSTER_HOME"])
+    (home / "dagster.yaml").write_text((CHECKOUT / "dagster.yaml").read_text())
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+@pytest.fixture
 def declaring(pipeline: Pipeline) -> Pipeline:
     """The demo pipeline, trained again after two windows of major drift."""
     spec = pipeline.spec
@@ -62,6 +82,14 @@ def declaring(pipeline: Pipeline) -> Pipeline:
 def definitions(declaring: Pipeline) -> dg.Definitions:
     with disable_dagster_warnings():  # as Dagster itself does where it loads a defs.yaml
         return dg.Definitions.merge(pipeline_definitions(declaring), shared())
+
+
+@pytest.fixture
+def loadable(definitions: dg.Definitions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The definitions as a module, as Dagster's daemon loads them."""
+    module = ModuleType("pipeline_of_this_test")
+    module.definitions = definitions  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
 def evaluate(project: Project, spec: PipelineSpec, key: str, verdict: str) -> None:
@@ -132,10 +160,11 @@ def test_drift_that_lasts_is_one_request_per_cool_down(
     assert tick(definitions, instance, cursor) == ([], cursor)
 
     over = (datetime.now(UTC) - COOLDOWN).isoformat()
+    evaluate(project, declaring.spec, "2013-07-03", "major")
     (second,), later = tick(definitions, instance, over)
     assert second.run_key != request.run_key
     assert later != over
-    evaluate(project, declaring.spec, "2013-07-03", "stable")
+    evaluate(project, declaring.spec, "2013-07-04", "stable")
     assert tick(definitions, instance, over) == ([], over)
 
 
@@ -150,6 +179,77 @@ def test_a_tick_that_died_is_repeated_under_the_same_run_key(
         (first,), _ = tick(definitions, instance, cursor)
         (second,), _ = tick(definitions, instance, cursor)
         assert first.run_key == second.run_key
+
+
+def daemon_ticks(instance: dg.DagsterInstance, cursor: str | None) -> InstigatorState:
+    """Let Dagster's daemon evaluate the sensor once, from a cursor, and submit what it asks for."""
+    origin = InProcessCodeLocationOrigin(
+        LoadableTargetOrigin(module_name="pipeline_of_this_test", attribute="definitions")
+    )
+    target = InProcessWorkspaceLoadTarget(origin)
+    # As Dagster itself does: it warns of what it reads from its own schedules.
+    with disable_dagster_warnings(), WorkspaceProcessContext(instance, target) as context:
+        (entry,) = context.create_request_context().get_code_location_entries().values()
+        assert entry.code_location is not None, entry.load_error
+        (repository,) = entry.code_location.get_repositories().values()
+        sensor = repository.get_sensor("flight_delays_retraining")
+        instance.start_sensor(sensor)
+        set_cursor(instance, sensor, cursor)
+        logger = logging.getLogger("test.sensors")
+        list(execute_sensor_iteration(context, logger, None, None))
+        state = instance.get_instigator_state(sensor.get_remote_origin_id(), sensor.selector_id)
+    assert state is not None
+    return state
+
+
+def set_cursor(instance: dg.DagsterInstance, sensor: RemoteSensor, cursor: str | None) -> None:
+    """Put a cursor where the UI does; the next tick is due at once."""
+    origin_id = sensor.get_remote_origin_id()
+    state = instance.get_instigator_state(origin_id, sensor.selector_id)
+    assert state is not None
+    data = SensorInstigatorData(cursor=cursor, min_interval=0)
+    instance.update_instigator_state(state.with_data(data))
+
+
+def cursor_of(state: InstigatorState) -> datetime | None:
+    data = state.instigator_data
+    assert isinstance(data, SensorInstigatorData)
+    return datetime.fromisoformat(data.cursor) if data.cursor else None
+
+
+@pytest.mark.usefixtures("loadable")
+def test_a_cursor_that_was_reset_loses_no_request(
+    instance: dg.DagsterInstance, project: Project, declaring: Pipeline
+) -> None:
+    drift(project, declaring)
+    asked = cursor_of(daemon_ticks(instance, None))
+    (run,) = instance.get_runs()
+    assert run.job_name == "flight_delays_challenger"
+    assert asked is not None
+
+    # Reset in the UI: these windows had their challenger. The cool-down is that of this one.
+    found = cursor_of(daemon_ticks(instance, None))
+    assert [each.run_id for each in instance.get_runs()] == [run.run_id]
+    assert found is not None
+    assert abs(found - asked) < timedelta(minutes=1)
+    assert found <= datetime.now(UTC)
+
+    evaluate(project, declaring.spec, "2013-07-03", "major")
+    daemon_ticks(instance, None)
+    assert len(instance.get_runs()) == 2
+
+
+@pytest.mark.usefixtures("loadable")
+def test_windows_that_had_their_challenger_hold_the_next_ones_back_no_longer_than_declared(
+    instance: dg.DagsterInstance, project: Project, declaring: Pipeline
+) -> None:
+    drift(project, declaring)
+    over = (datetime.now(UTC) - COOLDOWN).isoformat()
+    daemon_ticks(instance, None)
+    (record,) = instance.get_run_records()
+    # The cool-down is over and no window came: Dagster skips the key, and no new one begins.
+    assert cursor_of(daemon_ticks(instance, over)) == record.create_timestamp
+    assert len(instance.get_runs()) == 1
 
 
 def test_it_requests_the_job_that_trains_and_promotes_nothing(

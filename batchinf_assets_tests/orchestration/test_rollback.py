@@ -47,6 +47,18 @@ def take_back(
     )
 
 
+def latest(instance: dg.DagsterInstance, key: dg.AssetKey) -> dg.EventLogRecord:
+    filters = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[DAY])
+    (record,) = instance.fetch_materializations(filters, limit=1).records
+    return record
+
+
+def data_version(record: dg.EventLogRecord) -> str:
+    materialization = record.asset_materialization
+    assert materialization is not None
+    return (materialization.tags or {})["dagster/data_version"]
+
+
 def test_an_empty_window_is_published_and_taken_back(
     project: Project, quiet: Pipeline, instance: dg.DagsterInstance
 ) -> None:
@@ -74,6 +86,11 @@ def test_an_empty_window_is_published_and_taken_back(
     assert (observation.partition, observation.metadata["reason"].value) == (DAY, "Nothing landed")
     attempt = Ledger(project.lake).latest(spec.name)[DAY]
     assert (attempt.state, attempt.run_id) == ("rolled_back", result.run_id)
+    shown = latest(instance, key)
+    assert (shown.run_id, data_version(shown)) == (result.run_id, seen[0])
+    raced = take_back(quiet, instance, seen=seen[1])
+    assert not raced.success
+    assert published_revision(project, spec, window) == seen[0]
 
     again = take_back(quiet, instance)
     assert not again.success
@@ -85,3 +102,7 @@ def test_an_empty_window_is_published_and_taken_back(
     assert not retried.succeeded
     assert "ann condemned it on" in retried.refused[DAY]
     assert published_revision(project, spec, window) == seen[0]
+
+    assert take_back(quiet, instance, withdraw=True).success
+    assert published_revision(project, spec, window) is None
+    assert data_version(latest(instance, key)) == "withdrawn"

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchinf_assets.definitions import defs
+from batchinf_assets.evaluation.measured import keep_measured, measured
+from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.lake.digest import file_sha256
+from batchinf_assets.lake.files import DataFile
 from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.project import Project
-from batchinf_assets.scoring.predictions import published_revision
+from batchinf_assets.scoring.predictions import predictions_table, published_revision
 from batchinf_assets.spec import Pipeline
 
 if TYPE_CHECKING:
@@ -76,14 +82,22 @@ def rewrite(path: Path, rows: pa.Table) -> None:
     beside.replace(path)
 
 
+def land_fewer_flights(project: Project) -> None:
+    rewrite(flights(project, OLD), pq.read_table(flights(project, OLD)).slice(1))
+
+
 def touch(path: Path) -> None:
     later = path.stat().st_mtime_ns + 1_000_000_000
     os.utime(path, ns=(later, later))
 
 
 def run(instance: dg.DagsterInstance, pipeline: Pipeline, *windows: str) -> bool:
+    return run_of(instance, pipeline, "flight_delays", *windows)
+
+
+def run_of(instance: dg.DagsterInstance, pipeline: Pipeline, name: str, *windows: str) -> bool:
     found = [pipeline.spec.window.window(window) for window in windows]
-    job = defs().resolve_job_def("flight_delays")
+    job = defs().resolve_job_def(name)
     return run_job(job, instance, found, lambda _window, _asset: None).succeeded
 
 
@@ -202,3 +216,52 @@ def test_outcomes_are_measured_for_published_windows_only(
     (corrected,) = outcomes.tick()
     assert corrected.partition_key == OLD
     assert corrected.run_key != late.run_key
+
+
+def test_a_revision_that_is_shown_again_is_measured_again(
+    outcomes: Ticking, project: Project, instance: dg.DagsterInstance, pipeline: Pipeline
+) -> None:
+    spec, window = pipeline.spec, pipeline.spec.window.window(OLD)
+    table = predictions_table(project, spec)
+    assert run(instance, pipeline, OLD)
+    (path,) = table.files_of(window)
+    first = DataFile(
+        path=path,
+        rows=pq.read_metadata(path).num_rows,
+        bytes=path.stat().st_size,
+        sha256=file_sha256(path),
+    )
+    outcomes.tick()
+    run_keys: list[str | None] = []
+    for _ in range(2):
+        land_fewer_flights(project)
+        assert run(instance, pipeline, OLD)
+        assert outcomes.tick() == []  # the run that published measured too
+        table.commit(window, [first], {}, token=table.token_of(window))
+        (again,) = outcomes.tick()
+        assert again.partition_key == OLD
+        assert Ticking("flight_delays_outcomes", instance).tick() != []
+        run_keys.append(again.run_key)
+        assert run_of(instance, pipeline, "flight_delays_performance", OLD)
+        assert outcomes.tick() == []
+    assert len(set(run_keys)) == 2
+
+
+def test_figures_that_had_no_consequence_yet_are_asked_for_at_most_once_an_hour(
+    outcomes: Ticking, project: Project, instance: dg.DagsterInstance, pipeline: Pipeline
+) -> None:
+    spec, window = pipeline.spec, pipeline.spec.window.window(OLD)
+    assert run(instance, pipeline, OLD)
+    assert outcomes.tick() == []
+    about, rows = measured(project, spec, window), metric_table(project, spec, "performance")
+    figures = rows.read(window)
+    assert about is not None
+    assert figures is not None
+    keep_measured(project, spec, window, figures, replace(about, followed_up=False))
+    (first,), (second,) = outcomes.tick(), outcomes.tick()
+    assert first.partition_key == OLD
+    now = datetime.now(UTC)
+    hours = {f"{each:%Y%m%d%H}" for each in (now, now - timedelta(hours=1))}
+    assert {(first.run_key or "")[-10:], (second.run_key or "")[-10:]} <= hours
+    assert run_of(instance, pipeline, "flight_delays_performance", OLD)
+    assert outcomes.tick() == []

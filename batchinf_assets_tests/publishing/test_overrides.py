@@ -19,7 +19,6 @@ from batchinf_assets.publishing.gate import with_verdicts_of_now
 from batchinf_assets.publishing.overrides import (
     held_verdicts,
     new_override,
-    read_overrides,
     write_override,
 )
 from batchinf_assets.publishing.signed import sign_manifest
@@ -50,7 +49,7 @@ def fail(desk: Desk, *names: str, asset: str = "evaluation") -> Manifest:
 def override(desk: Desk, check: str = "golden_quality", by: str = "ann") -> OverrideRecord:
     held = held_verdicts(desk.project, desk.spec, desk.window)
     record = new_override(held, check, by=by, reason="Looked at it", at=AT)
-    write_override(desk.project, desk.spec, desk.window, held.revision, record)
+    write_override(desk.project, desk.spec, held, record)
     return record
 
 
@@ -111,12 +110,14 @@ def test_an_override_is_kept_as_one_document(desk: Desk) -> None:
     override(desk)
     (path,) = documents(desk)
     assert path.parent.name == "2013-07-04"
-    assert path.name == f"{revision}-golden_quality.json"
+    failure = held_verdicts(desk.project, desk.spec, desk.window).digests["golden_quality"]
+    assert path.name == f"{revision}-golden_quality-{failure[:16]}.json"
     assert json.loads(path.read_bytes()) == {
         "format_version": 1,
         "pipeline": "flight_delays",
         "window": "2013-07-04",
         "revision": revision,
+        "failure": failure,
         "override": {
             "check": "golden_quality",
             "by": "ann",
@@ -133,6 +134,53 @@ def test_another_revision_needs_another_override(desk: Desk) -> None:
     desk.prepare()
     fail(desk, "golden_quality")
     with pytest.raises(WindowRefused):
+        desk.publish()
+    assert desk.visible() is None
+
+
+def measured(desk: Desk, **golden: float) -> None:
+    """Let the golden metrics of the draft be others, and every verdict claim to have passed."""
+    draft = desk.draft()
+    assert draft.evaluation is not None
+    record = draft.evaluation.model_copy(update={"golden": {**draft.evaluation.golden, **golden}})
+    checks = tuple(
+        replace(check, passed=True, violations=()) if check.asset == "evaluation" else check
+        for check in draft.checks
+    )
+    desk.redraft(evaluation=record, checks=checks)
+
+
+def test_worse_figures_of_the_same_revision_need_another_override(desk: Desk) -> None:
+    measured(desk, auroc=0.599)
+    override(desk)
+    for worse in (0.05, 0.598_99):
+        measured(desk, auroc=worse)
+        with pytest.raises(WindowRefused, match=r"auroc at least 0\.6 \(found"):
+            desk.publish()
+    assert held_verdicts(desk.project, desk.spec, desk.window).overrides == ()
+    second = override(desk, by="bob")
+    desk.publish()
+    assert desk.published().overrides == (second,)
+    assert len(documents(desk)) == 2
+
+
+def test_worse_figures_behind_the_words_of_an_earlier_failure_need_another_override(
+    desk: Desk,
+) -> None:
+    """A verdict that says itself that it failed is not written anew from its figures."""
+    failed = fail(desk, "golden_quality")
+    override(desk)
+    measured(desk, auroc=0.05)
+    desk.redraft(checks=failed.checks)
+    with pytest.raises(WindowRefused, match=r"auroc at least 0\.9 \(found 0\.7000\)"):
+        desk.publish()
+
+
+def test_an_override_that_only_the_draft_names_lets_nothing_pass(desk: Desk) -> None:
+    measured(desk, auroc=0.05)
+    forged = OverrideRecord(check="golden_quality", by="eve", reason="Please", at=AT)
+    desk.redraft(overrides=(forged,), published_at=AT)
+    with pytest.raises(WindowRefused, match=r"auroc at least 0\.6 \(found 0\.0500\)"):
         desk.publish()
     assert desk.visible() is None
 
@@ -247,12 +295,12 @@ def test_an_override_needs_a_reason_in_words(desk: Desk, by: str, reason: str) -
 
 
 def test_who_overrides_second_is_told_who_was_first(desk: Desk) -> None:
-    revision = fail(desk, "golden_quality").revision
+    fail(desk, "golden_quality")
     first = override(desk)
     assert override(desk) == first
     with pytest.raises(LostRace, match=r"ann did so first \(Looked at it\)"):
         override(desk, by="bob")
-    assert read_overrides(desk.project, desk.spec, desk.window, revision) == (first,)
+    assert held_verdicts(desk.project, desk.spec, desk.window).overrides == (first,)
 
 
 def test_a_damaged_override_is_named_and_lets_nothing_pass(desk: Desk) -> None:

@@ -13,12 +13,14 @@ from deltalake import DeltaTable
 
 from batchinf_assets.publishing.announcements import announcements
 from batchinf_assets.publishing.rollback import Rollback, roll_back
+from batchinf_assets.publishing.rollback_plan import RollbackRequest
 from batchinf_assets.scoring.condemnations import condemned
 from batchinf_assets.scoring.predictions import predictions_table
 from batchinf_assets_tests.publishing.conftest import Desk, Held
 
 NOW = datetime(2013, 7, 5, 5, tzinfo=UTC)
 ROWS = 737
+HELD = Held()
 
 
 class Died(Exception):
@@ -41,18 +43,13 @@ class Shown:
     old: str
     bad: str
 
-    def roll_back(self, to: str | None = None, **more: Any) -> Rollback:
+    def roll_back(
+        self, to: str | None = None, lease: Held = HELD, now: datetime = NOW, **more: Any
+    ) -> Rollback:
         desk = self.desk
-        asked: dict[str, Any] = {"by": "tests", "reason": "Wrong weather", "lease": Held()}
-        return roll_back(
-            desk.project,
-            desk.registry,
-            desk.spec,
-            desk.window,
-            to=to,
-            now=more.pop("now", NOW),
-            **(asked | more),
-        )
+        asked: dict[str, Any] = {"by": "tests", "reason": "Wrong weather", "at": now, "to": to}
+        request = RollbackRequest(**(asked | more))
+        return roll_back(desk.project, desk.registry, desk.spec, desk.window, request, lease=lease)
 
     def verdict(self, revision: str) -> str | None:
         found = condemned(self.desk.project, self.desk.spec, self.desk.window, revision)

@@ -7,7 +7,7 @@ through a pipe that it waits and which signals came, and goes on at SIGCONT.
 from __future__ import annotations
 
 import os
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -83,8 +83,9 @@ class GatedRun:
         return self.process.returncode, printed
 
     def _hear(self, expected: int) -> None:
-        waiting, _, _ = select.select([self.gate], [], [], PATIENCE_SECONDS)
-        heard = os.read(self.gate, 1) if waiting else b""
+        with selectors.DefaultSelector() as waiting:  # select() itself ends at 1,024 descriptors
+            waiting.register(self.gate, selectors.EVENT_READ)
+            heard = os.read(self.gate, 1) if waiting.select(PATIENCE_SECONDS) else b""
         if heard != bytes([expected]):
             self.process.kill()
             pytest.fail(f"It told {heard!r} instead of {expected}, and printed {self.output()}")

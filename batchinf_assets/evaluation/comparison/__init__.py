@@ -1,1 +1,5 @@
-"""Two revisions of a window, or two models over windows: how they differ, and why."""
+"""Measurements that comparisons are made of: pairs of rows, changed columns and inputs, and causes.
+
+The comparisons themselves, of two revisions or of two models, are in `promotion.comparison`, which
+may load models and knows the paired bootstrap.
+"""

@@ -1,0 +1,97 @@
+"""Rows of `METRIC_SCHEMA` for what every kind of measurement has: figures, segments, estimates.
+
+Which rows make up the tables `evaluation` and `performance`, and the schema, is in `records`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal, TypedDict
+
+from batchinf_assets.evaluation.binary import BinaryMetrics
+from batchinf_assets.evaluation.calibration import (
+    CALIBRATION,
+    MEAN_SCORE,
+    POSITIVE_SHARE,
+    CalibrationBin,
+)
+from batchinf_assets.evaluation.figures import Figure
+from batchinf_assets.evaluation.segments import SegmentMetrics
+
+Kind = Literal["golden", "calibration", "drift", "estimate", "performance"]
+
+
+class Record(TypedDict, total=False):
+    """A row without its revision; what is left out is null."""
+
+    subject_kind: Kind
+    subject: str
+    measure: str | None
+    segment: str | None
+    reference: str
+    value: float | None
+    low: float | None
+    high: float | None
+    verdict: str | None
+    rows: int
+
+
+def figure_records(
+    kind: Kind,
+    metrics: BinaryMetrics,
+    *,
+    measure: str | None = None,
+    segment: str | None = None,
+) -> Iterator[Record]:
+    """Yield a row per figure with its interval, then the number of positives."""
+    for name, figure in metrics.measured_figures.items():
+        yield Record(
+            subject_kind=kind,
+            subject=name,
+            measure=measure,
+            segment=segment,
+            value=figure.value,
+            low=figure.interval.low if figure.interval else None,
+            high=figure.interval.high if figure.interval else None,
+            verdict="undefined" if figure.value is None else None,
+            rows=metrics.rows,
+        )
+    yield Record(
+        subject_kind=kind,
+        subject="positives",
+        measure=measure,
+        segment=segment,
+        value=float(metrics.positives),
+        rows=metrics.rows,
+    )
+
+
+def segment_records(kind: Kind, segments: Iterable[SegmentMetrics]) -> Iterator[Record]:
+    """Yield the rows of every segment, named `column=value`."""
+    for each in segments:
+        yield from figure_records(kind, each.metrics, segment=f"{each.column}={each.value}")
+
+
+def calibration_records(bin_: CalibrationBin) -> Iterator[Record]:
+    """Yield the two rows of one bin of the calibration curve."""
+    share = Figure(value=bin_.positive_share, interval=bin_.interval)
+    mean = Figure(value=bin_.mean_score, interval=None)
+    for measure, figure in {MEAN_SCORE: mean, POSITIVE_SHARE: share}.items():
+        yield Record(
+            subject_kind=CALIBRATION,
+            subject=str(bin_.number),
+            measure=measure,
+            value=figure.value,
+            low=figure.interval.low if figure.interval else None,
+            high=figure.interval.high if figure.interval else None,
+            rows=bin_.rows,
+        )
+
+
+def estimate_records(estimated: Mapping[str, float | None], rows: int) -> Iterator[Record]:
+    """Yield a row per metric that is expected before any outcome is known."""
+    for metric, value in estimated.items():
+        verdict = "undefined" if value is None else None
+        yield Record(
+            subject_kind="estimate", subject=metric, value=value, verdict=verdict, rows=rows
+        )

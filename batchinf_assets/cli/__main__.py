@@ -1,0 +1,5 @@
+"""`python -m batchinf_assets.cli`, where the command is not on the path."""
+
+from batchinf_assets.cli import main
+
+main()

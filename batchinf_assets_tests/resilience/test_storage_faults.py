@@ -44,9 +44,10 @@ def test_an_error_names_the_file_that_could_not_be_written(
     reports: dict[str, dict[str, Any]], fault: str
 ) -> None:
     report = reports[fault]
-    folder = Path(report["struck"][0].split(" ", 1)[1]).parent
+    # A full disk strikes both workers; whose error comes first is not decided.
+    folders = {str(Path(struck.split(" ", 1)[1]).parent) for struck in report["struck"]}
     assert report["code"] == 0
-    assert str(folder) in report["text"]
+    assert any(folder in report["text"] for folder in folders)
     assert len(report["text"].splitlines()) == 1
 
 

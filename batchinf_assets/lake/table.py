@@ -57,14 +57,7 @@ class WindowTable:
         Raises:
             ManifestInvalid: The table's log is damaged.
         """
-        if not has_log(self.folder):
-            return {}
-        actions = pa.table(self._read().get_add_actions(flatten=True))
-        windows = actions.column(f"partition.{PARTITION}").to_pylist()
-        visible: dict[str, list[Place]] = {}
-        for key, path in zip(windows, actions.column("path").to_pylist(), strict=True):
-            visible.setdefault(str(key), []).append(self.folder / str(path))
-        return {key: tuple(sorted(paths, key=str)) for key, paths in visible.items()}
+        return {key: self._places(paths) for key, paths in self._visible().items()}
 
     def row_counts(self) -> dict[str, int]:
         """Return the rows that the log counts, by window key; no file is opened.
@@ -83,7 +76,7 @@ class WindowTable:
 
     def files_of(self, window: Window) -> tuple[Place, ...]:
         """Return the visible files of one window, in their order."""
-        return self.files().get(window.key, ())
+        return self._places(self._visible().get(window.key, ()))
 
     def commit_metadata(self, window: Window) -> dict[str, str]:
         """Return the metadata of the commit that gave a window its content; empty without one.
@@ -199,6 +192,15 @@ class WindowTable:
     def _read(self) -> DeltaTable:
         return up_to_date(self.folder, _opened)
 
+    def _visible(self) -> Mapping[str, Sequence[str]]:
+        """Return paths below `folder` by window key."""
+        if not has_log(self.folder):
+            return {}
+        return _listed(self.folder, self._read())
+
+    def _places(self, paths: Sequence[str]) -> tuple[Place, ...]:
+        return tuple(sorted((self.folder / path for path in paths), key=str))
+
     def _commit_of(self, window: Window) -> Commit | None:
         if not has_log(self.folder):
             return None
@@ -223,3 +225,21 @@ def _opened(folder: Place) -> DeltaTable:
     Writers open their own: what a commit is based on must not move with somebody else's reading.
     """
     return open_table(folder)
+
+
+_LISTED: dict[Place, tuple[DeltaTable, int, Mapping[str, Sequence[str]]]] = {}
+
+
+def _listed(folder: Place, table: DeltaTable) -> Mapping[str, Sequence[str]]:
+    """Return the paths of a table's files by window key; read once for each version."""
+    version = table.version()
+    known = _LISTED.get(folder)
+    if known is not None and known[0] is table and known[1] == version:
+        return known[2]
+    actions = pa.table(table.get_add_actions(flatten=True))
+    windows = actions.column(f"partition.{PARTITION}").to_pylist()
+    paths: dict[str, list[str]] = {}
+    for key, path in zip(windows, actions.column("path").to_pylist(), strict=True):
+        paths.setdefault(str(key), []).append(str(path))
+    _LISTED[folder] = (table, version, paths)
+    return paths

@@ -84,8 +84,21 @@ def up_to_date(folder: Place, opened: Callable[[Place], DeltaTable]) -> DeltaTab
     """
     with _named(folder):
         table = opened(folder)
-        table.update_incremental()
+        if _may_have_moved(folder, table.version()):
+            table.update_incremental()
     return table
+
+
+def _may_have_moved(folder: Place, known: int) -> bool:
+    """Say whether a version is not known to be the newest.
+
+    On a local disk one look tells: commits are numbered without a gap. And where ours is gone the
+    whole log was replaced.
+    """
+    if not isinstance(folder, Path):
+        return True
+    log = folder / LOG
+    return (log / COMMIT.format(known + 1)).exists() or not (log / COMMIT.format(known)).exists()
 
 
 def newest_token(folder: Place, table: DeltaTable, window: Window) -> int:

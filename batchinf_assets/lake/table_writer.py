@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from uuid import uuid4
 
 import pyarrow as pa
@@ -46,6 +48,11 @@ COMMIT_KEY = "batchinf.commit"
 """Names one call, so that it knows its own commit where the answer was lost."""
 
 FENCE_TRIES = 3
+
+IDLE_TABLES = 4
+
+_IDLE: dict[Path, deque[DeltaTable]] = {}
+"""Open logs that no writer uses; each belongs to one writer at a time."""
 
 _SYSTEM_ERROR = re.compile(r"\(os error (?P<errno>\d+)\)")
 
@@ -112,6 +119,7 @@ class WindowWriter:
             self._require_unfenced(window, token)  # a fence may be what the commit met
             raise self._refusal(window, failure, known) from failure
         sync_commits(self._folder, range(known + 1, landed + 1))
+        self._put_back()
         return landed
 
     def _write(
@@ -188,7 +196,17 @@ class WindowWriter:
 
     @cached_property
     def _delta(self) -> DeltaTable:
-        return open_table(self._folder)
+        idle = _IDLE.get(self._folder) if isinstance(self._folder, Path) else None
+        try:
+            return idle.pop() if idle else open_table(self._folder)
+        except IndexError:  # another thread was faster
+            return open_table(self._folder)
+
+    def _put_back(self) -> None:
+        """Let the next writer go on from here: reading a log of years again takes a moment."""
+        if isinstance(self._folder, Path):  # on S3 the credentials would grow old
+            _IDLE.setdefault(self._folder, deque(maxlen=IDLE_TABLES)).append(self._delta)
+            del self._delta
 
     def _add_new_columns(self) -> None:
         present = {field.name: field for field in self._refresh().schema().fields}

@@ -27,10 +27,10 @@ SEED = 20130101
 HELD_AT_ONCE = 1 << 19
 """Cells times resamples: an array of them takes 4 MB, and about ten are alive."""
 
-MOST_CELLS = 2048
+MOST_CELLS = 512
 """Scores, losses or rows up to which resamples draw each by itself."""
 
-SCORE_GROUPS = 256
+SCORE_GROUPS = 128
 """Groups of equally many rows, one score or loss about each, that they draw from otherwise."""
 
 DRAWS_PER_CELL = 8

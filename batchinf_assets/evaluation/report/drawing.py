@@ -1,30 +1,24 @@
-"""Charts as SVG that stands inside a page: text stays text, equal charts give equal bytes.
+"""Charts with axes as SVG inside a page: text stays text, equal charts give equal bytes.
 
-matplotlib draws without pyplot and without the reader's own settings. Colours are told apart by the
-colour-blind and, by their lightness, in grey print (Okabe and Ito 2008, Color Universal Design).
-What charts show is in `window_charts`, `range_charts` and `heat_map`.
+matplotlib draws without pyplot and without the reader's own settings. Drawings without axes are
+`sheet`'s, and what is shown is in `window_charts`, `range_charts` and `heat_map`.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
 import matplotlib as mpl
 from markupsafe import Markup
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure as Canvas
 
-INK, FAINT, PALE = "#1b1f24", "#6b7280", "#d5d9de"
-BLUE, ORANGE, RED = "#0072b2", "#e69f00", "#b3261e"
+from batchinf_assets.evaluation.report.sheet import FAINT, INK, TEXT_POINTS
 
 POINTS_PER_INCH = 72
-TEXT_POINTS = 8.5
 
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -70,76 +64,6 @@ def chart(width: float, height: float, said: str, draw: Callable[[Canvas], None]
     return _inline(_drawn(width, height, draw), said)
 
 
-def sheet(width: float, height: float, said: str, draw: Callable[[Sheet], None]) -> Markup:
-    """Draw on an empty area in points, x to the right and y down.
-
-    Args:
-        width: In points.
-        height: In points.
-        said: What it shows, for who cannot see it.
-        draw: Draws on it.
-    """
-    texts: list[Markup] = []
-
-    def draw_on(canvas: Canvas) -> None:
-        axes = canvas.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        axes.set_xlim(0, width)
-        axes.set_ylim(height, 0)
-        draw(Sheet(axes=axes, texts=texts))
-
-    return _inline(_drawn(width, height, draw_on), said, texts)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sheet:
-    """What `sheet` draws on.
-
-    Attributes:
-        axes: Where shapes go.
-        texts: Where texts go: a report has a hundred, and matplotlib takes a millisecond to measure
-            each, which nothing here needs.
-    """
-
-    axes: Axes
-    texts: list[Markup]
-
-    def bars(self, bars: Iterable[tuple[float, float, float, float]], **look: Any) -> None:
-        """Draw rectangles, each by its left, top, width and height."""
-        corners = [
-            [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
-            for x, y, width, height in bars
-        ]
-        collection = PolyCollection(corners, clip_on=False, **look)
-        self.axes.add_collection(collection, autolim=False)
-
-    def lines(self, lines: Sequence[Sequence[tuple[float, float]]], **look: Any) -> None:
-        """Draw lines through points."""
-        collection = LineCollection(lines, clip_on=False, **look)
-        self.axes.add_collection(collection, autolim=False)
-
-    def text(
-        self,
-        x: float,
-        y: float,
-        text: str,
-        *,
-        anchor: Literal["start", "middle", "end"] = "start",
-        color: str = INK,
-        bold: bool = False,
-        turned: bool = False,
-    ) -> None:
-        """Write one line with its base at `y`, or upwards with its base at `x`."""
-        size, weight = (TEXT_POINTS + 1, "bold") if bold else (TEXT_POINTS, "normal")
-        look = f"font: {weight} {size}px 'DejaVu Sans', sans-serif; fill: {color}"
-        turn = Markup(' transform="rotate(-90 {0:g} {1:g})"').format(x, y) if turned else ""
-        self.texts.append(
-            Markup('<text x="{:g}" y="{:g}" text-anchor="{}" style="{}"{}>{}</text>').format(
-                x, y, anchor, look, turn, text
-            )
-        )
-
-
 def _drawn(width: float, height: float, draw: Callable[[Canvas], None]) -> str:
     with mpl.rc_context():
         mpl.rcParams.update(_settings())
@@ -156,7 +80,7 @@ def _settings() -> dict[Any, Any]:
     return {**defaults, **_STYLE}
 
 
-def _inline(document: str, said: str, texts: Iterable[Markup] = ()) -> Markup:
+def _inline(document: str, said: str) -> Markup:
     """Make an SVG document a part of a page: no prolog, no identities that nothing refers to."""
     svg = document[document.index("<svg") : document.rindex("</svg>")]
     view = _VIEW_BOX.search(svg)
@@ -167,4 +91,4 @@ def _inline(document: str, said: str, texts: Iterable[Markup] = ()) -> Markup:
     body = body.replace("<use xlink:href=", "<use href=")  # SVG 2, without a name space of its own
     opening = Markup('<svg viewBox="{}" role="img" aria-label="{}">').format(view[1], said)
     shapes = Markup(body.strip())  # noqa: S704 - matplotlib escapes every text in it
-    return Markup("\n").join([opening, shapes, *texts, Markup("</svg>")])
+    return Markup("\n").join([opening, shapes, Markup("</svg>")])

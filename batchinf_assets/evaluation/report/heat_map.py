@@ -13,8 +13,8 @@ import numpy as np
 from markupsafe import Markup
 
 from batchinf_assets.checks import quoted
-from batchinf_assets.evaluation.report.drawing import FAINT, Sheet, sheet
 from batchinf_assets.evaluation.report.range_charts import WIDTH, ticks
+from batchinf_assets.evaluation.report.sheet import FAINT, Sheet, sheet
 from batchinf_assets.windows import Window
 
 LONGEST_NAME = 24
@@ -68,14 +68,14 @@ def drift_chart(
                 boxes.setdefault(look, []).append(box)
         for (band, hatched), same in sorted(boxes.items(), key=str):
             if band is not None:
-                area.bars(same, facecolor=PSI_COLORS[band], edgecolor="none")
+                area.bars(same, fill=PSI_COLORS[band])
             if hatched:
-                area.bars(same, facecolor="none", edgecolor="white", hatch="////", linewidth=0)
+                area.hatch(same, color="white")
         bottom = top + row * len(cells)
-        area.lines([[(left, bottom), (WIDTH, bottom)]], colors=FAINT, linewidths=0.6)
+        area.lines([[(left, bottom), (WIDTH, bottom)]], color=FAINT, width=0.6)
         for place, label in ticks(windows):
             x = left + wide * (place + 0.5)
-            area.lines([[(x, bottom), (x, bottom + 4)]], colors=FAINT, linewidths=0.6)
+            area.lines([[(x, bottom), (x, bottom + 4)]], color=FAINT, width=0.6)
             area.text(x, bottom + 14, label, anchor="middle")
 
     return sheet(WIDTH, top + row * len(cells) + 20, "Drift by column and window", draw)
@@ -105,14 +105,13 @@ def _key(area: Sheet, bounds: Sequence[float]) -> None:
     ]
     x = 96.0
     for color, word, end in zip(PSI_COLORS, words, ends, strict=True):
-        area.bars([(x, 6, 18, 10)], facecolor=color, edgecolor=FAINT, linewidth=0.5)
+        area.bars([(x, 6, 18, 10)], fill=color, edge=FAINT, width=0.5)
         label = f"{word} {end}".strip()
         area.text(x + 22, 14.5, label)
         x += 34 + 4.7 * len(label)
-    area.bars(
-        [(x, 6, 18, 10)], facecolor=PSI_COLORS[3], edgecolor="white", hatch="////", linewidth=0
-    )
+    area.bars([(x, 6, 18, 10)], fill=PSI_COLORS[3])
+    area.hatch([(x, 6, 18, 10)], color="white")
     area.text(x + 22, 14.5, "judged major")
     x += 34 + 4.7 * len("judged major")
-    area.bars([(x, 6, 18, 10)], facecolor="none", edgecolor=FAINT, linewidth=0.5)
+    area.bars([(x, 6, 18, 10)], fill="none", edge=FAINT, width=0.5)
     area.text(x + 22, 14.5, "not known")

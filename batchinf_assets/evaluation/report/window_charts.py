@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from batchinf_assets.evaluation.calibration import CalibrationBin
-from batchinf_assets.evaluation.report.drawing import (
+from batchinf_assets.evaluation.report.sheet import (
     BLUE,
     FAINT,
     INK,
@@ -50,10 +50,10 @@ def _spread(area: Sheet, left: float, top: float, spread: Spread, title: str) ->
         area.text(left + PANEL, y + 9, f"{share:.1%}", anchor="end", color=FAINT)
     if spread.training is not None:
         learned = [(start, y + 1, s * scale, 9) for y, s in zip(rows, spread.training, strict=True)]
-        area.bars(learned, facecolor=PALE, edgecolor=FAINT, linewidth=_THIN)
+        area.bars(learned, fill=PALE, edge=FAINT, width=_THIN)
     found = [(start, y + 3.5, s * scale, 4) for y, s in zip(rows, spread.window, strict=True)]
-    area.bars(found, facecolor=BLUE)
-    area.lines([[(start, rows[0]), (start, rows[-1] + ROW)]], colors=FAINT, linewidths=_THIN)
+    area.bars(found, fill=BLUE)
+    area.lines([[(start, rows[0]), (start, rows[-1] + ROW)]], color=FAINT, width=_THIN)
 
 
 def calibration_chart(
@@ -67,20 +67,20 @@ def calibration_chart(
 
     def draw(area: Sheet) -> None:
         _unit_square(area, left, top, size)
-        for bins, color, dashes, half in ((golden, BLUE, "-", 2.5), (realised, RED, "--", 3.0)):
+        for bins, color, half in ((golden, BLUE, 2.5), (realised, RED, 3.0)):
             if not bins:
                 continue
+            dashes, fill = ("solid", color) if bins is golden else ("dashed", "white")
             spans = [
                 [at(each, each.interval.low), at(each, each.interval.high)]
                 for each in bins
                 if each.interval
             ]
             points = [at(each, each.positive_share) for each in bins]
-            area.lines(spans, colors=color, linewidths=0.8)
-            area.lines([points], colors=color, linewidths=1.4, linestyles=dashes)
+            area.lines(spans, color=color, width=0.8)
+            area.lines([points], color=color, width=1.4, dashes=dashes)
             marks = [(x - half, y - half, 2 * half, 2 * half) for x, y in points]
-            fill = color if bins is golden else "white"
-            area.bars(marks, facecolor=fill, edgecolor=color, linewidth=1)
+            area.bars(marks, fill=fill, edge=color)
 
     said = "Observed share of positives by mean score"
     return sheet(left + size + 12, top + size + 34, said, draw)
@@ -90,9 +90,9 @@ def _unit_square(area: Sheet, left: float, top: float, size: float) -> None:
     ticks = (0.0, 0.25, 0.5, 0.75, 1.0)
     grid = [[(left, top + size * t), (left + size, top + size * t)] for t in ticks]
     grid += [[(left + size * t, top), (left + size * t, top + size)] for t in ticks]
-    area.lines(grid, colors=PALE, linewidths=_THIN)
+    area.lines(grid, color=PALE, width=_THIN)
     diagonal = [(left, top + size), (left + size, top)]
-    area.lines([diagonal], colors=INK, linewidths=0.8, linestyles=":")
+    area.lines([diagonal], color=INK, width=0.8, dashes="dotted")
     for tick in ticks:
         area.text(left + size * tick, top + size + 11, f"{tick:g}", anchor="middle")
         area.text(left - 4, top + size * (1 - tick) + 3, f"{tick:g}", anchor="end")

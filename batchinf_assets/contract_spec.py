@@ -28,12 +28,14 @@ NUMERIC: frozenset[ColumnType] = frozenset({"int32", "int64", "float32", "float6
 OnBreak = Literal["block", "quarantine", "warn"]
 """What becomes of rows that break a rule: the window stops, they are set aside, or they pass."""
 
-AcceptedChange = Literal["widened", "reordered", "missing_nullable", "time_zone"]
+AcceptedChange = Literal["widened", "reordered", "missing_nullable", "became_optional", "time_zone"]
 """Changes of a landed file's columns that lose nothing, and pass only where they are declared.
 
 - widened: a wider type than declared, such as int64 for int32, whose values all fit
 - reordered: the declared columns in another order
 - missing_nullable: a nullable column is not there; it counts as null in every row
+- became_optional: a column that the file of an earlier window called required, and this one
+  does not; its values still may not be missing
 - time_zone: a timestamp in another zone than UTC; the instants stay
 """
 

@@ -122,6 +122,8 @@ class SnapshotRecord(_Value):
         quarantined: Rows that were set aside before the others were frozen.
         rejected: Digest of what was said of them; None where there are none.
         contract: Digest of the declared rules that they were judged by; None where not known.
+        required: Declared columns that the landed file calls required; None where its format cannot
+            say, and where it is not known.
         approval: Who let it in, where it landed late; None where nobody was asked.
     """
 
@@ -134,6 +136,7 @@ class SnapshotRecord(_Value):
     quarantined: Count = 0
     rejected: Digest | None = None
     contract: Digest | None = None
+    required: tuple[Name, ...] | None = None
     approval: ApprovalRecord | None = None
 
     @property

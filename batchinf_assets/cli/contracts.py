@@ -116,7 +116,7 @@ class JudgedFile:
 
 
 def _judge(project: Project, spec: PipelineSpec, window: Window, file: Path) -> JudgedFile:
-    from batchinf_assets.snapshots.freeze import rows_before
+    from batchinf_assets.snapshots.freeze import earlier_windows
     from batchinf_assets.snapshots.landing import Landing
     from batchinf_assets.snapshots.source import judge_source
 
@@ -125,8 +125,8 @@ def _judge(project: Project, spec: PipelineSpec, window: Window, file: Path) -> 
         file.name, limits=source.limits, columns=source.columns
     )
     try:
-        before = rows_before(project, spec, window)
-        checks = judge_source(project, spec, window, [landed], before=before).checks
+        earlier = earlier_windows(project, spec, window)
+        checks = judge_source(project, spec, window, [landed], earlier=earlier).checks
     except WindowRefused as refused:
         checks = refused.checks
     return JudgedFile(
@@ -184,9 +184,13 @@ def _effect(check: CheckResult) -> str:
 
 
 def _not_judged(judged: JudgedFile) -> Iterator[str]:
+    from batchinf_assets.contracts.nullability import FORMAT_SAYS_NOTHING, NO_WINDOW_SAYS
+
     for check in judged.checks:
         if "state" in check.measured:
             yield f"Not judged: {check.name} ({check.measured['state']} before it in the lake)."
+        if (said := check.measured.get("nullability")) in (FORMAT_SAYS_NOTHING, NO_WINDOW_SAYS):
+            yield f"Not judged: nullability ({said})."
     if judged.set_aside is None:
         yield "Not judged: values. Its columns come first."
 

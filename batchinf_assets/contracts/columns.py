@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from batchinf_assets.checks import LONGEST_TEXT, CheckResult, Violation, quoted
 from batchinf_assets.contract_spec import AcceptedChange, ColumnSpec, ColumnType
+from batchinf_assets.contracts.nullability import JudgedNullability, Nullability, judge_nullability
 from batchinf_assets.lake.schema import ARROW_TYPES, arrow_schema
 
 ANY_LAYOUT: tuple[AcceptedChange, ...] = ("widened", "reordered", "time_zone")
@@ -46,36 +47,42 @@ def check_columns(
     *,
     asset: str,
     accept: Container[AcceptedChange] = (),
+    nullability: Nullability | None = None,
 ) -> CheckResult:
     """Check that the declared columns are there, in their order and types, so that none is lost.
 
     Columns beside them are no violation (`check_new_columns` names them), nor is a mere layout:
     narrower signed integers, float32 for float64, any string layout, any unit of a timestamp. A
-    wider number type, another order, another time zone than UTC and a nullable column that is not
-    there are changes of the contract. Whatever is accepted, no value may change: each must fit the
-    declared type, and a timestamp without a time zone has no instant.
+    wider number type, another order, another time zone than UTC, a nullable column that is not
+    there and one that became optional are changes of the contract. Whatever is accepted, no value
+    may change: each must fit the declared type, and a timestamp without a time zone has no instant.
 
     Args:
         table: Rows as they were read.
         columns: Each column's spec by name.
         asset: The asset that is checked.
         accept: Changes that pass.
+        nullability: What the file and one before it say of nulls; None where that is not judged.
 
     Returns:
-        The check `schema`: one violation per column, with what was found beside what was expected,
-        and for a column that is gone the new one with the nearest name. `measured["accepted"]`
-        names the changes that passed, if any did.
+        The check `schema`: a violation per column, two where it also became optional, with what was
+        found beside what was expected, and for a column that is gone the new one with the nearest
+        name. `measured["accepted"]` names the changes that passed, if any did.
     """
     new = _undeclared(table, columns)
+    nulls = JudgedNullability()
+    if nullability is not None:
+        nulls = judge_nullability(nullability, table.schema, columns, accept)
     violations = (
         *(
             violation
             for name, column in columns.items()
             for violation in _column_violations(table, name, column, new, accept)
         ),
+        *nulls.violations,
         *(() if "reordered" in accept else _order_violations(table, columns)),
     )
-    accepted = ", ".join(sorted({*_accepted_changes(table, columns, accept)}))
+    accepted = ", ".join(sorted({*_accepted_changes(table, columns, accept), *nulls.accepted}))
     return CheckResult(
         name="schema",
         asset=asset,
@@ -85,6 +92,7 @@ def check_columns(
             "rows": table.num_rows,
             "columns": table.num_columns,
             **({"accepted": accepted} if accepted else {}),
+            **nulls.measured,
         },
     )
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from batchinf_assets.checks import CheckResult
+from batchinf_assets.contracts.nullability import RequiredBefore
 from batchinf_assets.contracts.passed import require_passed as require_passed
 from batchinf_assets.errors import ManifestInvalid, WindowMissing
 from batchinf_assets.lake.digest import content_digest, json_sha256
@@ -18,6 +19,7 @@ from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import SnapshotRecord
 from batchinf_assets.project import Project
+from batchinf_assets.snapshots.earlier import Earlier
 from batchinf_assets.snapshots.lateness import require_accepted
 from batchinf_assets.snapshots.parts import landed_at
 from batchinf_assets.snapshots.quarantine import keep_snapshot_lines
@@ -30,6 +32,9 @@ from batchinf_assets.snapshots.source import (
 )
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
+
+LOOKED_BACK = 28
+"""Windows whose files are asked which columns are required; usually the first one says it."""
 
 
 class SnapshotFooter(BaseModel):
@@ -77,7 +82,7 @@ def freeze_snapshot(project: Project, spec: PipelineSpec, window: Window) -> Sna
         WindowRefused: Its columns or rows break the contract; nothing was written.
         HeldForApproval: It landed too late to replace what is frozen; nothing was written.
     """
-    found = read_source(project, spec, window, before=rows_before(project, spec, window))
+    found = read_source(project, spec, window, earlier=earlier_windows(project, spec, window))
     record = record_of(spec, found)
     at = landed_at(landing_of(project).path(spec.source.files, window))
     before, lost = frozen_before(project, spec, window, record)
@@ -101,7 +106,33 @@ def record_of(spec: PipelineSpec, found: SourceRows) -> SnapshotRecord:
         quarantined=found.set_aside.count,
         rejected=found.set_aside.digest,
         contract=source_contract(spec),
+        required=None if found.required is None else tuple(sorted(found.required)),
     )
+
+
+def earlier_windows(project: Project, spec: PipelineSpec, window: Window) -> Earlier:
+    """Return what the source of a window is held against."""
+    return Earlier(
+        rows=rows_before(project, spec, window), required=required_before(project, spec, window)
+    )
+
+
+def required_before(project: Project, spec: PipelineSpec, window: Window) -> RequiredBefore | None:
+    """Return which columns the newest frozen window before this one says are required.
+
+    Up to `LOOKED_BACK` windows are asked: one whose file is damaged, was frozen by an older version
+    or from a text file says nothing.
+    """
+    files = snapshot_table(project, spec).files()
+    earlier = sorted((key for key in files if key < window.key), reverse=True)
+    for key in earlier[:LOOKED_BACK]:
+        try:
+            required = read_described(files[key][0], SnapshotFooter).record.required
+        except ManifestInvalid:  # its own run makes it anew
+            continue
+        if required is not None:
+            return RequiredBefore(window=key, columns=frozenset(required))
+    return None
 
 
 def rows_before(project: Project, spec: PipelineSpec, window: Window) -> list[int] | None:

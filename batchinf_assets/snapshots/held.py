@@ -15,10 +15,10 @@ from batchinf_assets.manifest import ApprovalRecord, SnapshotRecord
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.changes import RowChanges, compare_rows
 from batchinf_assets.snapshots.freeze import (
+    earlier_windows,
     frozen_before,
     frozen_rows,
     record_of,
-    rows_before,
 )
 from batchinf_assets.snapshots.lateness import hours_too_late, require_accepted
 from batchinf_assets.snapshots.parts import landed_at
@@ -54,7 +54,7 @@ def held_correction(project: Project, spec: PipelineSpec, window: Window) -> Hel
         WindowRefused: It breaks the contract: approving it would not help.
         ManifestInvalid: What is frozen is damaged where its record is not.
     """
-    found = read_source(project, spec, window, before=rows_before(project, spec, window))
+    found = read_source(project, spec, window, earlier=earlier_windows(project, spec, window))
     landed = record_of(spec, found)
     before, lost = frozen_before(project, spec, window, landed)
     at = landed_at(landing_of(project).path(spec.source.files, window))

@@ -9,13 +9,14 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from batchinf_assets.contract_spec import ColumnSpec, LimitsSpec
+from batchinf_assets.contracts.nullability import required_columns
 from batchinf_assets.errors import LandedFileMissing, LandingFault
 from batchinf_assets.manifest import FileRecord
 from batchinf_assets.snapshots.file_limits import FileLimits, unreadable
@@ -41,6 +42,12 @@ class LandedFile:
 
     record: FileRecord
     rows: pa.Table
+
+    def required(self, columns: Container[str]) -> frozenset[str] | None:
+        """Return which of these columns it calls required; None where its format cannot say."""
+        if not format_of(self.record.path).typed:
+            return None
+        return required_columns(self.rows.schema, columns)
 
 
 @dataclass(frozen=True)

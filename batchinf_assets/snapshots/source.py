@@ -5,7 +5,7 @@ What passes is frozen by `snapshots.freeze`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from batchinf_assets.checks import CheckResult, merge_checks
 from batchinf_assets.contracts.columns import check_columns, check_new_columns, conform
 from batchinf_assets.contracts.in_window import IN_WINDOW, check_empty_window
 from batchinf_assets.contracts.judge import judge_rows
+from batchinf_assets.contracts.nullability import Nullability
 from batchinf_assets.contracts.passed import require_passed
 from batchinf_assets.contracts.row_contract import RowContract
 from batchinf_assets.contracts.table_rules import (
@@ -28,6 +29,7 @@ from batchinf_assets.lake.digest import json_sha256, sort_by
 from batchinf_assets.lake.order import is_strictly_ascending
 from batchinf_assets.manifest import FileRecord
 from batchinf_assets.project import Project
+from batchinf_assets.snapshots.earlier import Earlier
 from batchinf_assets.snapshots.known import known_values
 from batchinf_assets.snapshots.landing import LandedFile, Landing
 from batchinf_assets.snapshots.parts import is_folder_of_parts, newest_rows, source_record
@@ -45,6 +47,8 @@ class SourceRows:
     Attributes:
         source: The landed file.
         landed: Its rows; of several files those that no later file replaces.
+        required: Declared columns that the file calls required, of several files those that each
+            does; None where their format cannot say.
         rows: Those that go on, as declared and sorted by key.
         set_aside: Those that do not.
         checks: What was checked; no blocking check failed.
@@ -52,6 +56,7 @@ class SourceRows:
 
     source: FileRecord
     landed: int
+    required: frozenset[str] | None
     rows: pa.Table
     set_aside: SetAside
     checks: tuple[CheckResult, ...]
@@ -84,7 +89,7 @@ def source_contract(spec: PipelineSpec) -> str:
 
 
 def read_source(
-    project: Project, spec: PipelineSpec, window: Window, *, before: Sequence[int] | None = None
+    project: Project, spec: PipelineSpec, window: Window, *, earlier: Earlier | None = None
 ) -> SourceRows:
     """Read and judge the landed rows of a window.
 
@@ -92,7 +97,7 @@ def read_source(
         project: Where they landed.
         spec: The pipeline.
         window: The window.
-        before: Row counts of earlier windows; without them the volume is not judged.
+        earlier: What earlier windows held; without it volume and nullability are not judged.
 
     Raises:
         LandedFileMissing: The source file, or a reference that it is held against, has not landed.
@@ -102,7 +107,7 @@ def read_source(
     parts = landing_of(project).read_parts(
         spec.source.files, window, limits=spec.source.limits, columns=spec.source.columns
     )
-    return judge_source(project, spec, window, parts, before=before)
+    return judge_source(project, spec, window, parts, earlier=earlier)
 
 
 def judge_source(
@@ -111,7 +116,7 @@ def judge_source(
     window: Window,
     parts: Sequence[LandedFile],
     *,
-    before: Sequence[int] | None = None,
+    earlier: Earlier | None = None,
 ) -> SourceRows:
     """Judge the rows of landed files, wherever they lie, as the snapshot step does.
 
@@ -120,14 +125,14 @@ def judge_source(
         spec: The pipeline.
         window: The window that the rows are for.
         parts: The file, or the files that are read as one.
-        before: Row counts of earlier windows; without them the volume is not judged.
+        earlier: What earlier windows held; without it volume and nullability are not judged.
 
     Raises:
         LandedFileMissing: A reference that rows are held against has not landed.
         WindowRefused: The rows break the contract; carries every check.
     """
     columns, key = spec.source.columns, spec.source.key
-    layout = [check for part in parts for check in _check_layout(spec, window, part)]
+    layout = [check for part in parts for check in _check_layout(spec, window, part, earlier)]
     rows = newest_rows([conform(part.rows, columns) for part in parts], key)
     source = source_record(
         spec.source.files.replace("{window}", window.key), [part.record for part in parts]
@@ -143,13 +148,14 @@ def judge_source(
             *layout,
             *_judged_as_declared(spec, judged, landed=rows.num_rows),
             check_unique_key(judged.accepted, key=key, asset=ASSET),
-            *_check_table(spec, window, judged.accepted, before),
+            *_check_table(spec, window, judged.accepted, earlier.rows if earlier else None),
         )
     )
     require_passed(checks, spec.name, window, source=source.path)
     return SourceRows(
         source=source,
         landed=rows.num_rows,
+        required=_required_of_all(parts, columns),
         rows=judged.accepted,
         set_aside=SetAside.of(ASSET, judged.rejected),
         checks=tuple(checks),
@@ -164,10 +170,24 @@ def _judged_as_declared(spec: PipelineSpec, judged: Judged, *, landed: int) -> l
     return [empty if check.name == IN_WINDOW else check for check in judged.checks]
 
 
-def _check_layout(spec: PipelineSpec, window: Window, part: LandedFile) -> list[CheckResult]:
+def _required_of_all(parts: Sequence[LandedFile], columns: Container[str]) -> frozenset[str] | None:
+    said = [part.required(columns) for part in parts]
+    known = [each for each in said if each is not None]
+    return frozenset.intersection(*known) if len(known) == len(said) else None
+
+
+def _check_layout(
+    spec: PipelineSpec, window: Window, part: LandedFile, earlier: Earlier | None
+) -> list[CheckResult]:
     source, name = spec.source, part.record.path
+    nullability = None
+    if earlier is not None:
+        required = part.required(source.columns)
+        nullability = Nullability(required=required, before=earlier.required)
     layout = [
-        check_columns(part.rows, source.columns, asset=ASSET, accept=source.accept),
+        check_columns(
+            part.rows, source.columns, asset=ASSET, accept=source.accept, nullability=nullability
+        ),
         check_new_columns(part.rows, source.columns, asset=ASSET),
     ]
     several = is_folder_of_parts(Path(source.files))

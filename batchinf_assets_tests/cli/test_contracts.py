@@ -325,6 +325,38 @@ def test_another_window_than_the_names_can_be_asked_for(batchinf: Run, flights: 
     assert (code, told["window"]) == (1, "2013-07-02")
 
 
+def test_nullability_is_judged_by_the_window_before_and_else_said_not_to_be(
+    fine: Told,
+    batchinf: Run,
+    flights: Path,
+    elsewhere: Callable[[pa.Table], Path],
+    project: Project,
+    pipeline: Pipeline,
+) -> None:
+    told = fine("contract", "check", "flight_delays", str(flights))
+    note = "no window before it in the lake says which columns are required"
+    assert f"Not judged: nullability ({note}).\n" in told
+    freeze_snapshot(project, pipeline.spec, pipeline.spec.window.window("2013-06-30"))
+    rows = rows_of(flights)
+    optional = rows.cast(pa.schema([field.with_nullable(True) for field in rows.schema]))
+    code, judged = check(batchinf, elsewhere(optional))
+    assert code == 1
+    (broken,) = [c for c in judged["checks"] if not c["passed"]]
+    assert broken["name"] == "schema"
+    assert broken["violations"][0]["rule"] == "required as in window 2013-06-30"
+    assert "nullability" not in fine("contract", "check", "flight_delays", str(flights))
+
+
+def test_a_text_file_says_nothing_of_nulls(
+    fine: Told, flights: Path, tmp_path: Path, project: Project, pipeline: Pipeline
+) -> None:
+    freeze_snapshot(project, pipeline.spec, pipeline.spec.window.window("2013-06-30"))
+    text = tmp_path / f"{WINDOW}.csv"
+    as_csv(rows_of(flights), text)
+    told = fine("contract", "check", "flight_delays", str(text))
+    assert "Not judged: nullability (its format does not say which columns are required)." in told
+
+
 def test_volume_is_judged_by_the_windows_in_the_lake_and_else_said_not_to_be(
     fine: Told,
     batchinf: Run,

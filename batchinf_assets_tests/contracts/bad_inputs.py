@@ -498,6 +498,18 @@ COLUMNS = (
         says=("column distance: expected int32, found int64", "widened"),
     ),
     Bad(
+        name="number that may be missing now",
+        spoil=values("flight"),
+        code=_window("schema"),
+        says=("column flight", "expected required as in window 2013-07-03", "found optional"),
+    ),
+    Bad(
+        name="number that is missing now",
+        spoil=values("flight", None),
+        code=_window("schema"),
+        says=("column flight", "expected required", "passes where `accept` has became_optional"),
+    ),
+    Bad(
         name="time in another zone",
         spoil=cast("scheduled_departure", pa.timestamp("us", tz="Europe/Berlin")),
         code=_window("schema"),

@@ -191,7 +191,7 @@ def test_an_added_column_changes_nothing_wherever_it_stands(at: int) -> None:
 
 
 def test_a_file_that_may_hold_nulls_passes_as_long_as_it_holds_none() -> None:
-    """Most writers declare every column nullable, so only values count."""
+    """Most writers declare every column nullable: see `test_nullability` for what counts."""
     loose = LANDED.cast(pa.schema([field.with_nullable(True) for field in LANDED.schema]))
     assert checked(loose).passed
     nulls = replaced("origin", pa.array(["EWR", None]))

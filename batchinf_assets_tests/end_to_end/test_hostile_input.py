@@ -42,7 +42,8 @@ def land(operator: Operator, change: Callable[[pa.Table], pa.Table]) -> None:
 def with_first(column: str, value: str) -> Callable[[pa.Table], pa.Table]:
     def change(rows: pa.Table) -> pa.Table:
         values = pa.array([value, *rows.column(column).to_pylist()[1:]], pa.string())
-        return rows.set_column(rows.column_names.index(column), column, values)
+        index = rows.column_names.index(column)
+        return rows.set_column(index, rows.schema.field(index), values)
 
     return change
 
@@ -91,7 +92,7 @@ def test_bytes_that_are_no_utf8_are_refused(operator: Operator) -> None:
     def change(rows: pa.Table) -> pa.Table:
         rest = pa.concat_arrays(rows.column("destination").slice(1).chunks)
         index = rows.column_names.index("destination")
-        return rows.set_column(index, "destination", pa.chunked_array([broken, rest]))
+        return rows.set_column(index, rows.schema.field(index), pa.chunked_array([broken, rest]))
 
     land(operator, change)
     result = operator.batchinf("run", "flight_delays", NEXT)

@@ -134,7 +134,8 @@ def test_a_violated_check_names_column_rule_count_and_ten_keys(
     distances = rows.column("distance").to_numpy().copy()
     distances[:12] = -1
     index = rows.column_names.index("distance")
-    pq.write_table(rows.set_column(index, "distance", pa.array(distances, pa.int32())), path)
+    wrong = pa.array(distances, pa.int32())
+    pq.write_table(rows.set_column(index, rows.schema.field(index), wrong), path)
     job = defs().resolve_job_def("flight_delays")
     run_job(job, instance, [pipeline.spec.window.window(BAD)], silent)
     key = dg.AssetCheckKey(dg.AssetKey(["flight_delays", "snapshot"]), "contract")

@@ -77,7 +77,7 @@ def rollback(
         plan = plan_rollback(project, open_registry(project), spec, found, request)
         _tell(spec, plan.event, found, plan, None, json_=json_)
         return
-    from batchinf_assets.orchestration.rollback import report_rollback
+    from batchinf_assets.orchestration.rollback import tell_dagster
     from batchinf_assets.publishing.rollback import attempt_rollback
 
     if not json_:
@@ -87,7 +87,7 @@ def rollback(
         done = attempt_rollback(project, registry, spec, found, request, run_id=run_id)
         # Told before Dagster is: whoever saw that fail and repeated the command would go further.
         _tell(spec, done.state, found, done, done, json_=json_)
-        report_rollback(instance, spec.name, done)
+        tell_dagster(instance, spec, done)
 
 
 def _require_revision(revision: str | None, pipeline: str) -> None:

@@ -18,7 +18,7 @@ from batchinf_assets.orchestration.evaluation_metadata import (
 )
 from batchinf_assets.orchestration.metadata import Metadata, check_metadata
 from batchinf_assets.orchestration.resources import Workplace
-from batchinf_assets.orchestration.rollback import rollback_events, rollback_metadata
+from batchinf_assets.orchestration.rollback import rollback_metadata, tell_dagster
 from batchinf_assets.orchestration.window_asset import window_asset
 from batchinf_assets.orchestration.window_runs import WindowResult
 from batchinf_assets.project import Project
@@ -79,8 +79,7 @@ def _measured(
     if rollback is None or rollback.told is None:
         return realised, shown
     context = dg.AssetExecutionContext.get()
-    for event in rollback_events(spec.name, rollback):
-        context.log_event(event)
+    tell_dagster(context.instance, spec, rollback, context.log_event)
     after, further = _measured(workplace, spec, window, run_id)
     if after.manifest is None:  # nothing is left to judge: the check that emptied the window stays
         after = replace(after, check=realised.check)

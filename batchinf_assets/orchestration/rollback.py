@@ -1,7 +1,7 @@
-"""Rollback inside Dagster: its job, and the observation that tells of it on `published`."""
+"""Rollback inside Dagster: its job, and what tells of it on `published`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -13,11 +13,12 @@ from batchinf_assets.orchestration.keys import asset_key
 from batchinf_assets.orchestration.metadata import Metadata
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.window_runs import failing_clearly
+from batchinf_assets.orchestration.withdrawal import PUBLISHED, WITHDRAWN, show_withdrawn
 from batchinf_assets.publishing.rollback import Rollback, attempt_rollback
 from batchinf_assets.publishing.rollback_plan import RollbackRequest
 from batchinf_assets.spec import PipelineSpec
 
-PUBLISHED, WITHDRAWN = "published", "withdrawn"
+Told = dg.AssetMaterialization | dg.AssetObservation
 
 
 class TakingBack(dg.Config):
@@ -53,8 +54,7 @@ def rollback_job(spec: PipelineSpec) -> dg.JobDefinition:
         context.log.info(str(done.told))
         if done.page_problem is not None:
             context.log.warning(f"Its pages were not written again: {done.page_problem}")
-        for event in rollback_events(spec.name, done):
-            context.log_event(event)
+        tell_dagster(context.instance, spec, done, context.log_event)
         context.add_output_metadata(rollback_metadata(done))
 
     @dg.job(
@@ -82,21 +82,32 @@ def _request(config: TakingBack, run_id: str) -> RollbackRequest:
     )
 
 
-def report_rollback(instance: dg.DagsterInstance, pipeline: str, done: Rollback) -> None:
-    """Let Dagster show on `published` what readers see now, and why."""
-    for event in rollback_events(pipeline, done):
-        instance.report_runless_asset_event(event)
+def tell_dagster(
+    instance: dg.DagsterInstance,
+    spec: PipelineSpec,
+    done: Rollback,
+    log: Callable[[Told], None] | None = None,
+) -> None:
+    """Let Dagster show on `published` what readers see of a window now, and why.
+
+    Args:
+        instance: Whose history tells it.
+        spec: The pipeline.
+        done: The rollback.
+        log: Takes events for the run that did it; without a run they belong to none.
+    """
+    for event in rollback_events(spec.name, done):
+        (log or instance.report_runless_asset_event)(event)
+    if done.told is not None and done.after is None:
+        show_withdrawn(instance, spec, done.told)
 
 
-def rollback_events(
-    pipeline: str, done: Rollback
-) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+def rollback_events(pipeline: str, done: Rollback) -> Iterator[Told]:
     """Yield what Dagster is told of a window that was taken back, in this order.
 
     What readers see is a materialization with its data version, so that what was made of another
-    one shows as stale; that of a withdrawn window is `withdrawn`. Dagster cannot take one away, and
-    keeps one evaluation of a check per run and window, so the gate cannot speak again. Where
-    nothing was changed, only the observation is yielded.
+    one shows as stale; that of a withdrawn window is `withdrawn`. Where nothing was changed, only
+    the observation is yielded.
     """
     yield rollback_observation(pipeline, done)
     if done.told is not None:

@@ -158,7 +158,7 @@ def _log_refusal(context: dg.AssetExecutionContext, partition: str, error: Batch
         dg.AssetObservation(
             context.asset_key,
             partition=partition,
-            description=_described(error.message),
+            description=described(error.message),
             metadata={REFUSED: str(error), NEXT_STEP: error.next_step},
         )
     )
@@ -188,12 +188,12 @@ def _log_checks(
                 else dg.AssetCheckSeverity.WARN,
                 target_materialization_data=target[0] if target else None,
                 metadata=check_metadata(check),
-                description=_described(summarize([check])) or None,
+                description=described(summarize([check])) or None,
             )
         )
 
 
-def _described(text: str) -> str:
+def described(text: str) -> str:
     """Keep foreign text from loading a picture: Dagster's UI renders descriptions as Markdown."""
     return text.replace("[", r"\[")
 

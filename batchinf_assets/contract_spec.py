@@ -20,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 
+from batchinf_assets.seasons import Season
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 ColumnType = Literal["string", "bool", "int32", "int64", "float32", "float64", "timestamp", "date"]
 
@@ -161,6 +163,9 @@ class VolumeSpec(Declared):
     at_least: float = Field(default=0.5, ge=0, description="Times the median.")
     at_most: float = Field(default=2.0, gt=0, description="Times the median.")
     windows: int = Field(default=28, ge=1, le=1000, description="How many to look back on.")
+    alike: Season | None = Field(
+        default=None, description="Only windows that share it are looked back on, as at night."
+    )
     min_windows: int = Field(
         default=5, ge=1, description="Fewer known ones: nothing is judged, and the check says so."
     )

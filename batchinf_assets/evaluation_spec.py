@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from batchinf_assets.contract_spec import Declared, Name, RelativePath
+from batchinf_assets.seasons import Season
 
 Quality = Literal["precision", "recall", "f1", "accuracy", "auroc", "average_precision"]
 """Metrics of a binary label where more is better."""
@@ -23,7 +24,7 @@ Consequence = Literal["block", "ticket", "inform"]
 
 DriftReference = Literal["training", "previous", "season"]
 """What a window is held against: the model's training rows, the windows right before it, or those
-before it that share its weekday or month."""
+before it that share its season."""
 
 
 class GoldenSpec(Declared):
@@ -77,7 +78,7 @@ class DriftSpec(Declared):
     previous_windows: int = Field(
         default=28, ge=1, description="How many windows before make the reference `previous`."
     )
-    season: Literal["weekday", "month"] | None = Field(
+    season: Season | None = Field(
         default=None, description="What the windows of the reference `season` share."
     )
     columns: dict[Name, ColumnDriftSpec] = Field(default_factory=dict)
@@ -94,7 +95,9 @@ class DriftSpec(Declared):
             if bounds.moderate_shift > bounds.major_shift:
                 raise ValueError(f"{where}moderate_shift is above major_shift")
         if ("season" in self.references) != (self.season is not None):
-            raise ValueError("the reference `season` and `season: weekday` or `month` go together")
+            raise ValueError(
+                "the reference `season` and what it is, such as `season: weekday`, go together"
+            )
         return self
 
     def bounds_of(self, column: str) -> DriftSpec:

@@ -48,6 +48,7 @@ from batchinf_assets.evaluation_spec import (
     RetrainingSpec,
     RollbackSpec,
 )
+from batchinf_assets.seasons import require_season
 from batchinf_assets.windows import WindowSpec
 
 
@@ -329,6 +330,13 @@ class PipelineSpec(Declared):
                 raise ValueError(f"'{label}' names the label: no key or feature has that name")
         if self.outcomes and not set(self.source.key) <= set(self.outcomes.columns):
             raise ValueError("outcomes.columns must contain every source.key column")
+        return self
+
+    @model_validator(mode="after")
+    def _seasons_tell_windows_apart(self) -> PipelineSpec:
+        require_season(self.drift.season, self.window, "drift.season")
+        volume = self.source.volume
+        require_season(volume.alike if volume else None, self.window, "source.volume.alike")
         return self
 
     @model_validator(mode="after")

@@ -32,7 +32,7 @@ def test_a_day_runs_from_local_midnight_to_local_midnight() -> None:
     window = local().window("2013-07-01")
     assert window.start == datetime(2013, 7, 1, 4, tzinfo=UTC)
     assert window.end == datetime(2013, 7, 2, 4, tzinfo=UTC)
-    assert window.start.tzinfo == NEW_YORK
+    assert window.start.isoformat() == "2013-07-01T00:00:00-04:00"
     assert str(window) == window.key == "2013-07-01"
 
 
@@ -51,6 +51,66 @@ def test_a_week_with_a_clock_change_is_an_hour_shorter_or_longer() -> None:
     assert hours(weeks, "2013-11-03") == 7 * 24 + 1
 
 
+@pytest.mark.parametrize("start", [date(2013, 1, 7), date(2013, 1, 9)])
+def test_weeks_start_on_the_weekday_of_the_first(start: date) -> None:
+    weeks = local(every="week", start=start)
+    assert keys(weeks.starting_in(start, date(2013, 2, 1)))[:2] == [
+        str(start),
+        str(start + timedelta(weeks=1)),
+    ]
+    assert not weeks.has(str(start + timedelta(days=1)))
+
+
+def test_months_start_on_the_day_of_the_first() -> None:
+    months = local(every="month", start=date(2013, 1, 15))
+    assert keys(months.between("2013-12-15", "2014-02-15")) == [
+        "2013-12-15",
+        "2014-01-15",
+        "2014-02-15",
+    ]
+    assert not months.has("2013-02-01")
+
+
+def test_days_can_start_at_another_time_than_midnight() -> None:
+    days = local(starts_at="04:00")
+    window = days.window("2013-07-01")
+    assert window.start.isoformat() == "2013-07-01T04:00:00-04:00"
+    assert window.end.isoformat() == "2013-07-02T04:00:00-04:00"
+    assert hours(days, "2013-03-09") == 23  # the clock changes in the night after
+    assert hours(days, "2013-03-10") == 24
+    assert hours(days, "2013-11-02") == 25
+
+
+def test_a_day_that_starts_in_a_skipped_hour_starts_after_it() -> None:
+    days = local(starts_at="02:30")
+    assert days.window("2013-03-10").start == datetime(2013, 3, 10, 7, tzinfo=UTC)  # 3:00
+    assert hours(days, "2013-03-09") == 23.5
+    assert hours(days, "2013-03-10") == 23.5
+
+
+def test_a_day_that_starts_in_a_repeated_hour_starts_the_second_time() -> None:
+    days = local(starts_at="01:30")
+    assert days.window("2013-11-03").start.isoformat() == "2013-11-03T01:30:00-05:00"
+    assert hours(days, "2013-11-02") == 25
+
+
+def test_what_starts_before_the_end_is_declared_to_its_own_end() -> None:
+    weeks = local(every="week", start=date(2013, 1, 6), end=date(2013, 1, 15))
+    assert keys(weeks.starting_in(date(2013, 1, 6), date(2014, 1, 1))) == [
+        "2013-01-06",
+        "2013-01-13",
+    ]
+    assert weeks.last_end == weeks.window("2013-01-13").end
+    assert local().last_end is None
+
+
+def test_a_zone_without_a_day_has_windows_from_the_next_day_on() -> None:
+    days = WindowSpec(start=date(2011, 12, 31), timezone="Pacific/Apia")
+    assert hours(days, "2011-12-31") == 24
+    earlier = WindowSpec(start=date(2011, 1, 1), end=date(2011, 12, 30), timezone="Pacific/Apia")
+    assert hours(earlier, "2011-12-29") == 24
+
+
 def test_months_have_their_own_lengths_and_december_ends_in_january() -> None:
     months = local(every="month")
     assert hours(months, "2013-02-01") == 28 * 24
@@ -65,6 +125,89 @@ def test_an_hour_is_named_to_the_minute() -> None:
     window = hourly.window("2013-03-10-23:00")
     assert window.start == datetime(2013, 3, 10, 23, tzinfo=UTC)
     assert window.end == datetime(2013, 3, 11, tzinfo=UTC)
+
+
+def local_hours(**changed: object) -> WindowSpec:
+    return local(every="hour", **changed)
+
+
+def test_the_hour_that_comes_twice_has_its_offset_the_second_time() -> None:
+    night = local_hours().starting_in(date(2013, 11, 3), date(2013, 11, 4))
+    assert len(night) == 25
+    assert keys(night)[:4] == [
+        "2013-11-03-00:00",
+        "2013-11-03-01:00",
+        "2013-11-03-01:00-0500",
+        "2013-11-03-02:00",
+    ]
+    first, second = night[1:3]
+    assert (first.start.isoformat(), second.start.isoformat()) == (
+        "2013-11-03T01:00:00-04:00",
+        "2013-11-03T01:00:00-05:00",
+    )
+    assert first.end == second.start
+    assert first < second
+    assert first != second
+
+
+def test_the_hour_that_the_clock_skips_is_no_window() -> None:
+    spec = local_hours()
+    assert keys(spec.between("2013-03-10-01:00", "2013-03-10-03:00")) == [
+        "2013-03-10-01:00",
+        "2013-03-10-03:00",
+    ]
+    assert not spec.has("2013-03-10-02:00")
+    assert len(spec.starting_in(date(2013, 3, 10), date(2013, 3, 11))) == 23
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "2013-11-03-01:00-0400",  # the first time has none
+        "2013-11-03-01:00-05:00",
+        "2013-11-03-02:00-0500",  # comes once
+        "2013-11-03-01:00+0000",
+        "2013-11-03-06:00Z",
+        "2013-11-03-01:30",
+    ],
+)
+def test_an_hour_has_one_spelling(key: str) -> None:
+    assert not local_hours().has(key)
+
+
+def test_hours_before_are_counted_by_what_passed_and_not_by_the_clock() -> None:
+    spec = local_hours()
+    autumn = spec.window("2013-11-03-03:00")
+    assert keys(spec.before(autumn, 3)) == [
+        "2013-11-03-01:00",
+        "2013-11-03-01:00-0500",
+        "2013-11-03-02:00",
+    ]
+    spring = spec.window("2013-03-10-04:00")
+    assert keys(spec.before(spring, 3)) == [
+        "2013-03-10-00:00",
+        "2013-03-10-01:00",
+        "2013-03-10-03:00",
+    ]
+    assert autumn.start - spec.before(autumn, 24)[0].start == timedelta(hours=24)
+
+
+def test_the_two_passes_of_an_hour_are_two_folders() -> None:
+    night = local_hours().between("2013-11-03-01:00", "2013-11-03-01:00-0500")
+    assert [window.folder_name for window in night] == ["2013-11-03-0100", "2013-11-03-0100-0500"]
+
+
+def test_hours_can_start_at_a_minute() -> None:
+    quarter = local_hours(starts_at="00:15", end=date(2013, 1, 2))
+    assert quarter.window("2013-01-01-00:15").end == datetime(2013, 1, 1, 6, 15, tzinfo=UTC)
+    assert not quarter.has("2013-01-01-00:00")
+    assert len(quarter.starting_in(date(2013, 1, 1), date(2013, 1, 2))) == 24
+
+
+def test_a_day_may_have_no_windows() -> None:
+    weekly = local(every="week", start=date(2013, 1, 6))
+    assert weekly.starting_on(date(2013, 1, 7)) == []
+    assert keys(weekly.starting_on(date(2013, 1, 13))) == ["2013-01-13"]
 
 
 @pytest.mark.parametrize(
@@ -199,9 +342,18 @@ def test_the_month_before_january_is_december() -> None:
         ({"timezone": "Mars/Olympus"}, "unknown time zone"),
         ({"timezone": "../etc/localtime"}, "unknown time zone"),
         ({"end": date(2013, 1, 1)}, "end must be after"),
-        ({"every": "hour"}, "hourly windows need timezone UTC"),
-        ({"every": "week"}, "start on a Sunday"),
-        ({"every": "month", "start": date(2013, 1, 2)}, "first of a month"),
+        ({"every": "hour", "timezone": "Australia/Lord_Howe"}, "do not change by whole hours"),
+        ({"every": "hour", "timezone": "Asia/Pyongyang"}, "do not change by whole hours"),
+        ({"every": "hour", "starts_at": "01:00"}, "a minute, as in 00:15"),
+        ({"every": "month", "start": date(2013, 1, 29)}, "a day that every month has"),
+        ({"start": date(2011, 1, 1), "timezone": "Pacific/Apia"}, "never had a 2011-12-30"),
+        (
+            {"every": "week", "start": date(2011, 12, 2), "timezone": "Pacific/Apia"},
+            "never had a 2011-12-30",
+        ),
+        ({"starts_at": "24:00"}, "starts_at"),
+        ({"starts_at": "4:00"}, "starts_at"),
+        ({"starts_at": 240}, "starts_at"),  # what YAML makes of 4:00
         ({"every": "minute"}, "every"),
         ({"length": 2}, "length"),
     ],

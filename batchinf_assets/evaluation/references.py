@@ -7,11 +7,8 @@ model that scored the window: a window of another profile is left out, and count
 
 from __future__ import annotations
 
-import calendar
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from itertools import islice
 
 from batchinf_assets.checks import blocking_failures
 from batchinf_assets.evaluation.sketches import (
@@ -25,8 +22,9 @@ from batchinf_assets.manifest import EarlierWindowsRecord, Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.predictions import manifests, published_revision
+from batchinf_assets.seasons import windows_alike
 from batchinf_assets.spec import PipelineSpec
-from batchinf_assets.windows import KEY_FORMATS, Window
+from batchinf_assets.windows import Window
 
 SEASON_WINDOWS = 366
 """Most windows of a season, the newest: more would make each window dearer than the one before."""
@@ -70,37 +68,14 @@ def earlier_windows(
 
 
 def windows_of_season(spec: PipelineSpec, window: Window) -> list[Window]:
-    """Return the declared windows before this one that share its weekday, or its month.
+    """Return the declared windows before this one that share its declared season.
 
-    What counts is the local date of their start. At most `SEASON_WINDOWS`, the newest.
+    At most `SEASON_WINDOWS`, the newest.
     """
-    alike = (
-        each
-        for day in _days_of_season(spec, window.start.date())
-        for each in reversed(_starting_on(spec, day))
-        if each.start < window.start
-    )
-    return list(islice(alike, SEASON_WINDOWS))[::-1]
-
-
-def _days_of_season(spec: PipelineSpec, day: date) -> Iterator[date]:
-    """Yield a day and the declared ones before it that share its weekday or month, newest first."""
-    first = spec.window.start
-    if spec.drift.season != "month":
-        weeks = range((day - first).days // 7 + 1)
-        yield from (day - timedelta(weeks=each) for each in weeks)
-        return
-    for year in range(day.year, first.year - 1, -1):
-        longest = calendar.monthrange(year, day.month)[1]
-        days = (date(year, day.month, each) for each in range(longest, 0, -1))
-        yield from (each for each in days if first <= each <= day)
-
-
-def _starting_on(spec: PipelineSpec, day: date) -> list[Window]:
-    key = datetime.combine(day, time()).strftime(KEY_FORMATS[spec.window.every])
-    if not spec.window.has(key):
+    season = spec.drift.season
+    if season is None:
         return []
-    return spec.window.starting_in(day, day + timedelta(days=1))
+    return windows_alike(spec.window, season, window, SEASON_WINDOWS)
 
 
 def _together(

@@ -77,7 +77,7 @@ def pipeline_status(
     """
     known = _known(project, spec, refused)
     windows = {folder_name_of(key): key for key in (*known.reached, *known.published)}
-    windows = {name: name for name in known.folders} | windows
+    windows = {name: spec.window.key_of_folder(name) for name in known.folders} | windows
     names = sorted(windows)
     with ThreadPoolExecutor(READERS) as readers:
         look = partial(_status_even_if_damaged, known, now)

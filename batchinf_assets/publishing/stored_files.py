@@ -94,8 +94,7 @@ def window_of(spec: PipelineSpec, name: str) -> Window:
     Raises:
         UnknownWindow: The pipeline does not declare it.
     """
-    is_hour = spec.window.every == "hour"  # the only keys with a colon
-    return spec.window.window(f"{name[:-2]}:{name[-2:]}" if is_hour else name)
+    return spec.window.window(spec.window.key_of_folder(name))
 
 
 def parts_within(place: Place, folder: Place) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest import SnapshotRecord
 from batchinf_assets.project import Project
+from batchinf_assets.seasons import windows_alike
 from batchinf_assets.snapshots.earlier import Earlier
 from batchinf_assets.snapshots.lateness import require_accepted
 from batchinf_assets.snapshots.parts import landed_at
@@ -140,8 +141,12 @@ def rows_before(project: Project, spec: PipelineSpec, window: Window) -> list[in
     if spec.source.volume is None:
         return None
     counts = snapshot_table(project, spec).row_counts()
-    earlier = spec.window.before(window, spec.source.volume.windows)
-    return [counts[each.key] for each in sorted(earlier) if each.key in counts]
+    volume = spec.source.volume
+    if volume.alike is None:
+        earlier = spec.window.before(window, volume.windows)
+    else:
+        earlier = windows_alike(spec.window, volume.alike, window, volume.windows)
+    return [counts[each.key] for each in earlier if each.key in counts]
 
 
 def frozen_before(

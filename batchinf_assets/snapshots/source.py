@@ -70,8 +70,8 @@ def landing_of(project: Project) -> Landing:
 def source_contract(spec: PipelineSpec) -> str:
     """Digest everything declared of the source that decides which of its rows are frozen.
 
-    Limits, accepted changes and what an empty file means decide whether a file is taken, not which
-    of its rows count.
+    Limits, accepted changes, what an empty file means and which windows it is compared with decide
+    whether a file is taken, not which of its rows count.
     """
     declared = spec.source.model_dump(
         mode="json",
@@ -80,6 +80,7 @@ def source_contract(spec: PipelineSpec) -> str:
             "empty": True,
             "late": True,
             "limits": True,
+            "volume": {"alike"},
             "accept": True,
             "columns": {"__all__": {"description"}},
             "rules": {"__all__": {"description"}},

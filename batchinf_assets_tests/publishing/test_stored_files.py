@@ -64,6 +64,14 @@ def test_the_folder_of_an_hour_names_its_window(hourly: PipelineSpec) -> None:
     assert window.key == "2013-07-01-05:00"
 
 
+def test_the_folder_of_an_hour_that_comes_twice_names_the_pass(pipeline: Pipeline) -> None:
+    declared = {"every": "hour", "start": "2013-01-01", "timezone": "Europe/London"}
+    window = WindowSpec.model_validate(declared)
+    local = pipeline.spec.model_copy(update={"window": window})
+    for key in ("2013-10-27-01:00", "2013-10-27-01:00+0000"):
+        assert window_of(local, window.window(key).folder_name).key == key
+
+
 @pytest.mark.parametrize("name", ["2012-07-01", "2013-07-01-0500", "2013", "0"])
 def test_a_folder_of_no_declared_window_is_named_as_it_is(pipeline: Pipeline, name: str) -> None:
     with pytest.raises(UnknownWindow, match=name):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ from batchinf_assets.evaluation.bootstrap import (
     ScoredLabels,
     resampled_figures,
 )
-from batchinf_assets.evaluation.figures import Figure, Interval
+from batchinf_assets.evaluation.figures import Interval, Metrics
 from batchinf_assets.evaluation.intervals import (
     auroc_interval,
     bootstrap_interval,
@@ -65,11 +65,10 @@ Column = pa.Array | pa.ChunkedArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class BinaryMetrics:
+class BinaryMetrics(Metrics):
     """Quality of the scores of a binary label; an undefined figure is None, never 0.
 
     Attributes:
-        rows: Scored rows.
         positives: Rows whose label is true.
         precision: Share of positives among rows with score >= decision; None if there are none.
         recall: Share of positives with score >= decision; None without positives.
@@ -84,10 +83,10 @@ class BinaryMetrics:
         calibration_error: Expected calibration error: the mean, weighted by rows, of the distance
             between mean score and share of positives over `CALIBRATION_BINS` bins of equal width,
             lower ends included; None if a score is outside 0 to 1.
-        intervals: By figure; empty if they were not asked for.
     """
 
-    rows: int
+    names: ClassVar[tuple[str, ...]] = FIGURES
+
     positives: int
     precision: float | None
     recall: float | None
@@ -98,22 +97,11 @@ class BinaryMetrics:
     log_loss: float | None
     brier: float | None
     calibration_error: float | None
-    intervals: Mapping[str, Interval | None] = field(
-        default_factory=dict[str, Interval | None], hash=False
-    )
 
     @property
-    def figures(self) -> dict[str, float | None]:
-        """The nine quality figures by name."""
-        return {name: getattr(self, name) for name in FIGURES}
-
-    @property
-    def measured_figures(self) -> dict[str, Figure]:
-        """The nine quality figures with their intervals."""
-        return {
-            name: Figure(value=value, interval=self.intervals.get(name))
-            for name, value in self.figures.items()
-        }
+    def counts(self) -> dict[str, int]:
+        """Positives among the rows."""
+        return {"positives": self.positives}
 
 
 def binary_metrics(

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, TypedDict
 
-from batchinf_assets.evaluation.binary import BinaryMetrics
 from batchinf_assets.evaluation.calibration import (
     CALIBRATION,
     MEAN_SCORE,
     POSITIVE_SHARE,
     CalibrationBin,
 )
-from batchinf_assets.evaluation.figures import Figure
+from batchinf_assets.evaluation.figures import Figure, Metrics
 from batchinf_assets.evaluation.segments import SegmentMetrics
 
 Kind = Literal["golden", "calibration", "drift", "estimate", "performance"]
@@ -38,12 +37,12 @@ class Record(TypedDict, total=False):
 
 def figure_records(
     kind: Kind,
-    metrics: BinaryMetrics,
+    metrics: Metrics,
     *,
     measure: str | None = None,
     segment: str | None = None,
 ) -> Iterator[Record]:
-    """Yield a row per figure with its interval, then the number of positives."""
+    """Yield a row per figure with its interval, then those of what is counted beside the rows."""
     for name, figure in metrics.measured_figures.items():
         yield Record(
             subject_kind=kind,
@@ -56,14 +55,15 @@ def figure_records(
             verdict="undefined" if figure.value is None else None,
             rows=metrics.rows,
         )
-    yield Record(
-        subject_kind=kind,
-        subject="positives",
-        measure=measure,
-        segment=segment,
-        value=float(metrics.positives),
-        rows=metrics.rows,
-    )
+    for name, count in metrics.counts.items():
+        yield Record(
+            subject_kind=kind,
+            subject=name,
+            measure=measure,
+            segment=segment,
+            value=float(count),
+            rows=metrics.rows,
+        )
 
 
 def segment_records(kind: Kind, segments: Iterable[SegmentMetrics]) -> Iterator[Record]:

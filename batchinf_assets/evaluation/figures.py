@@ -1,8 +1,10 @@
-"""One figure with the interval that it lies in."""
+"""Figures with their intervals, and what the metrics of every kind of label share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,3 +34,41 @@ class Figure:
 
     value: float | None
     interval: Interval | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """Quality of some rows; an undefined figure is None, never 0.
+
+    A kind of label adds a field for each figure.
+
+    Attributes:
+        names: Of the figures, in the order in which they are shown.
+        rows: Rows with a label.
+        intervals: By figure; empty if they were not asked for.
+    """
+
+    names: ClassVar[tuple[str, ...]] = ()
+
+    rows: int
+    intervals: Mapping[str, Interval | None] = field(
+        default_factory=dict[str, Interval | None], hash=False
+    )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What is counted of the rows beside their number."""
+        return {}
+
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """The figures by name."""
+        return {name: getattr(self, name) for name in self.names}
+
+    @property
+    def measured_figures(self) -> dict[str, Figure]:
+        """The figures with their intervals."""
+        return {
+            name: Figure(value=value, interval=self.intervals.get(name))
+            for name, value in self.figures.items()
+        }

@@ -14,7 +14,7 @@ from batchinf_assets.evaluation.golden_provenance import provenance_path
 from batchinf_assets.evaluation.golden_set import GoldenSet, read_golden_set
 from batchinf_assets.evaluation.labelled_scores import counted_scores
 from batchinf_assets.evaluation.performance import SCORE
-from batchinf_assets.evaluation.segments import SegmentMetrics, metrics_by_segment
+from batchinf_assets.evaluation.segments import SegmentMetrics, binary_by_segment
 from batchinf_assets.features.labels import LABEL
 from batchinf_assets.lake.digest import file_sha256, json_sha256
 from batchinf_assets.project import Project
@@ -87,7 +87,7 @@ def _measured(run: _GoldenRun) -> GoldenMeasures:
         golden=golden,
         metrics=binary_metrics(labels, scores, decision=declared.decision),
         segments=tuple(
-            metrics_by_segment(labels, scores, segments, decision=declared.decision)
+            binary_by_segment(labels, scores, segments, decision=declared.decision)
             if declared.segments
             else ()
         ),

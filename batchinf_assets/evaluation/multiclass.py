@@ -6,9 +6,10 @@ The figures of a binary label are in `evaluation.binary`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from batchinf_assets.evaluation.bootstrap import (
     ratio,
     resampled_figures,
 )
-from batchinf_assets.evaluation.figures import Figure, Interval
+from batchinf_assets.evaluation.figures import Interval, Metrics
 from batchinf_assets.evaluation.intervals import bootstrap_interval, wilson_interval
 from batchinf_assets.lake.query import query, sql_beside
 
@@ -35,15 +36,17 @@ Resampled = Literal["macro_f1", "weighted_f1", "log_loss"]
 
 RESAMPLED: tuple[Resampled, ...] = ("macro_f1", "weighted_f1", "log_loss")
 
+FIGURES = ("accuracy", *RESAMPLED)
+
+Column = pa.Array | pa.ChunkedArray
 Codes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MulticlassMetrics:
+class MulticlassMetrics(Metrics):
     """Quality of class probabilities; an undefined figure is None, never 0.
 
     Attributes:
-        rows: Scored rows.
         classes: Those with a probability in their order, then labels that have none, sorted.
         confusion: Rows by label, then by prediction, each in the order of classes; None where
             accuracy is.
@@ -53,36 +56,20 @@ class MulticlassMetrics:
         weighted_f1: Mean F1 score of the classes, weighted by the rows that have them as label.
         log_loss: Mean negative log likelihood in nats; None if the probabilities of a row are not
             within 0 to 1, or are 1e-6 or more away from 1 together, or lack its label.
-        intervals: By figure; empty if they were not asked for.
     """
 
-    rows: int
+    names: ClassVar[tuple[str, ...]] = FIGURES
+
     classes: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...] | None
     accuracy: float | None
     macro_f1: float | None
     weighted_f1: float | None
     log_loss: float | None
-    intervals: Mapping[str, Interval | None] = field(
-        default_factory=dict[str, Interval | None], hash=False
-    )
-
-    @property
-    def figures(self) -> dict[str, float | None]:
-        """The four quality figures by name."""
-        return {name: getattr(self, name) for name in ("accuracy", *RESAMPLED)}
-
-    @property
-    def measured_figures(self) -> dict[str, Figure]:
-        """The four quality figures with their intervals."""
-        return {
-            name: Figure(value=value, interval=self.intervals.get(name))
-            for name, value in self.figures.items()
-        }
 
 
 def multiclass_metrics(
-    labels: pa.Array | pa.ChunkedArray, probabilities: pa.Table, *, intervals: bool = True
+    labels: Column, probabilities: pa.Table, *, intervals: bool = True
 ) -> MulticlassMetrics:
     """Measure class probabilities against labels, equal to scikit-learn's metrics to 1e-9.
 
@@ -97,25 +84,52 @@ def multiclass_metrics(
     Raises:
         ValueError: There is no class, or labels and probabilities differ in length.
     """
-    texts = labels.cast(pa.string())
-    if not probabilities.num_columns or len(texts) != probabilities.num_rows:
+    groups = pa.array(np.zeros(len(labels), np.int64))
+    return multiclass_by_group(labels, probabilities, groups, 1, intervals=intervals)[0]
+
+
+def multiclass_by_group(
+    labels: Column, probabilities: pa.Table, groups: Column, number: int, *, intervals: bool = True
+) -> list[MulticlassMetrics]:
+    """Measure each group of rows by itself, as `multiclass_metrics` would.
+
+    A label without a probability is a class of every group.
+
+    Args:
+        labels: Names of classes, n.
+        probabilities: A column for each class, under its name; n rows.
+        groups: The group of each row, from 0 to below the number, n.
+        number: How many groups there are; one without rows is measured too.
+        intervals: Whether to measure them too.
+
+    Raises:
+        ValueError: There is no class, or the three differ in length.
+    """
+    texts, known = labels.cast(pa.string()), probabilities.column_names
+    if not known or not len(texts) == probabilities.num_rows == len(groups):
         raise ValueError(
             f"{len(texts)} labels for {probabilities.num_rows} rows of probabilities of "
-            f"{probabilities.num_columns} classes"
+            f"{len(known)} classes in {len(groups)} places"
         )
-    known = probabilities.column_names
     classes = (*known, *sorted({str(name) for name in pc.unique(texts.drop_null())} - {*known}))
-    classified = pa.table({"label": texts, "probabilities": _rows(probabilities)})
+    classified = pa.table(
+        {"segment": groups, "label": texts, "probabilities": _rows(probabilities)}
+    )
     parameters: dict[str, object] = {"classes": list(classes), "epsilon": LOG_LOSS_EPSILON}
     by_loss = query(BY_LOSS_SQL, {"classified": classified}, parameters)
-    (row,) = query(MULTICLASS_SQL, {"by_loss": by_loss}).to_pylist()
-    return MulticlassMetrics(
-        rows=row["rows"],
-        classes=classes,
-        confusion=_matrix(row["cells"], len(classes)),
-        **{name: row[name] for name in ("accuracy", *RESAMPLED)},
-        intervals=_intervals(row, by_loss, len(classes)) if intervals else {},
-    )
+    tables = {"by_loss": by_loss, "segments": pa.table({"segment": np.arange(number)})}
+    rows = query(MULTICLASS_SQL, tables).to_pylist()
+    found = _intervals(by_loss, rows, len(classes)) if intervals else [{}] * number
+    return [
+        MulticlassMetrics(
+            rows=row["rows"],
+            classes=classes,
+            confusion=_matrix(row["cells"], len(classes)),
+            **{name: row[name] for name in FIGURES},
+            intervals=own,
+        )
+        for row, own in zip(rows, found, strict=True)
+    ]
 
 
 def _rows(probabilities: pa.Table) -> pa.FixedSizeListArray:
@@ -140,17 +154,25 @@ def _matrix(
 
 
 def _intervals(
-    row: Mapping[str, Any], by_loss: pa.Table, classes: int
+    by_loss: pa.Table, measured: Sequence[Mapping[str, Any]], classes: int
+) -> Iterator[dict[str, Interval | None]]:
+    grouping: dict[str, object] = {"most": MOST_CELLS, "groups": SCORE_GROUPS}
+    cells = query(LOSS_CELLS_SQL, {"by_loss": by_loss}, grouping)
+    ends = np.searchsorted(cells.column("segment").to_numpy(), np.arange(len(measured) + 1))
+    for row, (start, end) in zip(measured, pairwise(ends.tolist()), strict=True):
+        yield {
+            "accuracy": wilson_interval(row["accuracy"], row["rows"]),
+            **_bootstrapped(row, cells.slice(start, end - start), classes),
+        }
+
+
+def _bootstrapped(
+    row: Mapping[str, Any], table: pa.Table, classes: int
 ) -> dict[str, Interval | None]:
-    found = {
-        "accuracy": wilson_interval(row["accuracy"], row["rows"]),
-        **dict[str, Interval | None].fromkeys(RESAMPLED),
-    }
+    found: dict[str, Interval | None] = dict.fromkeys(RESAMPLED)
     names: list[Resampled] = [name for name in RESAMPLED if row[name] is not None]
     if row["rows"] < 2 or not names:
         return found
-    grouping: dict[str, object] = {"most": MOST_CELLS, "groups": SCORE_GROUPS}
-    table = query(LOSS_CELLS_SQL, {"by_loss": by_loss}, grouping)
     cells = _ClassifiedCells(
         labels=table.column("label").to_numpy(),
         predicted=table.column("predicted").to_numpy(),

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from batchinf_assets.evaluation.binary import BinaryMetrics, binary_metrics
-from batchinf_assets.evaluation.segments import SegmentMetrics, metrics_by_segment
+from batchinf_assets.evaluation.segments import SegmentMetrics, binary_by_segment
 from batchinf_assets.features.labels import KNOWN_AT, LABEL, timed_labels
 from batchinf_assets.lake.query import query, quoted
 from batchinf_assets.spec import PipelineSpec
@@ -134,7 +134,7 @@ def realised_performance(
         labelled=labelled.num_rows,
         metrics=binary_metrics(labels, scores, decision=decision),
         segments=tuple(
-            metrics_by_segment(labels, scores, labelled.select(declared), decision=decision)
+            binary_by_segment(labels, scores, labelled.select(declared), decision=decision)
             if declared
             else ()
         ),

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,14 @@ from batchinf_assets.evaluation.bootstrap import (
     ratio,
     resampled_figures,
 )
-from batchinf_assets.evaluation.figures import Figure, Interval
+from batchinf_assets.evaluation.figures import Interval, Metrics
 from batchinf_assets.evaluation.intervals import bootstrap_interval
 from batchinf_assets.lake.query import query, sql_beside
 
 RESIDUAL_BLOCKS_SQL = sql_beside(__file__, "sql/residual_blocks.sql")
 REGRESSION_SQL = sql_beside(__file__, "sql/regression.sql")
+
+Column = pa.Array | pa.ChunkedArray
 
 Error = Literal["mae", "rmse", "r_squared", "quantile_loss", "bias"]
 
@@ -38,14 +41,13 @@ EQUAL_LABELS = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegressionMetrics:
+class RegressionMetrics(Metrics):
     """Quality of predictions of a number; an undefined figure is None, never 0.
 
     An error is prediction minus label. Without rows, and where a label or prediction is missing,
     NaN, infinite or too large to be squared, every figure is None.
 
     Attributes:
-        rows: Predicted rows.
         quantile: The quantile of the quantile loss.
         mae: Mean absolute error.
         rmse: Root of the mean squared error.
@@ -54,37 +56,21 @@ class RegressionMetrics:
         quantile_loss: Mean of quantile * -error where that is positive, else (1 - quantile) * error
             (Koenker and Bassett 1978); half the mean absolute error for the median.
         bias: Mean error.
-        intervals: By figure; empty if they were not asked for.
     """
 
-    rows: int
+    names: ClassVar[tuple[str, ...]] = ERRORS
+
     quantile: float
     mae: float | None
     rmse: float | None
     r_squared: float | None
     quantile_loss: float | None
     bias: float | None
-    intervals: Mapping[str, Interval | None] = field(
-        default_factory=dict[str, Interval | None], hash=False
-    )
-
-    @property
-    def figures(self) -> dict[str, float | None]:
-        """The five quality figures by name."""
-        return {name: getattr(self, name) for name in ERRORS}
-
-    @property
-    def measured_figures(self) -> dict[str, Figure]:
-        """The five quality figures with their intervals."""
-        return {
-            name: Figure(value=value, interval=self.intervals.get(name))
-            for name, value in self.figures.items()
-        }
 
 
 def regression_metrics(
-    labels: pa.Array | pa.ChunkedArray,
-    predictions: pa.Array | pa.ChunkedArray,
+    labels: Column,
+    predictions: Column,
     *,
     quantile: float = 0.5,
     intervals: bool = True,
@@ -103,30 +89,76 @@ def regression_metrics(
     Raises:
         ValueError: Labels and predictions differ in length, or the quantile is outside 0 to 1.
     """
-    if len(labels) != len(predictions) or not 0 < quantile < 1:
+    groups = pa.array(np.zeros(len(labels), np.int64))
+    return regression_by_group(
+        labels, predictions, groups, 1, quantile=quantile, intervals=intervals
+    )[0]
+
+
+def regression_by_group(
+    labels: Column,
+    predictions: Column,
+    groups: Column,
+    number: int,
+    *,
+    quantile: float = 0.5,
+    intervals: bool = True,
+) -> list[RegressionMetrics]:
+    """Measure each group of rows by itself, as `regression_metrics` would.
+
+    Args:
+        labels: Numbers, n.
+        predictions: Numbers, n.
+        groups: The group of each row, from 0 to below the number, n.
+        number: How many groups there are; one without rows is measured too.
+        quantile: Of the quantile loss, above 0 and below 1.
+        intervals: Whether to measure them too.
+
+    Raises:
+        ValueError: The three differ in length, or the quantile is outside 0 to 1.
+    """
+    if not len(labels) == len(predictions) == len(groups) or not 0 < quantile < 1:
         raise ValueError(
-            f"{len(labels)} labels for {len(predictions)} predictions at quantile {quantile:g}"
+            f"{len(labels)} labels for {len(predictions)} predictions in {len(groups)} places "
+            f"at quantile {quantile:g}"
         )
-    paired = _in_blocks(_numbers(labels), _numbers(predictions))
+    paired = _in_blocks(_numbers(labels), _numbers(predictions), groups.to_numpy())
     blocks = query(RESIDUAL_BLOCKS_SQL, {"paired": paired}, {"quantile": quantile})
-    (row,) = query(REGRESSION_SQL, {"blocks": blocks}).to_pylist()
-    return RegressionMetrics(
-        quantile=quantile, **row, intervals=_intervals(row, blocks) if intervals else {}
-    )
+    return _measured(blocks, number, quantile=quantile, intervals=intervals)
 
 
-def _numbers(column: pa.Array | pa.ChunkedArray) -> Floats:
+def _measured(
+    blocks: pa.Table, number: int, *, quantile: float, intervals: bool
+) -> list[RegressionMetrics]:
+    segments = pa.table({"segment": np.arange(number)})
+    rows = query(REGRESSION_SQL, {"blocks": blocks, "segments": segments}).to_pylist()
+    ends = np.searchsorted(blocks.column("segment").to_numpy(), np.arange(number + 1)).tolist()
+    return [
+        RegressionMetrics(
+            rows=row["rows"],
+            quantile=quantile,
+            **{name: row[name] for name in ERRORS},
+            intervals=_intervals(row, blocks.slice(start, end - start)) if intervals else {},
+        )
+        for row, (start, end) in zip(rows, pairwise(ends), strict=True)
+    ]
+
+
+def _numbers(column: Column) -> Floats:
     filled = pc.fill_null(column.cast(pa.float64(), safe=False), math.nan)
     return np.asarray(filled.to_numpy(zero_copy_only=False)) + 0.0
 
 
-def _in_blocks(labels: Floats, predictions: Floats) -> pa.Table:
-    order = np.lexsort((predictions, labels))
+def _in_blocks(labels: Floats, predictions: Floats, groups: npt.NDArray[np.int64]) -> pa.Table:
+    order = np.lexsort((predictions, labels, groups))
     return pa.table(
         {
+            "segment": groups[order],
             "label": labels[order],
             "prediction": predictions[order],
-            "block": _blocks(len(order)),
+            "block": np.concatenate(
+                [np.empty(0, np.int64), *(_blocks(rows) for rows in np.bincount(groups).tolist())]
+            ),
         }
     )
 
@@ -137,7 +169,7 @@ def _blocks(rows: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng(SEED).permutation(rows) % MOST_CELLS
 
 
-def _intervals(row: Mapping[Error, float | None], blocks: pa.Table) -> dict[str, Interval | None]:
+def _intervals(row: Mapping[str, Any], blocks: pa.Table) -> dict[str, Interval | None]:
     has_spread = blocks.num_rows > 1
     names: list[Error] = [name for name in ERRORS if has_spread and row[name] is not None]
     drawn = _resampled(blocks, names) if names else {}

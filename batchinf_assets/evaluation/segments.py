@@ -1,12 +1,13 @@
-"""The figures of a binary label by segment: the rows that share a value, or a range, of a column.
+"""Figures by segment: of the rows that share a value, or a range of values, of a column.
 
-What the figures are is in `evaluation.binary`; the canary of a promotion parts its rows likewise.
+What the figures are is in `evaluation.binary`, `multiclass` and `regression`; the canary of a
+promotion parts its rows likewise.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,9 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchinf_assets.checks import quoted
-from batchinf_assets.evaluation.binary import BinaryMetrics, binary_by_group
+from batchinf_assets.evaluation.binary import binary_by_group
+from batchinf_assets.evaluation.figures import Metrics
+from batchinf_assets.evaluation.multiclass import multiclass_by_group
+from batchinf_assets.evaluation.regression import regression_by_group
 
+Column = pa.Array | pa.ChunkedArray
 Codes = npt.NDArray[np.int64]
+
+ByGroup = Callable[[pa.Array, int], Sequence[Metrics]]
+"""Measures each group of rows by itself: from the group of each row, and how many there are."""
 
 MAX_SEGMENT_VALUES = 50
 
@@ -37,38 +45,97 @@ class SegmentMetrics:
 
     column: str
     value: str
-    metrics: BinaryMetrics
+    metrics: Metrics
 
 
-def metrics_by_segment(
-    labels: pa.Array | pa.ChunkedArray,
-    scores: pa.Array | pa.ChunkedArray,
-    segments: pa.Table,
-    *,
-    decision: float,
-    intervals: bool = True,
+def binary_by_segment(
+    labels: Column, scores: Column, segments: pa.Table, *, decision: float, intervals: bool = True
 ) -> list[SegmentMetrics]:
     """Measure the rows of each segment by themselves, as `binary_metrics` would.
 
     Args:
         labels: Booleans, n.
         scores: Probabilities of true, n.
-        segments: The columns to part the rows by, each by itself, as `segment_codes` does; n rows.
+        segments: The columns to part the rows by, as `metrics_by_segment` does.
         decision: The score that counts as positive, itself included.
         intervals: Whether to measure them too.
-
-    Returns:
-        The segments that have rows, by column in the table's order; none of an empty table.
 
     Raises:
         pa.ArrowInvalid: The three differ in length.
     """
+
+    def measure(groups: pa.Array, number: int) -> Sequence[Metrics]:
+        return binary_by_group(
+            labels, scores, groups, number, decision=decision, intervals=intervals
+        )
+
+    return metrics_by_segment(segments, measure)
+
+
+def multiclass_by_segment(
+    labels: Column, probabilities: pa.Table, segments: pa.Table, *, intervals: bool = True
+) -> list[SegmentMetrics]:
+    """Measure the rows of each segment by themselves, as `multiclass_metrics` would.
+
+    Args:
+        labels: Names of classes, n.
+        probabilities: A column for each class, under its name; n rows.
+        segments: The columns to part the rows by, as `metrics_by_segment` does.
+        intervals: Whether to measure them too.
+
+    Raises:
+        ValueError: There is no class, or the three differ in length.
+    """
+
+    def measure(groups: pa.Array, number: int) -> Sequence[Metrics]:
+        return multiclass_by_group(labels, probabilities, groups, number, intervals=intervals)
+
+    return metrics_by_segment(segments, measure)
+
+
+def regression_by_segment(
+    labels: Column,
+    predictions: Column,
+    segments: pa.Table,
+    *,
+    quantile: float = 0.5,
+    intervals: bool = True,
+) -> list[SegmentMetrics]:
+    """Measure the rows of each segment by themselves, as `regression_metrics` would.
+
+    Args:
+        labels: Numbers, n.
+        predictions: Numbers, n.
+        segments: The columns to part the rows by, as `metrics_by_segment` does.
+        quantile: Of the quantile loss, above 0 and below 1.
+        intervals: Whether to measure them too.
+
+    Raises:
+        ValueError: The three differ in length, or the quantile is outside 0 to 1.
+    """
+
+    def measure(groups: pa.Array, number: int) -> Sequence[Metrics]:
+        return regression_by_group(
+            labels, predictions, groups, number, quantile=quantile, intervals=intervals
+        )
+
+    return metrics_by_segment(segments, measure)
+
+
+def metrics_by_segment(segments: pa.Table, measure: ByGroup) -> list[SegmentMetrics]:
+    """Measure the rows of each segment by themselves.
+
+    Args:
+        segments: The columns to part the rows by, each by itself, as `segment_codes` does.
+        measure: Measures the groups of as many rows.
+
+    Returns:
+        The segments that have rows, by column in the table's order; none of an empty table.
+    """
     return [
         SegmentMetrics(column=column, value=value, metrics=metrics)
         for column in segments.column_names
-        for value, metrics in _by_value(
-            labels, scores, segments.column(column), decision=decision, intervals=intervals
-        )
+        for value, metrics in _by_value(segments.column(column), measure)
     ]
 
 
@@ -95,19 +162,9 @@ def segment_rows(column: pa.ChunkedArray) -> dict[str, int]:
     return {name: count for name, count in zip(names, counts, strict=True) if count}
 
 
-def _by_value(
-    labels: pa.Array | pa.ChunkedArray,
-    scores: pa.Array | pa.ChunkedArray,
-    column: pa.ChunkedArray,
-    *,
-    decision: float,
-    intervals: bool,
-) -> Iterator[tuple[str, BinaryMetrics]]:
+def _by_value(column: pa.ChunkedArray, measure: ByGroup) -> Iterator[tuple[str, Metrics]]:
     names, codes = segment_codes(column)
-    measured = binary_by_group(
-        labels, scores, pa.array(codes), len(names), decision=decision, intervals=intervals
-    )
-    for name, metrics in zip(names, measured, strict=True):
+    for name, metrics in zip(names, measure(pa.array(codes), len(names)), strict=True):
         if metrics.rows:
             yield name, metrics
 

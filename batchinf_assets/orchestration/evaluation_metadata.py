@@ -115,7 +115,7 @@ def _segments(segments: Iterable[SegmentMetrics]) -> Iterable[dict[str, str]]:
         yield {
             "segment": f"{each.column}={each.value}",
             "rows": str(each.metrics.rows),
-            "positives": str(each.metrics.positives),
+            **{name: str(count) for name, count in each.metrics.counts.items()},
             **{name: said(found) for name, found in figures.items()},
         }
 

@@ -9,7 +9,7 @@ import pytest
 from batchinf_assets.evaluation.binary import binary_metrics
 from batchinf_assets.evaluation.segments import (
     MAX_SEGMENT_VALUES,
-    metrics_by_segment,
+    binary_by_segment,
     segment_codes,
 )
 
@@ -24,7 +24,7 @@ COLUMNS = pa.table(
 
 
 def test_every_value_of_every_column_is_measured_by_itself() -> None:
-    found = metrics_by_segment(LABELS, SCORES, COLUMNS, decision=0.5)
+    found = binary_by_segment(LABELS, SCORES, COLUMNS, decision=0.5)
     assert [(each.column, each.value, each.metrics.rows) for each in found] == [
         ("airport", "EWR", 3),
         ("airport", "JFK", 2),
@@ -42,32 +42,33 @@ def test_every_value_of_every_column_is_measured_by_itself() -> None:
 
 
 def test_a_segment_of_one_class_lacks_what_the_class_decides() -> None:
-    found = metrics_by_segment(LABELS, SCORES, COLUMNS.select(["airport"]), decision=0.5)
+    found = binary_by_segment(LABELS, SCORES, COLUMNS.select(["airport"]), decision=0.5)
     missing = found[2].metrics
-    assert (missing.positives, missing.recall, missing.auroc) == (0, None, None)
-    assert missing.brier == pytest.approx(0.36, abs=1e-15)
+    assert missing.counts == {"positives": 0}
+    assert (missing.figures["recall"], missing.figures["auroc"]) == (None, None)
+    assert missing.figures["brier"] == pytest.approx(0.36, abs=1e-15)
 
 
 def test_an_empty_table_has_no_segments() -> None:
-    assert metrics_by_segment(LABELS[:0], SCORES[:0], COLUMNS.slice(0, 0), decision=0.5) == []
-    assert metrics_by_segment(LABELS, SCORES, COLUMNS.select([]), decision=0.5) == []
+    assert binary_by_segment(LABELS[:0], SCORES[:0], COLUMNS.slice(0, 0), decision=0.5) == []
+    assert binary_by_segment(LABELS, SCORES, COLUMNS.select([]), decision=0.5) == []
 
 
 def test_a_category_without_rows_is_no_segment() -> None:
     codes = pa.array([0, 0, 2, 2, 0, 2], pa.int8())
     column = pa.DictionaryArray.from_arrays(codes, pa.array(["a", "b", "c"]))
-    found = metrics_by_segment(LABELS, SCORES, pa.table({"kind": column}), decision=0.5)
+    found = binary_by_segment(LABELS, SCORES, pa.table({"kind": column}), decision=0.5)
     assert [each.value for each in found] == ["a", "c"]
 
 
 def test_intervals_may_be_left_out() -> None:
-    found = metrics_by_segment(LABELS, SCORES, COLUMNS, decision=0.5, intervals=False)
+    found = binary_by_segment(LABELS, SCORES, COLUMNS, decision=0.5, intervals=False)
     assert all(each.metrics.intervals == {} for each in found)
 
 
 def test_columns_must_be_as_long_as_the_scores() -> None:
     with pytest.raises(pa.ArrowInvalid):
-        metrics_by_segment(LABELS, SCORES, COLUMNS.slice(1), decision=0.5)
+        binary_by_segment(LABELS, SCORES, COLUMNS.slice(1), decision=0.5)
 
 
 def test_the_most_frequent_values_stand_for_themselves() -> None:

@@ -1,10 +1,11 @@
--- Labelled class probabilities, counted by label, prediction and log loss.
--- Sees classified (label, probabilities DOUBLE[]), one probability for each of the first of
+-- Labelled class probabilities, counted by segment, label, prediction and log loss.
+-- Sees classified (segment, label, probabilities DOUBLE[]), one probability for each of the first of
 -- $classes. $epsilon is the distance that log loss keeps from 0 and 1.
 -- Label and prediction are places in $classes, from 0; the prediction is the first of the largest
 -- probabilities, NULL while one is NaN. The loss is NULL where the label has no probability.
 WITH placed AS (
     SELECT
+        segment,
         list_position($classes, label) AS label,
         probabilities,
         list_sum(probabilities) AS total,
@@ -12,6 +13,7 @@ WITH placed AS (
     FROM classified
 )
 SELECT
+    segment,
     label - 1 AS label,
     if(isnan(total), NULL, list_position(probabilities, largest) - 1) AS predicted,
     if(

@@ -1,10 +1,12 @@
--- Quality of predictions of a numeric label, as one row.
--- Sees blocks (block, rows, errors, absolute_errors, squared_errors, quantile_losses, labels,
--- squared_labels). What is undefined is NULL: everything without rows, or where a sum is NaN or
--- infinite; R squared where all labels are equal.
+-- Quality of predictions of a numeric label, one row per segment.
+-- Sees segments (segment) and blocks (segment, block, rows, errors, absolute_errors, squared_errors,
+-- quantile_losses, labels, squared_labels), the labels of a segment counted from one origin.
+-- What is undefined is NULL: everything without rows, or where a sum is NaN or infinite; R squared
+-- where all labels are equal.
 WITH summed AS (
     SELECT
-        coalesce(sum(rows), 0)::BIGINT AS rows,
+        segment,
+        sum(rows) AS rows,
         fsum(errors ORDER BY block) AS errors,
         fsum(absolute_errors ORDER BY block) AS absolute_errors,
         fsum(squared_errors ORDER BY block) AS squared_errors,
@@ -12,19 +14,23 @@ WITH summed AS (
         fsum(labels ORDER BY block) AS labels,
         fsum(squared_labels ORDER BY block) AS squared_labels
     FROM blocks
+    GROUP BY segment
 ),
 spread AS (
     SELECT
         *,
-        squared_labels - labels * labels / nullif(rows, 0) AS label_squares,
+        squared_labels - labels * labels / rows AS label_squares,
         isfinite(squared_errors) AND isfinite(squared_labels) AS complete
     FROM summed
 )
 SELECT
-    rows,
+    segments.segment,
+    coalesce(rows, 0)::BIGINT AS rows,
     if(complete, absolute_errors / rows, NULL) AS mae,
     if(complete, sqrt(squared_errors / rows), NULL) AS rmse,
     if(complete AND label_squares > 0, 1 - squared_errors / label_squares, NULL) AS r_squared,
     if(complete, quantile_losses / rows, NULL) AS quantile_loss,
     if(complete, errors / rows, NULL) AS bias
-FROM spread
+FROM segments
+LEFT JOIN spread USING (segment)
+ORDER BY segments.segment

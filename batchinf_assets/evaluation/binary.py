@@ -58,6 +58,12 @@ BOOTSTRAPPED: tuple[Quality | Loss, ...] = (
     "calibration_error",
 )
 
+LEAST_OF_A_CLASS = 10
+"""Fewer positives or negatives say nothing of how the classes are told apart: the intervals of
+`BETWEEN_CLASSES` are too narrow then."""
+
+BETWEEN_CLASSES: tuple[Quality | Loss, ...] = ("auroc", "average_precision", "f1")
+
 HIGHEST: Mapping[str, float] = {"log_loss": math.inf}
 """What a figure can be at most, where that is not 1."""
 
@@ -102,6 +108,12 @@ class BinaryMetrics(Metrics):
     def counts(self) -> dict[str, int]:
         """Positives among the rows."""
         return {"positives": self.positives}
+
+    def tells(self, name: str) -> bool:
+        """Whether there are enough rows of both classes for a figure that is about both."""
+        needs_both = name in BETWEEN_CLASSES or self.figures[name] is None
+        rarer = min(self.positives, self.rows - self.positives)
+        return not needs_both or rarer >= LEAST_OF_A_CLASS
 
 
 def binary_metrics(

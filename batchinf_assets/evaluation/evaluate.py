@@ -13,7 +13,6 @@ from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import WindowMissing
 from batchinf_assets.evaluation.consequences import EVALUATION
 from batchinf_assets.evaluation.drift import Drift, judge_drift, measure_drift, overall_verdict
-from batchinf_assets.evaluation.estimate import estimated_metrics
 from batchinf_assets.evaluation.figures import Interval
 from batchinf_assets.evaluation.golden import judge_golden
 from batchinf_assets.evaluation.golden_run import GoldenMeasures, measure_golden
@@ -22,6 +21,7 @@ from batchinf_assets.evaluation.metric_tables import metric_table
 from batchinf_assets.evaluation.records import evaluation_rows
 from batchinf_assets.evaluation.references import EarlierWindows, earlier_windows
 from batchinf_assets.evaluation.sketches import keep_sketches
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.evaluation_spec import DriftReference
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.manifest import EarlierWindowsRecord, EvaluationRecord, Manifest
@@ -144,7 +144,7 @@ def _measures(
         golden=golden,
         drifts=drifts,
         earlier={name: each.record for name, each in earlier.items()},
-        estimated=estimated_metrics(histogram, decision=spec.golden.decision) if histogram else {},
+        estimated=task_of(spec).estimated(histogram) if histogram else {},
     )
 
 
@@ -181,7 +181,7 @@ def _record(measures: _Measures) -> EvaluationRecord:
     for drift in measures.drifts:
         verdicts.setdefault(drift.reference, {})[drift.subject] = drift.verdict
     return EvaluationRecord(
-        golden={"rows": golden.rows, "positives": golden.positives, **golden.figures},
+        golden={"rows": golden.rows, **golden.counts, **golden.figures},
         golden_intervals={name: _ends(each) for name, each in golden.intervals.items()},
         golden_set=measures.golden.golden.record,
         golden_set_end=provenance.last.end if provenance else None,

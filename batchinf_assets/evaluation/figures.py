@@ -60,6 +60,10 @@ class Metrics:
         """What is counted of the rows beside their number."""
         return {}
 
+    def tells(self, name: str) -> bool:  # noqa: ARG002 - every kind of label has its own limits
+        """Whether these rows can say anything of a figure."""
+        return True
+
     @property
     def figures(self) -> dict[str, float | None]:
         """The figures by name."""

@@ -7,14 +7,14 @@ outcomes that arrived later.
 from __future__ import annotations
 
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.evaluation.binary import BinaryMetrics
 from batchinf_assets.evaluation.consequences import broken_bounds, consequence
+from batchinf_assets.evaluation.figures import Metrics
 from batchinf_assets.spec import PipelineSpec
 
 CHECK = "golden_quality"
 
 
-def judge_golden(metrics: BinaryMetrics, spec: PipelineSpec) -> CheckResult:
+def judge_golden(metrics: Metrics, spec: PipelineSpec) -> CheckResult:
     """Hold the golden metrics against the declared bounds; an undefined figure breaks its bound.
 
     Args:
@@ -34,5 +34,5 @@ def judge_golden(metrics: BinaryMetrics, spec: PipelineSpec) -> CheckResult:
         passed=not violations,
         blocking=consequence(CHECK, spec) == "block",
         violations=violations,
-        measured={"rows": metrics.rows, "positives": metrics.positives, **figures},
+        measured={"rows": metrics.rows, **metrics.counts, **figures},
     )

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from batchinf_assets.evaluation.binary import BinaryMetrics, binary_metrics
-from batchinf_assets.evaluation.calibration import CalibrationBin, calibration_curve
+from batchinf_assets.evaluation.calibration import CalibrationBin
+from batchinf_assets.evaluation.figures import Metrics
 from batchinf_assets.evaluation.golden_provenance import provenance_path
 from batchinf_assets.evaluation.golden_set import GoldenSet, read_golden_set
-from batchinf_assets.evaluation.labelled_scores import counted_scores
-from batchinf_assets.evaluation.performance import SCORE
-from batchinf_assets.evaluation.segments import SegmentMetrics, binary_by_segment
-from batchinf_assets.features.labels import LABEL
+from batchinf_assets.evaluation.segments import SegmentMetrics
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.lake.digest import file_sha256, json_sha256
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.model import ScoringModel
@@ -35,7 +33,7 @@ class GoldenMeasures:
     """
 
     golden: GoldenSet
-    metrics: BinaryMetrics
+    metrics: Metrics
     segments: tuple[SegmentMetrics, ...]
     calibration: tuple[CalibrationBin, ...]
 
@@ -81,15 +79,10 @@ def _measured(run: _GoldenRun) -> GoldenMeasures:
     features = golden.rows.select(list(run.spec.features.columns))
     scores = pa.array(score_rows(run.scorer, features))
     labels = golden.rows.column(declared.label)
-    segments = features.select(declared.segments)
-    labelled = pa.table({LABEL: labels, SCORE: scores})
+    task = task_of(run.spec)
     return GoldenMeasures(
         golden=golden,
-        metrics=binary_metrics(labels, scores, decision=declared.decision),
-        segments=tuple(
-            binary_by_segment(labels, scores, segments, decision=declared.decision)
-            if declared.segments
-            else ()
-        ),
-        calibration=calibration_curve(counted_scores(labelled, decision=declared.decision)),
+        metrics=task.measure(labels, scores),
+        segments=task.by_segment(labels, scores, features.select(declared.segments)),
+        calibration=task.curve(task.keep(labels, scores)),
     )

@@ -7,7 +7,7 @@ times its own work; what is kept here is read instead, and each file once per pr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,39 +15,17 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from batchinf_assets.evaluation.performance import SCORE, Performance
+from batchinf_assets.evaluation.tasks import Kept, task_of
 from batchinf_assets.features.labels import LABEL
 from batchinf_assets.lake.digest import content_digest, json_sha256
 from batchinf_assets.lake.files import read_described, read_parquet
 from batchinf_assets.lake.place import Place
-from batchinf_assets.lake.query import query, sql_beside
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.project import Project
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
 TABLE = "labelled_scores"
-SCHEMA = pa.schema(
-    [
-        pa.field("score", pa.float64()),
-        pa.field("positives", pa.int64(), nullable=False),
-        pa.field("negatives", pa.int64(), nullable=False),
-    ]
-)
-
-MOST_SCORES = 65_536
-"""Different scores that are kept as they are. More are put together: a row's score then moves by
-less than 1 / 65,536, and so do the metrics made of it."""
-
-COUNTED_SQL = f"""
-    SELECT
-        {SCORE} AS score,
-        count(*) FILTER (WHERE {LABEL}) AS positives,
-        count(*) FILTER (WHERE NOT {LABEL}) AS negatives
-    FROM labelled
-    GROUP BY 1
-    ORDER BY 1
-"""  # noqa: S608 - the names are constants
-COARSENED_SQL = sql_beside(__file__, "sql/coarsened.sql")
 
 
 class MeasuredWindow(BaseModel):
@@ -77,37 +55,17 @@ class LabelledScores:
     Attributes:
         window: Which.
         measured: Its own figures.
-        counts: Labelled rows by score: rows of `SCHEMA`.
+        kept: What stays of its labelled rows.
     """
 
     window: Window
     measured: MeasuredWindow
-    counts: pa.Table
+    kept: Kept
 
 
 def labelled_scores_table(project: Project, spec: PipelineSpec) -> WindowTable:
-    """Return the table: per window the labelled rows by score."""
-    return WindowTable(project.lake / spec.name / TABLE, SCHEMA)
-
-
-def counted_scores(labelled: pa.Table, *, decision: float) -> pa.Table:
-    """Count labelled rows by score.
-
-    Args:
-        labelled: Columns `label` and `_score`.
-        decision: The score that counts as positive; nothing moves across it.
-
-    Returns:
-        Rows of `SCHEMA`, by score.
-    """
-    return _bounded(query(COUNTED_SQL, {"labelled": labelled}), decision)
-
-
-def pooled_scores(windows: Iterable[LabelledScores], *, decision: float) -> pa.Table:
-    """Put the labelled rows of several windows together: rows of `SCHEMA`, by score."""
-    counts = pa.concat_tables([SCHEMA.empty_table(), *(window.counts for window in windows)])
-    summed = counts.group_by("score").aggregate([("positives", "sum"), ("negatives", "sum")])
-    return _bounded(summed.rename_columns(SCHEMA.names).sort_by("score"), decision)
+    """Return the table: per window what its task keeps of labelled rows."""
+    return WindowTable(project.lake / spec.name / TABLE, task_of(spec).kept_schema)
 
 
 def keep_labelled_scores(
@@ -126,7 +84,8 @@ def keep_labelled_scores(
         LostRace: Another writer replaced the same window meanwhile.
     """
     assert performance.metrics is not None
-    counts = counted_scores(labelled, decision=spec.golden.decision)
+    task = task_of(spec)
+    kept = task.keep(labelled.column(LABEL), labelled.column(SCORE))
     measured = MeasuredWindow(
         revision=revision,
         outcomes=outcomes,
@@ -135,9 +94,9 @@ def keep_labelled_scores(
         figures=performance.metrics.figures,
     )
     footer = measured.model_dump(mode="json")
-    name = json_sha256([content_digest(counts, ("score",)), footer])[:16]
-    labelled_scores_table(project, spec).keep(window, name, counts, footer)
-    return LabelledScores(window=window, measured=measured, counts=counts)
+    name = json_sha256([content_digest(kept.rows, task.kept_key), footer])[:16]
+    labelled_scores_table(project, spec).keep(window, name, kept.rows, footer)
+    return LabelledScores(window=window, measured=measured, kept=kept)
 
 
 def read_labelled_scores(
@@ -156,11 +115,4 @@ def read_labelled_scores(
 def _read(window: Window, path: Place) -> LabelledScores:
     """Read a file once per process: its name is made of what it holds."""
     measured = read_described(path, MeasuredWindow)
-    return LabelledScores(window=window, measured=measured, counts=read_parquet(path))
-
-
-def _bounded(counts: pa.Table, decision: float) -> pa.Table:
-    if counts.num_rows > MOST_SCORES:
-        parameters: dict[str, object] = {"cells": MOST_SCORES, "decision": decision}
-        counts = query(COARSENED_SQL, {"counted": counts}, parameters)
-    return counts.cast(SCHEMA)
+    return LabelledScores(window=window, measured=measured, kept=Kept(rows=read_parquet(path)))

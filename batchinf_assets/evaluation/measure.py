@@ -29,6 +29,7 @@ from batchinf_assets.evaluation.performance import (
 )
 from batchinf_assets.evaluation.performance_check import judge_performance
 from batchinf_assets.evaluation.records import performance_rows
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.evaluation.trailing import Trailing, metric_trends, trailing_metrics
 from batchinf_assets.evaluation.trend import Trend
 from batchinf_assets.features.build import made_rows
@@ -231,7 +232,7 @@ def _with_history(
         manifest=manifest,
         performance=performance,
         trailing=trailing,
-        trends=metric_trends(history, grid),
+        trends=metric_trends(history, grid, task_of(spec)),
         estimated=_estimated(manifest),
         check=judge_performance(performance, trailing, spec.performance) if judged else None,
         own_check=judge_performance(performance, (), spec.performance) if judged else None,
@@ -243,7 +244,7 @@ def _trailing(
 ) -> Trailing:
     first = grid[-count:][0].start
     within = [each for each in history if each.window.start >= first]
-    return trailing_metrics(within, windows=count, decision=spec.golden.decision)
+    return trailing_metrics(within, windows=count, task=task_of(spec))
 
 
 def _estimated(manifest: Manifest) -> Mapping[str, float | None]:

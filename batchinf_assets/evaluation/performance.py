@@ -14,8 +14,9 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from batchinf_assets.evaluation.binary import BinaryMetrics, binary_metrics
-from batchinf_assets.evaluation.segments import SegmentMetrics, binary_by_segment
+from batchinf_assets.evaluation.figures import Metrics
+from batchinf_assets.evaluation.segments import SegmentMetrics
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.features.labels import KNOWN_AT, LABEL, timed_labels
 from batchinf_assets.lake.query import query, quoted
 from batchinf_assets.spec import PipelineSpec
@@ -59,7 +60,7 @@ class Performance:
     state: State
     rows: int
     labelled: int
-    metrics: BinaryMetrics | None
+    metrics: Metrics | None
     segments: tuple[SegmentMetrics, ...] = ()
     delay: LabelDelay | None = None
 
@@ -120,24 +121,20 @@ def realised_performance(
     Args:
         labelled: As `label_predictions` returns them; None if no outcome landed.
         rows: Predictions, the unlabelled ones included.
-        spec: Declares decision and segments.
+        spec: Declares what is measured, and segments.
     """
     if labelled is None:
         return Performance(state="no outcomes yet", rows=rows, labelled=0, metrics=None)
     if labelled.num_rows == 0:
         return Performance(state="no labels", rows=rows, labelled=0, metrics=None)
     labels, scores = labelled.column(LABEL), labelled.column(SCORE)
-    decision, declared = spec.golden.decision, spec.performance.segments
+    task = task_of(spec)
     return Performance(
         state="measured",
         rows=rows,
         labelled=labelled.num_rows,
-        metrics=binary_metrics(labels, scores, decision=decision),
-        segments=tuple(
-            binary_by_segment(labels, scores, labelled.select(declared), decision=decision)
-            if declared
-            else ()
-        ),
+        metrics=task.measure(labels, scores),
+        segments=task.by_segment(labels, scores, labelled.select(spec.performance.segments)),
         delay=label_delay(labelled.column(DELAY)),
     )
 

@@ -7,21 +7,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from batchinf_assets.checks import CheckResult, Violation
-from batchinf_assets.evaluation.binary import BinaryMetrics
 from batchinf_assets.evaluation.consequences import PERFORMANCE
-from batchinf_assets.evaluation.figures import Figure
+from batchinf_assets.evaluation.figures import Figure, Metrics
 from batchinf_assets.evaluation.performance import Performance
 from batchinf_assets.evaluation.trailing import Trailing
-from batchinf_assets.evaluation_spec import Loss, PerformanceSpec, Quality, RollbackSpec
+from batchinf_assets.evaluation_spec import PerformanceSpec, RollbackSpec
 
 MET, IN_DOUBT, NOT_MET, INSUFFICIENT = "met", "in doubt", "not met", "insufficient data"
 UNDEFINED = "undefined"
-
-LEAST_OF_A_CLASS = 10
-"""Fewer positives or negatives say nothing of how the classes are told apart: the intervals of
-`BETWEEN_CLASSES` are too narrow then."""
-
-BETWEEN_CLASSES: tuple[Quality | Loss, ...] = ("auroc", "average_precision", "f1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +29,7 @@ class _Scope:
 
     name: str
     rows: int
-    metrics: BinaryMetrics
+    metrics: Metrics
 
     def is_labelled(self, spec: PerformanceSpec) -> bool:
         """Whether enough rows have a label, in number and in share."""
@@ -44,17 +37,12 @@ class _Scope:
         least = spec.min_labelled_share * self.rows
         return labelled >= spec.min_labelled and labelled >= least
 
-    @property
-    def has_both_classes(self) -> bool:
-        positives = self.metrics.positives
-        return min(positives, self.metrics.rows - positives) >= LEAST_OF_A_CLASS
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Bound:
     """A declared bound on one metric."""
 
-    metric: Quality | Loss
+    metric: str
     limit: float
     is_least: bool
 
@@ -67,8 +55,7 @@ class _Bound:
 
     def verdict(self, scope: _Scope) -> str:
         value = self.figure(scope).value
-        needs_both = value is None or self.metric in BETWEEN_CLASSES
-        if needs_both and not scope.has_both_classes:
+        if not scope.metrics.tells(self.metric):
             return INSUFFICIENT
         if value is None:
             return UNDEFINED
@@ -93,8 +80,8 @@ def judge_performance(
     figure is undefined although there are enough rows of both classes: precision of a model that
     predicts no positive any more. A figure beyond its bound passes as `in doubt` where its interval
     reaches back. What passes as `insufficient data`, as `measured` says: fewer labelled rows than
-    declared, or a smaller share; a figure beyond its bound without interval; fewer than
-    `LEAST_OF_A_CLASS` rows of a class for a figure that is undefined or about both.
+    declared, or a smaller share; a figure beyond its bound without interval; rows that cannot say
+    anything of the figure, such as those of one class of AUROC.
 
     Args:
         performance: Of the window itself; measured.

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
-from batchinf_assets.evaluation.binary import BinaryMetrics
 from batchinf_assets.evaluation.calibration import CalibrationBin
 from batchinf_assets.evaluation.drift import Drift
 from batchinf_assets.evaluation.figure_records import (
@@ -20,6 +19,7 @@ from batchinf_assets.evaluation.figure_records import (
     figure_records,
     segment_records,
 )
+from batchinf_assets.evaluation.figures import Metrics
 from batchinf_assets.evaluation.performance import LabelDelay, Performance
 from batchinf_assets.evaluation.segments import SegmentMetrics
 from batchinf_assets.evaluation.trailing import Trailing
@@ -65,7 +65,7 @@ TREND, DIFFERENCE = "trend", "minus_estimate"
 def evaluation_rows(
     revision: str,
     *,
-    golden: BinaryMetrics,
+    golden: Metrics,
     segments: Iterable[SegmentMetrics] = (),
     calibration: Iterable[CalibrationBin] = (),
     drifts: Iterable[Drift] = (),
@@ -221,7 +221,7 @@ def _delays(delay: LabelDelay) -> Iterator[Record]:
         )
 
 
-def _differences(metrics: BinaryMetrics, estimated: Mapping[str, float | None]) -> Iterator[Record]:
+def _differences(metrics: Metrics, estimated: Mapping[str, float | None]) -> Iterator[Record]:
     for metric, expected in estimated.items():
         found = metrics.figures[metric]
         if found is not None and expected is not None:

@@ -15,13 +15,13 @@ from typing import Any
 import pyarrow.compute as pc
 
 from batchinf_assets.errors import WindowMissing
-from batchinf_assets.evaluation.binary import FIGURES, BinaryMetrics
 from batchinf_assets.evaluation.consequences import EVALUATION, MAJOR, PERFORMANCE
 from batchinf_assets.evaluation.figures import Interval
 from batchinf_assets.evaluation.metric_tables import metric_table, read_figures
 from batchinf_assets.evaluation.performance import Performance
 from batchinf_assets.evaluation.performance_check import INSUFFICIENT, judge_performance
 from batchinf_assets.evaluation.records import LABELLED
+from batchinf_assets.evaluation.tasks import Task, task_of
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
@@ -31,6 +31,9 @@ from batchinf_assets.windows import Window
 
 LOOKBACK = 100
 """Windows that are read at most: a tick must end, however many of them tell nothing."""
+
+COUNTED = ("positives",)
+"""Subjects that are counts of rows, and no figures."""
 
 JUDGED = ("stable", "moderate", MAJOR)
 """Verdicts that say something; `insufficient data` and `not judged` do not."""
@@ -164,7 +167,7 @@ def _performance(spec: PipelineSpec, files: Sequence[Place], revision: str) -> b
     figures = _own_figures(files, revision)
     if LABELLED not in figures:
         return None
-    check = judge_performance(_read_back(figures), (), spec.performance)
+    check = judge_performance(_read_back(figures, task_of(spec)), (), spec.performance)
     return None if check.measured["verdict"] == INSUFFICIENT else check.passed
 
 
@@ -180,13 +183,14 @@ def _own_figures(files: Sequence[Place], revision: str) -> dict[str, dict[str, A
     return {row["subject"]: row for row in found}
 
 
-def _read_back(figures: Mapping[str, dict[str, Any]]) -> Performance:
-    labelled, nothing = figures[LABELLED], dict[str, Any]()
-    rows, positives = int(labelled["value"] or 0), figures.get("positives", nothing).get("value")
-    metrics = BinaryMetrics(
-        rows=rows,
-        positives=int(positives or 0),
-        **{name: figures.get(name, nothing).get("value") for name in FIGURES},
+def _read_back(figures: Mapping[str, dict[str, Any]], task: Task) -> Performance:
+    labelled = figures[LABELLED]
+    rows = int(labelled["value"] or 0)
+    values = {name: row["value"] for name, row in figures.items()}
+    metrics = task.restored(
+        rows,
+        counts={name: int(value or 0) for name, value in values.items() if name in COUNTED},
+        figures=values,
         intervals={name: _interval(row["low"], row["high"]) for name, row in figures.items()},
     )
     return Performance(state="measured", rows=labelled["rows"], labelled=rows, metrics=metrics)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from batchinf_assets.evaluation.binary import FIGURES, BinaryMetrics, binary_of_counts
-from batchinf_assets.evaluation.labelled_scores import LabelledScores, pooled_scores
+from batchinf_assets.evaluation.figures import Metrics
+from batchinf_assets.evaluation.labelled_scores import LabelledScores
+from batchinf_assets.evaluation.tasks import Task
 from batchinf_assets.evaluation.trend import Point, Trend, weighted_trend
 from batchinf_assets.windows import Window
 
@@ -25,7 +26,7 @@ class Trailing:
     windows: int
     measured: int
     rows: int
-    metrics: BinaryMetrics
+    metrics: Metrics
 
     @property
     def name(self) -> str:
@@ -33,33 +34,31 @@ class Trailing:
         return f"trailing_{self.windows}"
 
 
-def trailing_metrics(
-    history: Sequence[LabelledScores], *, windows: int, decision: float
-) -> Trailing:
+def trailing_metrics(history: Sequence[LabelledScores], *, windows: int, task: Task) -> Trailing:
     """Measure the labelled rows of several windows together.
 
     Args:
         history: The measured windows among those asked for.
         windows: How many were asked for.
-        decision: The score that counts as positive.
+        task: What they are measured by.
     """
-    counts = pooled_scores(history, decision=decision)
     return Trailing(
         windows=windows,
         measured=len(history),
         rows=sum(each.measured.rows for each in history),
-        metrics=binary_of_counts(counts, decision=decision),
+        metrics=task.pooled([each.kept.rows for each in history]),
     )
 
 
 def metric_trends(
-    history: Sequence[LabelledScores], grid: Sequence[Window]
+    history: Sequence[LabelledScores], grid: Sequence[Window], task: Task
 ) -> Mapping[str, Trend | None]:
     """Fit a line through each metric of some windows; None where too few have the metric.
 
     Args:
         history: The measured windows.
         grid: All windows in question, in order: the places on it are what a slope counts.
+        task: What they are measured by.
     """
     places = {window.key: place for place, window in enumerate(grid)}
     return {
@@ -74,5 +73,5 @@ def metric_trends(
                 if (value := each.measured.figures.get(metric)) is not None
             ]
         )
-        for metric in FIGURES
+        for metric in task.metrics
     }

@@ -1,27 +1,21 @@
 """How far two models' golden metrics lie apart, with a paired bootstrap interval.
 
-The metrics are those of `evaluation.binary`; what a difference means is judged in
+The metrics are those of `evaluation.tasks`; what a difference means is judged in
 `promotion.clauses`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
-from batchinf_assets.evaluation.binary import binary_metrics
-from batchinf_assets.evaluation.bootstrap import (
-    Booleans,
-    Floats,
-    ScoredLabels,
-    resample_counts,
-)
+from batchinf_assets.evaluation.bootstrap import Floats, resample_counts
 from batchinf_assets.evaluation.intervals import percentiles
-from batchinf_assets.evaluation_spec import Loss
+from batchinf_assets.evaluation.tasks import Labels, Resampled, Task
 from batchinf_assets.spec import Metric
 
 
@@ -49,12 +43,12 @@ class Difference:
 
 
 def paired_differences(
-    labels: Booleans,
+    labels: Labels,
     champion: Floats,
     candidate: Floats,
     *,
+    task: Task,
     metrics: Sequence[Metric],
-    decision: float,
     resamples: int,
     confidence: float,
     seed: int,
@@ -68,11 +62,11 @@ def paired_differences(
     The rows' order does not matter; the same seed gives the same interval.
 
     Args:
-        labels: Booleans, (n,).
+        labels: What the task measures against, (n,).
         champion: Its scores, (n,).
         candidate: Its scores, (n,).
+        task: What both are measured by.
         metrics: Which to compare.
-        decision: The score that counts as positive, itself included.
         resamples: How many to draw.
         confidence: Of the interval, such as 0.95.
         seed: Of the draws.
@@ -81,33 +75,36 @@ def paired_differences(
         One difference per metric, in the order asked for.
 
     Raises:
-        ValueError: The three differ in shape, or the labels are no booleans.
+        ValueError: The three differ in shape, or the labels are not of the task's type.
     """
     _require_paired(labels, champion, candidate)
-    models = _in_canonical_order(labels, champion, candidate, decision)
-    points = {name: _point(model) for name, model in models.items()}
+    order = np.lexsort((labels, candidate, champion))
+    truth = labels[order]
+    models = {"champion": champion[order], "candidate": candidate[order]}
+    points = {
+        name: task.measure(pa.array(truth), pa.array(scores), intervals=False).figures
+        for name, scores in models.items()
+    }
     drawn = _drawn_differences(
-        models["champion"],
-        models["candidate"],
-        [m for m in metrics if len(labels) > 1 and None not in (p[m] for p in points.values())],
+        task.paired(truth, models["champion"]),
+        task.paired(truth, models["candidate"]),
+        [m for m in metrics if len(truth) > 1 and None not in (p[m] for p in points.values())],
+        len(truth),
         resamples=resamples,
         seed=seed,
     )
     return {
-        metric: _summed_up(metric, models, points, drawn.get(metric), confidence)
+        metric: _summed_up(
+            {name: figures[metric] for name, figures in points.items()},
+            drawn.get(metric),
+            confidence,
+            why=partial(_why_undefined, task, metric, truth, models),
+        )
         for metric in metrics
     }
 
 
-def _point(model: ScoredLabels) -> dict[str, float | None]:
-    """Measure all rows as every other part of the platform does."""
-    labels, scores = pa.array(model.labels, pa.bool_()), pa.array(model.scores, pa.float64())
-    return binary_metrics(labels, scores, decision=model.decision, intervals=False).figures
-
-
-def _require_paired(labels: Booleans, champion: Floats, candidate: Floats) -> None:
-    if labels.dtype != np.bool_:
-        raise ValueError(f"labels must be booleans, not {labels.dtype}")
+def _require_paired(labels: Labels, champion: Floats, candidate: Floats) -> None:
     if not labels.shape == champion.shape == candidate.shape or labels.ndim != 1:
         raise ValueError(
             f"labels {labels.shape}, champion {champion.shape} and candidate {candidate.shape} "
@@ -115,20 +112,11 @@ def _require_paired(labels: Booleans, champion: Floats, candidate: Floats) -> No
         )
 
 
-def _in_canonical_order(
-    labels: Booleans, champion: Floats, candidate: Floats, decision: float
-) -> dict[str, ScoredLabels]:
-    order = np.lexsort((labels, candidate, champion))
-    return {
-        name: ScoredLabels(labels=labels[order], scores=scores[order], decision=decision)
-        for name, scores in (("champion", champion), ("candidate", candidate))
-    }
-
-
 def _drawn_differences(
-    champion: ScoredLabels,
-    candidate: ScoredLabels,
+    champion: Resampled,
+    candidate: Resampled,
     metrics: Sequence[Metric],
+    rows: int,
     *,
     resamples: int,
     seed: int,
@@ -136,25 +124,24 @@ def _drawn_differences(
     if not metrics:
         return {}
     parts: dict[Metric, list[Floats]] = {metric: [] for metric in metrics}
-    once_each = np.ones(len(champion.labels), np.int64)
-    for counts in resample_counts(once_each, resamples, seed=seed):
+    for counts in resample_counts(np.ones(rows, np.int64), resamples, seed=seed):
         for metric, found in parts.items():
             found.append(candidate.resampled(metric, counts) - champion.resampled(metric, counts))
     return {metric: np.concatenate(found) for metric, found in parts.items()}
 
 
 def _summed_up(
-    metric: Metric,
-    models: Mapping[str, ScoredLabels],
-    points: Mapping[str, Mapping[str, float | None]],
+    points: Mapping[str, float | None],
     drawn: Floats | None,
     confidence: float,
+    *,
+    why: Callable[[str], str],
 ) -> Difference:
-    champion, candidate = points["champion"][metric], points["candidate"][metric]
-    undefined = [name for name in models if points[name][metric] is None]
+    champion, candidate = points["champion"], points["candidate"]
+    undefined = [name for name, point in points.items() if point is None]
     ends = reason = None
     if undefined:
-        reason = _why_undefined(metric, undefined[0], models[undefined[0]])
+        reason = why(undefined[0])
     elif drawn is None:
         reason = "one row has no spread"
     elif (ends := percentiles(drawn, confidence)) is None:
@@ -171,17 +158,9 @@ def _summed_up(
     )
 
 
-def _why_undefined(metric: Metric, name: str, model: ScoredLabels) -> str:
-    if not len(model.labels):
+def _why_undefined(
+    task: Task, metric: Metric, labels: Labels, models: Mapping[str, Floats], name: str
+) -> str:
+    if not len(labels):
         return "there are no rows"
-    missing = int(np.count_nonzero(np.isnan(model.scores)))
-    if missing:
-        return f"{missing} of the {name}'s {len(model.scores)} scores are NaN"
-    if metric in get_args(Loss):
-        return f"the {name} has scores outside 0 to 1"
-    unsaid = f"the {name} has no score of at least {model.decision:g}"
-    if metric == "precision":
-        return unsaid
-    if metric == "f1":
-        return f"all labels are false, and {unsaid}"
-    return "all labels are true" if model.labels.all() else "all labels are false"
+    return task.why_undefined(metric, name, labels, models[name])

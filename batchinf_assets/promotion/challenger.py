@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from batchinf_assets.errors import BatchinfError, InvalidSpec, WindowMissing
-from batchinf_assets.evaluation.binary import FIGURES
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.features.labels import LABEL, require_outcomes
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.bootstrap import Difference
@@ -121,7 +121,7 @@ def compare_later(
         score_rows(champion.scorer, inputs),
         score_rows(challenger.scorer, inputs),
         pipeline,
-        FIGURES,
+        task_of(pipeline.spec).metrics,
     )
     unknown = " What it learned from is not known: it came as a file."
     return Comparison(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
-from batchinf_assets.evaluation.binary import BinaryMetrics
+from batchinf_assets.evaluation.figures import Metrics
 from batchinf_assets.evaluation_spec import GoldenSpec, Loss, Quality
 from batchinf_assets.promotion.bootstrap import Difference
 from batchinf_assets.promotion.canary import CanaryReport, Segment
@@ -53,7 +53,7 @@ def same_model(version: str) -> Clause:
     )
 
 
-def judge_bounds(metrics: BinaryMetrics, spec: GoldenSpec) -> tuple[Clause, ...]:
+def judge_bounds(metrics: Metrics, spec: GoldenSpec) -> tuple[Clause, ...]:
     """Hold the candidate's own golden metrics against the declared bounds, one clause per bound.
 
     Without bounds there is one clause, which passes as soon as the golden set has rows.
@@ -124,7 +124,7 @@ def judge_parity(records: Sequence[ParityRecord], chosen: str) -> Clause:
 
 
 def _bound(
-    metrics: BinaryMetrics,
+    metrics: Metrics,
     metric: Quality | Loss,
     bound: float,
     side: Literal["at least", "at most"],

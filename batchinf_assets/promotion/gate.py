@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batchinf_assets.errors import ModelRefused, ModelUnavailable, Refusal
-from batchinf_assets.evaluation.binary import binary_metrics
 from batchinf_assets.evaluation.golden_set import read_golden_set
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.features.build import features_table, load_features
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
@@ -81,7 +81,7 @@ def judge_candidate(
     golden = read_golden_set(project, spec).rows
     labels = golden.column(spec.golden.label)
     scores = score_rows(candidate.scorer, golden.select(list(spec.features.columns)))
-    metrics = binary_metrics(labels, pa.array(scores), decision=spec.golden.decision)
+    metrics = task_of(spec).measure(labels, pa.array(scores))
     own = (judge_parity(card.parity, card.scorer), *judge_bounds(metrics, spec.golden))
     champion = _champion(registry, pipeline, candidate, alias)
     if isinstance(champion, Clause):
@@ -155,8 +155,8 @@ def compare_on(
         labels.to_numpy(),
         champion,
         candidate,
+        task=task_of(pipeline.spec),
         metrics=metrics,
-        decision=pipeline.spec.golden.decision,
         resamples=declared.resamples,
         confidence=declared.confidence,
         seed=SEED,

@@ -10,8 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from batchinf_assets.errors import LandedFileMissing
-from batchinf_assets.evaluation.binary import BinaryMetrics, binary_metrics
+from batchinf_assets.evaluation.figures import Metrics
 from batchinf_assets.evaluation.golden_set import read_golden_set
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.features.build import feature_definition
 from batchinf_assets.features.labels import LABEL
 from batchinf_assets.project import Project
@@ -228,8 +229,8 @@ def declared_windows(pipeline: Pipeline) -> Sequence[Window]:
     return pipeline.spec.window.starting_in(declared.start, declared.end)
 
 
-def _measured(labels: pa.ChunkedArray, scores: object, pipeline: Pipeline) -> BinaryMetrics:
-    return binary_metrics(labels, pa.array(scores), decision=pipeline.spec.golden.decision)
+def _measured(labels: pa.ChunkedArray, scores: object, pipeline: Pipeline) -> Metrics:
+    return task_of(pipeline.spec).measure(labels, pa.array(scores))
 
 
 def training_days(windows: Sequence[Window]) -> tuple[date, date]:
@@ -245,7 +246,7 @@ def _card(
     windows: Sequence[Window],
     labelled: LabelledRows,
     examined: Examination,
-    golden: BinaryMetrics,
+    golden: Metrics,
     golden_sha256: str,
 ) -> ModelCard:
     spec, findings = pipeline.spec, examined.findings
@@ -261,13 +262,13 @@ def _card(
             start=start,
             end=end,
             rows=trained.rows,
-            positives=trained.positives,
+            **trained.counts,
         ),
         metrics={name: value for name, value in trained.figures.items() if value is not None},
         golden=GoldenRecord(
             sha256=golden_sha256,
             rows=golden.rows,
-            positives=golden.positives,
+            **golden.counts,
             decision=spec.golden.decision,
             metrics=golden.figures,
         ),

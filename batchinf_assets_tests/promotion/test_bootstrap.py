@@ -21,6 +21,7 @@ from sklearn.metrics import (
 from batchinf_assets.evaluation import bootstrap
 from batchinf_assets.evaluation.binary import FIGURES, binary_metrics
 from batchinf_assets.evaluation.bootstrap import resample_counts
+from batchinf_assets.evaluation.tasks import BinaryTask
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
 from batchinf_assets.spec import Metric
 
@@ -41,7 +42,7 @@ def compared(
     """Compare with few resamples."""
     settings: dict[str, Any] = {
         "metrics": FIGURES,
-        "decision": 0.5,
+        "task": BinaryTask(decision=0.5),
         "resamples": 200,
         "confidence": 0.95,
         "seed": 7,
@@ -292,7 +293,7 @@ def test_arrays_that_do_not_pair_are_refused(
             champion,
             candidate,
             metrics=METRICS,
-            decision=0.5,
+            task=BinaryTask(decision=0.5),
             resamples=100,
             confidence=0.95,
             seed=0,

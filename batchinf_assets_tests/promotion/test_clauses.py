@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from batchinf_assets.evaluation.binary import FIGURES, BinaryMetrics
+from batchinf_assets.evaluation.tasks import BinaryTask
 from batchinf_assets.evaluation_spec import GoldenSpec, Loss, Quality
 from batchinf_assets.lake.digest import canonical_json
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
@@ -306,7 +307,7 @@ def test_measured_differences_are_judged_as_they_come() -> None:
             truth,
             np.clip(truth + random.normal(0, noise, 800), 0, 1),
             metrics=tuple(spec.margin),
-            decision=0.5,
+            task=BinaryTask(decision=0.5),
             resamples=200,
             confidence=spec.confidence,
             seed=1,

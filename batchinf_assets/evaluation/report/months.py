@@ -12,6 +12,7 @@ from batchinf_assets.evaluation.figures import Figure
 from batchinf_assets.evaluation.report.range_reading import WindowReading
 from batchinf_assets.evaluation.report.readings import TRAINING
 from batchinf_assets.evaluation.sketches import compare_sketches, merged, sketches_of
+from batchinf_assets.evaluation.tasks import Task
 from batchinf_assets.evaluation.trailing import trailing_metrics
 from batchinf_assets.registry.profile import Profile
 
@@ -54,17 +55,17 @@ class Month:
 
 
 def months_of(
-    found: Sequence[WindowReading], profiles: Mapping[str, Profile], *, decision: float
+    found: Sequence[WindowReading], profiles: Mapping[str, Profile], *, task: Task
 ) -> list[Month]:
     """Put the windows of each month together.
 
     Args:
         found: The windows of a range, in order.
         profiles: Of the models that scored, by digest, as far as they are known.
-        decision: The score that counts as positive.
+        task: What predictions are measured by.
     """
     by_month = groupby(found, key=lambda each: f"{each.window.start:%Y-%m}")
-    return [_month(name, list(own), profiles, decision) for name, own in by_month]
+    return [_month(name, list(own), profiles, task) for name, own in by_month]
 
 
 def moved_columns(months: Sequence[Month]) -> list[str]:
@@ -82,13 +83,13 @@ def moved_columns(months: Sequence[Month]) -> list[str]:
 
 
 def _month(
-    name: str, own: Sequence[WindowReading], profiles: Mapping[str, Profile], decision: float
+    name: str, own: Sequence[WindowReading], profiles: Mapping[str, Profile], task: Task
 ) -> Month:
     labelled = [each.labelled for each in own if each.labelled is not None]
     landed = [each.reading.labelled for each in own if each.reading.labelled is not None]
     delays = [delay for each in own if (delay := each.reading.delay.get("median")) is not None]
     pooled = (
-        trailing_metrics(labelled, windows=len(own), decision=decision).metrics.measured_figures
+        trailing_metrics(labelled, windows=len(own), task=task).metrics.measured_figures
         if labelled
         else {}
     )

@@ -20,6 +20,7 @@ from batchinf_assets.evaluation.report.range_reading import Trouble, WindowReadi
 from batchinf_assets.evaluation.report.readings import METRICS, TRAINING, Figures
 from batchinf_assets.evaluation.report.rendering import render
 from batchinf_assets.evaluation.report.spreads import quantiles_of
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.spec import PipelineSpec
@@ -44,7 +45,7 @@ def range_page(
         troubles: Attempts that did not come through, and rollbacks.
         profiles: Of the models that scored, by digest, as far as they are known.
     """
-    months = months_of(found, profiles, decision=spec.golden.decision)
+    months = months_of(found, profiles, task=task_of(spec))
     states = [each.standing.state if each.standing else "never scored" for each in found]
     return render(
         "range.html",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from batchinf_assets.evaluation.calibration import calibration_curve
 from batchinf_assets.evaluation.labelled_scores import read_labelled_scores
 from batchinf_assets.evaluation.metric_tables import metric_table
 from batchinf_assets.evaluation.report.places import (
@@ -25,6 +24,7 @@ from batchinf_assets.evaluation.report.readings import Reading, Row, reading_of
 from batchinf_assets.evaluation.report.spreads import training_profile
 from batchinf_assets.evaluation.report.standing import standing_of
 from batchinf_assets.evaluation.sketches import read_sketches
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.lake.files import write_bytes
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import Manifest
@@ -107,7 +107,7 @@ def _reading(project: Project, spec: PipelineSpec, window: Window, manifest: Man
         manifest.evaluation,
         evaluation=_rows(project, spec, window, "evaluation"),
         performance=_rows(project, spec, window, "performance"),
-        realised_calibration=calibration_curve(own[0].counts) if own else (),
+        realised_calibration=task_of(spec).curve(own[0].kept) if own else (),
     )
 
 

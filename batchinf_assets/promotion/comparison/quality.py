@@ -8,22 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batchinf_assets.evaluation.binary import binary_metrics
 from batchinf_assets.evaluation.comparison.deltas import Flips, label_flips, mean_of
 from batchinf_assets.evaluation.comparison.held import HeldRows
 from batchinf_assets.evaluation.comparison.labels import LabelState
 from batchinf_assets.evaluation.segments import segment_codes
-from batchinf_assets.evaluation_spec import Loss, Quality
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
 from batchinf_assets.spec import Metric, PipelineSpec
-
-METRICS: tuple[Metric, ...] = (*get_args(Quality), *get_args(Loss))
 
 SEED = 0
 """Of the bootstrap: the same two sides always get the same intervals."""
@@ -175,6 +172,7 @@ def _segment(
 def _differences(
     rows: HeldRows, labels: npt.NDArray[np.bool_], spec: PipelineSpec, most: int
 ) -> dict[Metric, MetricDifference]:
+    task = task_of(spec)
     every, chosen = len(labels), np.arange(len(labels))
     if every > most:
         chosen = np.sort(np.random.default_rng(SEED).choice(every, most, replace=False))
@@ -182,8 +180,8 @@ def _differences(
         labels[chosen],
         rows.a[chosen],
         rows.b[chosen],
-        metrics=METRICS,
-        decision=spec.golden.decision,
+        task=task,
+        metrics=task.metrics,
         resamples=spec.model.promotion.resamples,
         confidence=CONFIDENCE,
         seed=SEED,
@@ -192,9 +190,7 @@ def _differences(
         return {metric: _of(each, each.champion, each.candidate) for metric, each in drawn.items()}
     truth = pa.array(labels)
     a, b = (
-        binary_metrics(
-            truth, pa.array(scores), decision=spec.golden.decision, intervals=False
-        ).figures
+        task.measure(truth, pa.array(scores), intervals=False).figures
         for scores in (rows.a, rows.b)
     )
     narrower = math.sqrt(most / every)

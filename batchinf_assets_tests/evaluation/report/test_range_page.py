@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from batchinf_assets.evaluation.figures import Figure
-from batchinf_assets.evaluation.labelled_scores import SCHEMA, LabelledScores, MeasuredWindow
+from batchinf_assets.evaluation.labelled_scores import LabelledScores, MeasuredWindow
 from batchinf_assets.evaluation.report.heat_map import PSI_COLORS, DriftCell, drift_chart
 from batchinf_assets.evaluation.report.months import Month, months_of, moved_columns
 from batchinf_assets.evaluation.report.places import Link
@@ -24,7 +24,9 @@ from batchinf_assets.evaluation.report.range_page import drawn_metrics, range_pa
 from batchinf_assets.evaluation.report.range_reading import Trouble, WindowReading
 from batchinf_assets.evaluation.report.readings import DriftReading, Labelled, Reading
 from batchinf_assets.evaluation.report.standing import Standing
+from batchinf_assets.evaluation.score_counts import SCHEMA
 from batchinf_assets.evaluation.sketches import Sketches
+from batchinf_assets.evaluation.tasks import BinaryTask, Kept
 from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.spec import Pipeline, PipelineSpec
@@ -73,13 +75,13 @@ def seen(window: Window, verdict: str = "stable", psi: float | None = 0.01) -> W
         ),
         sketches=Sketches(profile=PROFILE.digest, windows=(window.key,), subjects=subjects),
         labelled=LabelledScores(
-            window=window, measured=measured, counts=counts((0.2, 1, 4), (0.8, 4, 1))
+            window=window, measured=measured, kept=Kept(rows=counts((0.2, 1, 4), (0.8, 4, 1)))
         ),
     )
 
 
 def months(found: Sequence[WindowReading]) -> list[Month]:
-    return months_of(found, {PROFILE.digest: PROFILE}, decision=0.5)
+    return months_of(found, {PROFILE.digest: PROFILE}, task=BinaryTask(decision=0.5))
 
 
 def page(spec: PipelineSpec, found: Sequence[WindowReading], *troubles: Trouble) -> Shown:

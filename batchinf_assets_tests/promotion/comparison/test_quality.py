@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
+from batchinf_assets.evaluation.binary import FIGURES
 from batchinf_assets.evaluation.comparison.held import HeldRows
 from batchinf_assets.evaluation.comparison.labels import UNKNOWN
 from batchinf_assets.promotion.comparison.quality import (
-    METRICS,
     compare_quality,
     compare_segments,
 )
@@ -34,8 +34,8 @@ def test_all_nine_figures_of_both_sides_come_with_an_interval(pipeline: Pipeline
     found = compare_quality(rows, pipeline.spec, "landed")
     labels = rows.labels == 1
     assert (found.state, found.labelled, found.positives) == ("measured", 300, labels.sum())
-    assert {*found.metrics} == {*METRICS}
-    assert len(METRICS) == 9
+    assert {*found.metrics} == {*FIGURES}
+    assert len(FIGURES) == 9
     expected = {
         "auroc": roc_auc_score,
         "average_precision": average_precision_score,

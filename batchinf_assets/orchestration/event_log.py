@@ -1,0 +1,91 @@
+"""Dagster's event log in SQLite, with its databases kept open.
+
+Dagster's own storage opens a database, prepares every statement and closes it again for each event:
+of a range run over a year that is most of the time, as a window has three dozen events. What is
+stored, and that each event is on the disk before the next one, stays as it is. `dagster.yaml` names
+this class.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from dagster import Noneable, StringSource
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster._serdes import ConfigurableClassData
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine import Connection
+from sqlalchemy.pool import QueuePool
+
+OPEN_DATABASES = 8
+"""One per run that is written or looked at, and the index of all."""
+
+
+class OpenSqliteEventLogStorage(SqliteEventLogStorage):
+    """Dagster's default event log, its databases kept open from event to event.
+
+    Args:
+        base_dir: Where the databases lie.
+        inst_data: How Dagster configured it.
+    """
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._engines: OrderedDict[str, Engine] = OrderedDict()
+        super().__init__(base_dir, inst_data)
+
+    @classmethod
+    def config_type(cls) -> Any:
+        """Return the settings that `dagster.yaml` may give."""
+        return {"base_dir": Noneable(StringSource)}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
+        """Make it of its settings; without a folder it is Dagster's own below `DAGSTER_HOME`."""
+        folder = config_value.get("base_dir") or Path(os.environ["DAGSTER_HOME"], "history", "runs")
+        return cls(str(folder), inst_data)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Generator[Connection]:
+        with self._db_lock:
+            engine = self._engine(shard)
+            if shard not in self._initialized_dbs:
+                self._initdb(engine)
+                self._initialized_dbs.add(shard)
+            with engine.begin() as connection:
+                yield connection
+
+    def wipe(self) -> None:
+        """Remove every database."""
+        self._close()
+        super().wipe()
+
+    def dispose(self) -> None:
+        """Close every database."""
+        self._close()
+        super().dispose()
+
+    def _engine(self, shard: str) -> Engine:
+        if shard not in self._engines:
+            self._engines[shard] = create_engine(
+                self.conn_string_for_shard(shard),
+                poolclass=QueuePool,
+                pool_size=1,
+                max_overflow=4,  # making the tables takes more than one
+                # Threads take turns, see `_db_lock`.
+                connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+            )
+            if len(self._engines) > OPEN_DATABASES:
+                self._engines.popitem(last=False)[1].dispose()
+        self._engines.move_to_end(shard)
+        return self._engines[shard]
+
+    def _close(self) -> None:
+        with self._db_lock:
+            while self._engines:
+                self._engines.popitem()[1].dispose()

@@ -1,0 +1,105 @@
+"""The event log keeps its databases open, and stays Dagster's own in every other way."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.storage.event_log import SqliteEventLogStorage
+
+from batchinf_assets.orchestration.event_log import OPEN_DATABASES, OpenSqliteEventLogStorage
+from batchinf_assets.project import CHECKOUT
+
+KEY = dg.AssetKey("made")
+
+READ_BY_ANOTHER_PROCESS = """
+import sys, dagster as dg
+with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
+    print(*sorted(instance.get_materialized_partitions(dg.AssetKey("made"))))
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A DAGSTER_HOME with the checkout's settings."""
+    shutil.copy(CHECKOUT / "dagster.yaml", tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.from_config(str(home)) as found:
+        yield found
+
+
+def make(instance: dg.DagsterInstance, partition: str) -> str:
+    @dg.asset(key=KEY, partitions_def=dg.StaticPartitionsDefinition(["a", "b", "c"]))
+    def made() -> None: ...
+
+    return dg.materialize([made], instance=instance, partition_key=partition).run_id
+
+
+def partitions(instance: dg.DagsterInstance) -> set[str]:
+    return instance.get_materialized_partitions(KEY)
+
+
+def test_the_checkouts_settings_name_it_and_it_lies_where_dagsters_own_would(
+    instance: dg.DagsterInstance, home: Path
+) -> None:
+    assert isinstance(instance.event_log_storage, OpenSqliteEventLogStorage)
+    make(instance, "a")
+    assert (home / "history" / "runs" / "index.db").exists()
+
+
+def test_what_it_stored_dagsters_own_storage_reads_and_the_other_way_round(
+    instance: dg.DagsterInstance, home: Path
+) -> None:
+    run_id = make(instance, "a")
+    (home / "dagster.yaml").unlink()
+    with dg.DagsterInstance.from_config(str(home)) as plain:
+        assert type(plain.event_log_storage) is SqliteEventLogStorage
+        assert partitions(plain) == {"a"}
+        seen = [record.dagster_event_type for record in plain.all_logs(run_id)]
+        make(plain, "b")
+    assert partitions(instance) == {"a", "b"}
+    assert [record.dagster_event_type for record in instance.all_logs(run_id)] == seen
+
+
+def test_another_process_sees_what_was_logged_while_the_database_is_open(
+    instance: dg.DagsterInstance, home: Path
+) -> None:
+    make(instance, "a")
+    make(instance, "c")
+    command = [sys.executable, "-c", READ_BY_ANOTHER_PROCESS, str(home)]
+    seen = subprocess.run(command, check=True, capture_output=True, text=True, cwd=CHECKOUT)
+    assert seen.stdout.split() == ["a", "c"]
+
+
+def test_more_runs_than_databases_stay_open_are_all_read_again(
+    instance: dg.DagsterInstance,
+) -> None:
+    runs = [make(instance, "a") for _ in range(OPEN_DATABASES + 2)]
+    for run_id in runs:
+        assert instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_SUCCESS)
+
+
+def test_threads_take_turns(instance: dg.DagsterInstance) -> None:
+    runs = [make(instance, "a"), make(instance, "b")]
+    with ThreadPoolExecutor(4) as readers:
+        counts = [*readers.map(lambda run_id: len(instance.all_logs(run_id)), runs * 10)]
+    assert counts == [len(instance.all_logs(run_id)) for run_id in runs * 10]
+
+
+def test_after_a_wipe_it_begins_anew(instance: dg.DagsterInstance) -> None:
+    make(instance, "a")
+    instance.wipe()
+    assert partitions(instance) == set()
+    make(instance, "b")
+    assert partitions(instance) == {"b"}

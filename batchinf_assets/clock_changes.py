@@ -8,7 +8,7 @@ key. Cutting time into windows is for `windows`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from functools import cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -36,7 +36,9 @@ def instant_of(naive: datetime, zone: ZoneInfo) -> datetime:
     if _exists(naive, zone):
         return local.replace(fold=1).astimezone(UTC)
     saved = zone.dst(local + HOUR) or timedelta(0)
-    return (local.replace(minute=0) + saved).astimezone(UTC)
+    # The fold is Dagster's: a gap that is no summer time leads before itself there. Nobody can
+    # want that, so `windows` refuses such grids.
+    return (local.replace(minute=0) + saved).replace(fold=1).astimezone(UTC)
 
 
 def on_the_clock(instant: datetime, zone: ZoneInfo) -> datetime:
@@ -55,9 +57,13 @@ def comes_again(instant: datetime, zone: ZoneInfo) -> bool:
     return instant.astimezone(zone).fold == 1
 
 
-def skipped_days(zone: str) -> frozenset[date]:
-    """Return the dates that a zone never had since 1970, as when it crossed the date line."""
-    return frozenset(_skipped(ZoneInfo(zone)))
+def days_around_changes(zone: str, since: date) -> Iterator[date]:
+    """Yield the days since one on which a zone's clocks may have changed, and some beside them."""
+    offsets = _weekly_offsets(zone)
+    for (week, before), (_, after) in pairwise(offsets):
+        if after != before:
+            days = (week + each * DAY for each in range(-1, 9))
+            yield from (day for day in days if day >= since)
 
 
 def keeps_its_minutes(zone: str, since: date) -> bool:
@@ -79,15 +85,6 @@ def _weekly_offsets(zone: str) -> tuple[tuple[date, timedelta], ...]:
         found.append((noon.date(), known.utcoffset(noon.astimezone(known)) or timedelta(0)))
         noon += 7 * DAY
     return tuple(found)
-
-
-def _skipped(zone: ZoneInfo) -> Iterator[date]:
-    offsets = _weekly_offsets(zone.key)
-    for (week, before), (_, after) in pairwise(offsets):
-        if after - before > 12 * HOUR:
-            days = (week + each * DAY for each in range(-1, 9))
-            noons = (datetime.combine(day, time(12)) for day in days)
-            yield from (noon.date() for noon in noons if not _exists(noon, zone))
 
 
 def _exists(naive: datetime, zone: ZoneInfo) -> bool:

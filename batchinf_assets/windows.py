@@ -15,10 +15,10 @@ from batchinf_assets.clock_changes import (
     DAY,
     HOUR,
     comes_again,
+    days_around_changes,
     instant_of,
     keeps_its_minutes,
     on_the_clock,
-    skipped_days,
 )
 from batchinf_assets.errors import UnknownWindow
 
@@ -117,13 +117,18 @@ class WindowSpec(BaseModel):
                     "another time zone, such as UTC"
                 )
             return self
-        for day in sorted(skipped_days(self.timezone)):
-            if self._is_declared(datetime.combine(day, self.clock_time)):
+        for day in days_around_changes(self.timezone, self.start):
+            declared = datetime.combine(day, self.clock_time)
+            if self._is_declared(declared) and not self._starts_when_declared(declared):
                 raise ValueError(
-                    f"{self.timezone} never had a {day}: no window can start on it. Declare a "
-                    "later start, or another time zone"
+                    f"clocks of {self.timezone} skip {day} {self.starts_at} in a way that leaves "
+                    "no window to start then: declare another start, starts_at or timezone"
                 )
         return self
+
+    def _starts_when_declared(self, local: datetime) -> bool:
+        shown = self._shown(local).replace(tzinfo=None)
+        return shown.date() == local.date() and shown >= local
 
     @property
     def clock_time(self) -> time:

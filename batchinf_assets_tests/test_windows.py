@@ -346,11 +346,16 @@ def test_the_month_before_january_is_december() -> None:
         ({"every": "hour", "timezone": "Asia/Pyongyang"}, "do not change by whole hours"),
         ({"every": "hour", "starts_at": "01:00"}, "a minute, as in 00:15"),
         ({"every": "month", "start": date(2013, 1, 29)}, "a day that every month has"),
-        ({"start": date(2011, 1, 1), "timezone": "Pacific/Apia"}, "never had a 2011-12-30"),
+        ({"start": date(2011, 1, 1), "timezone": "Pacific/Apia"}, "skip 2011-12-30 00:00"),
         (
             {"every": "week", "start": date(2011, 12, 2), "timezone": "Pacific/Apia"},
-            "never had a 2011-12-30",
+            "skip 2011-12-30 00:00",
         ),
+        (
+            {"start": date(2005, 1, 1), "timezone": "Antarctica/Troll", "starts_at": "01:00"},
+            "skip 2005-03-27 01:00",
+        ),
+        ({"timezone": "Asia/Pyongyang", "starts_at": "23:45"}, "skip 2018-05-04 23:45"),
         ({"starts_at": "24:00"}, "starts_at"),
         ({"starts_at": "4:00"}, "starts_at"),
         ({"starts_at": 240}, "starts_at"),  # what YAML makes of 4:00

@@ -1,12 +1,14 @@
-"""Draw the golden set of flight_delays: `python -m batchinf_demo.golden` proposes it anew.
+"""Draw the golden sets of the demo: `python -m batchinf_demo.golden PIPELINE` proposes one anew.
 
-The file in data/golden/ was drawn once and is committed; drawing another one in its place would
+The files in data/golden/ were drawn once and are committed; drawing another one in its place would
 make figures before and after incomparable. The draw of then is repeated here, row by row.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from batchinf_assets.evaluation.golden_provenance import LearnedFrom
@@ -19,28 +21,48 @@ from batchinf_assets.training.golden_draw import (
     write_golden_set,
 )
 
-FIRST, END = date(2013, 4, 1), date(2013, 7, 1)
-ROWS = 2_000
-SEED = 20130401
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """How a committed golden set was drawn: uniformly and without replacement.
+
+    Attributes:
+        first: The first day drawn from.
+        end: The day after the last.
+        rows: How many.
+        seed: Of the draw.
+    """
+
+    first: date
+    end: date
+    rows: int = 2_000
+    seed: int
+
+
+SETS = {
+    "flight_delays": Drawn(first=date(2013, 4, 1), end=date(2013, 7, 1), seed=20130401),
+    "departure_delays": Drawn(first=date(2013, 5, 1), end=date(2013, 6, 1), seed=20130501),
+}
 
 
 def draw(project: Project, pipeline: Pipeline, at: datetime) -> DrawnSet:
-    """Draw `ROWS` labelled flights of the second quarter, uniformly and without replacement.
+    """Draw labelled rows of the windows that the committed set was drawn from, as it was.
 
     Args:
-        project: Where the quarter has landed.
-        pipeline: The demo's.
+        project: Where these windows have landed.
+        pipeline: One of the demo's.
         at: The time to put into the provenance.
 
     Raises:
-        LandedFileMissing: The quarter has not landed; `batchinf demo land` lands it.
+        LandedFileMissing: A window has not landed; `batchinf demo land` lands it.
     """
+    drawn = SETS[pipeline.name]
     training = pipeline.spec.model.training
     asked = GoldenDraw(
-        windows=pipeline.spec.window.starting_in(FIRST, END),
-        rows=ROWS,
+        windows=pipeline.spec.window.starting_in(drawn.first, drawn.end),
+        rows=drawn.rows,
         stratified=False,
-        seed=SEED,
+        seed=drawn.seed,
         version="1",
         at=at,
         apart_from=(LearnedFrom(what="declared training", start=training.start, end=training.end),),
@@ -50,7 +72,7 @@ def draw(project: Project, pipeline: Pipeline, at: datetime) -> DrawnSet:
 
 def main() -> None:
     """Write the set beside the one that `defs.yaml` names."""
-    project, pipeline = Project.here(os.environ), load_pipeline("flight_delays")
+    project, pipeline = Project.here(os.environ), load_pipeline(sys.argv[1])
     path = (project.root / pipeline.spec.golden.file).with_suffix(".proposed.parquet")
     write_golden_set(path, draw(project, pipeline, datetime.now(UTC)), pipeline.spec)
 

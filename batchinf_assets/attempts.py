@@ -106,7 +106,13 @@ class Attempt:
 
 @contextmanager
 def attempting(
-    project: Project, spec: PipelineSpec, window: Window, *, run_id: str, stage: str
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    *,
+    run_id: str,
+    stage: str,
+    again: int = 0,
 ) -> Generator[Attempt]:
     """Hold the window's lease while the body works at one stage, and record how that ended.
 
@@ -119,6 +125,7 @@ def attempting(
         window: The window.
         run_id: The run.
         stage: The asset that is worked on.
+        again: How often this run tried this stage before; the record of each such try counts it.
 
     Raises:
         LostRace: Another run works on the window.
@@ -127,7 +134,9 @@ def attempting(
         StorageUnavailable: The store does not answer.
         OSError: The lease cannot be read or written.
     """
-    stage_of = _Stage(project=project, spec=spec, window=window, run_id=run_id, name=stage)
+    stage_of = _Stage(
+        project=project, spec=spec, window=window, run_id=run_id, name=stage, again=again
+    )
     with measure() as span:
         try:
             with stage_of.lease() as held:
@@ -173,6 +182,7 @@ class _Stage:
     window: Window
     run_id: str
     name: str
+    again: int
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
     began: Attempt | None = None
 
@@ -271,12 +281,25 @@ class _Stage:
             shards_computed=shards.computed if shards and wrote else None,
             shards_reused=shards.reused if shards and wrote else None,
             bytes_written=self.began.bytes_written if self.began else None,
-            retries=self.began.retries if self.began else None,
+            retries=self._retries(),
         )
+
+    def _retries(self) -> int | None:
+        """Each try has a record of its own, and readers add them up: so this one counts once."""
+        inside = self.began.retries if self.began else None
+        return (inside or 0) + 1 if self.again else inside
 
 
 _KNOWN_OF_NOBODY_ELSE: dict[str, None] = dict.fromkeys(
-    ("revision", "manifest_sha256", "rows", "shards_total", "shards_computed", "shards_reused")
+    (
+        "revision",
+        "manifest_sha256",
+        "rows",
+        "shards_total",
+        "shards_computed",
+        "shards_reused",
+        "retries",
+    )
 )
 
 

@@ -8,6 +8,24 @@ from enum import StrEnum
 from batchinf_assets.checks import CheckResult
 
 
+class FailureClass(StrEnum):
+    """What a failure is about, which decides whether trying again may mend it.
+
+    `docs/automation.md` has the table of which error is of which class.
+    """
+
+    TRANSIENT = "transient"
+    PREEMPTED = "preempted"
+    CONFLICT = "conflict"
+    DATA = "data"
+    CONTRACT = "contract"
+    PERMISSION = "permission"
+    SIGNATURE = "signature"
+    DECLARATION = "declaration"
+    MACHINE = "machine"
+    UNEXPECTED = "unexpected"
+
+
 class BatchinfError(Exception):
     """A failure with a name, a sentence and a next step.
 
@@ -15,9 +33,12 @@ class BatchinfError(Exception):
         message: What is wrong; names the file, column, window or model.
         next_step: What the reader can do about it.
         exit_code: 1 when the thing checked is not fine, 2 when the command was used wrongly.
+        failure_class: Whether trying again may mend it; what is read is damaged where nothing else
+            is said.
     """
 
     exit_code = 1
+    failure_class = FailureClass.DATA
 
     def __init__(self, message: str, *, next_step: str) -> None:
         self.message = message
@@ -29,6 +50,7 @@ class UsageError(BatchinfError):
     """The command or the declaration is wrong, not the data."""
 
     exit_code = 2
+    failure_class = FailureClass.DECLARATION
 
 
 class UnknownPipeline(UsageError):
@@ -90,9 +112,13 @@ class WindowMissing(BatchinfError):
 class FeatureSqlFailed(BatchinfError):
     """DuckDB refused a pipeline's SQL, or its result lacks declared columns."""
 
+    failure_class = FailureClass.CONTRACT
+
 
 class ModelUnavailable(BatchinfError):
     """The registry has no model under the declared name and alias."""
+
+    failure_class = FailureClass.DECLARATION
 
 
 class Refusal(StrEnum):
@@ -135,6 +161,8 @@ class ModelRefused(BatchinfError):
         reason: The code of the clause that refused it.
     """
 
+    failure_class = FailureClass.SIGNATURE
+
     def __init__(self, message: str, *, reason: Refusal, next_step: str) -> None:
         super().__init__(message, next_step=next_step)
         self.reason = reason
@@ -146,13 +174,19 @@ class ModelRefused(BatchinfError):
 class KeyringInvalid(BatchinfError):
     """The keyring is missing or damaged, or lacks the key that was asked for."""
 
+    failure_class = FailureClass.SIGNATURE
+
 
 class SigningKeyUnavailable(BatchinfError):
     """There is no private key to sign with, or it is not kept as it must be."""
 
+    failure_class = FailureClass.SIGNATURE
+
 
 class GoldenSetInvalid(BatchinfError):
     """The golden set is missing or lacks declared columns."""
+
+    failure_class = FailureClass.DECLARATION
 
 
 class ManifestInvalid(BatchinfError):
@@ -171,21 +205,41 @@ class DocumentTooLarge(ManifestInvalid):
 class LostRace(BatchinfError):
     """Another run committed the same window first."""
 
+    failure_class = FailureClass.CONFLICT
+
 
 class Fenced(LostRace):
     """A newer attempt at the window has begun; what this one prepared must not be committed."""
 
 
+class LeaseLost(LostRace):
+    """This run could not show for too long that it lives; nobody is known to have taken over."""
+
+    failure_class = FailureClass.TRANSIENT
+
+
+class WindowCrashed(BatchinfError):
+    """An error that nobody foresaw ended the work at one window; its traceback is in the log."""
+
+    failure_class = FailureClass.UNEXPECTED
+
+
 class StorageRefused(BatchinfError):
     """The store answered that we may not; asking again would not help."""
+
+    failure_class = FailureClass.PERMISSION
 
 
 class StorageFailed(BatchinfError):
     """A disk is full or broken; nothing became visible."""
 
+    failure_class = FailureClass.MACHINE
+
 
 class StorageUnavailable(BatchinfError):
     """The store does not answer, or not in time, whatever was tried again."""
+
+    failure_class = FailureClass.TRANSIENT
 
 
 class WindowRefused(BatchinfError):
@@ -195,6 +249,8 @@ class WindowRefused(BatchinfError):
         checks: All the checks that ran on the window, failed and passed.
     """
 
+    failure_class = FailureClass.CONTRACT
+
     def __init__(self, message: str, *, next_step: str, checks: Sequence[CheckResult]) -> None:
         super().__init__(message, next_step=next_step)
         self.checks = tuple(checks)
@@ -202,6 +258,8 @@ class WindowRefused(BatchinfError):
 
 class HeldForApproval(BatchinfError):
     """Corrected data landed later than the pipeline takes it unasked; what was frozen stays."""
+
+    failure_class = FailureClass.PERMISSION
 
 
 class Preempted(BatchinfError):
@@ -211,7 +269,10 @@ class Preempted(BatchinfError):
     """
 
     exit_code = 75
+    failure_class = FailureClass.PREEMPTED
 
 
 class ShardFailed(BatchinfError):
     """A shard could not be read, held or written; the window was not changed."""
+
+    failure_class = FailureClass.MACHINE

@@ -48,6 +48,7 @@ from batchinf_assets.evaluation_spec import (
     RetrainingSpec,
     RollbackSpec,
 )
+from batchinf_assets.run_spec import BackfillSpec, RetrySpec
 from batchinf_assets.seasons import require_season
 from batchinf_assets.windows import WindowSpec
 
@@ -313,6 +314,8 @@ class PipelineSpec(Declared):
     retraining: RetrainingSpec | None = None
     shard_rows: int = Field(default=524_288, ge=1, description="Rows per shard and output file.")
     retention: RetentionSpec = RetentionSpec()
+    backfill: BackfillSpec = BackfillSpec()
+    retries: RetrySpec = RetrySpec()
 
     @model_validator(mode="after")
     def _names_do_not_collide(self) -> PipelineSpec:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
-from batchinf_assets.errors import BatchinfError, LostRace
+from batchinf_assets.errors import BatchinfError, LeaseLost, LostRace
 from batchinf_assets.lake.conditional import (
     ConditionalPlace,
     Outdated,
@@ -58,7 +58,8 @@ class HeldLease:
         """Make sure that nobody took the lease over.
 
         Raises:
-            LostRace: Another run did, or this one could not show for too long that it lives.
+            LostRace: Another run did.
+            LeaseLost: This one could not show for too long that it lives.
             LeaseInvalid: The file was damaged meanwhile.
             OSError: It cannot be read.
         """
@@ -292,8 +293,8 @@ def _superseded(lease: Lease, found: Lease | None) -> LostRace:
     )
 
 
-def _unrenewed(lease: Lease, error: OSError | BatchinfError) -> LostRace:
-    return LostRace(
+def _unrenewed(lease: Lease, error: OSError | BatchinfError) -> LeaseLost:
+    return LeaseLost(
         f"Run {lease.holder} could not renew its lease of window {lease.window} for "
         f"{lease.ttl_seconds:g} s: {_named(error)}.",
         next_step="Make the lake writable again, then run the window again.",

@@ -16,6 +16,7 @@ from batchinf_assets.orchestration.evaluation_metadata import (
     performance_metadata,
     report_metadata,
 )
+from batchinf_assets.orchestration.isolation import Try
 from batchinf_assets.orchestration.metadata import Metadata, check_metadata
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.rollback import rollback_metadata, tell_dagster
@@ -35,9 +36,9 @@ def performance_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     """Hold published predictions against outcomes; reports its state while there are none."""
     outcomes = ["landing/outcomes"] if pipeline.spec.outcomes else []
 
-    def step(workplace: Workplace, run_id: str, window: Window) -> WindowResult:
+    def step(workplace: Workplace, tried: Try, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
-        realised, followed = _measured(workplace, spec, window, run_id)
+        realised, followed = _measured(workplace, spec, window, tried.run_id)
         return WindowResult(
             data_version=_version(realised),
             metadata=performance_metadata(realised)

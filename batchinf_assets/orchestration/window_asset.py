@@ -1,11 +1,13 @@
 """How an asset with windows is made of a step that works on one window."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import dagster as dg
 
 from batchinf_assets.attempts import Attempt, attempting
 from batchinf_assets.orchestration.checks import check_specs
+from batchinf_assets.orchestration.isolation import Try, isolated
 from batchinf_assets.orchestration.partitions import partitions_of
 from batchinf_assets.orchestration.provenance import code_version
 from batchinf_assets.orchestration.resources import Workplace
@@ -13,7 +15,7 @@ from batchinf_assets.orchestration.window_runs import WindowResult, run_windows
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window
 
-Step = Callable[[Workplace, str, Window], WindowResult]
+Step = Callable[[Workplace, Try, Window], WindowResult]
 AttemptStep = Callable[[Workplace, Attempt, Window], WindowResult]
 
 ASSET_DESCRIPTIONS = {
@@ -39,9 +41,11 @@ def attempted_asset(
         kinds: What Dagster shows of how it is made.
     """
 
-    def attempted(workplace: Workplace, run_id: str, window: Window) -> WindowResult:
+    def attempted(workplace: Workplace, tried: Try, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
-        with attempting(project, spec, window, run_id=run_id, stage=name) as attempt:
+        with attempting(
+            project, spec, window, run_id=tried.run_id, stage=name, again=tried.again
+        ) as attempt:
             return step(workplace, attempt, window)
 
     return window_asset(pipeline, name, upstream, attempted, kinds)
@@ -50,7 +54,7 @@ def attempted_asset(
 def window_asset(
     pipeline: Pipeline, name: str, upstream: Sequence[str], step: Step, kinds: set[str]
 ) -> dg.AssetsDefinition:
-    """Make an asset out of a step that is given the run's id; see `attempted_asset`."""
+    """Make an asset out of a step that is told which try it is; see `attempted_asset`."""
     spec, partitions = pipeline.spec, partitions_of(pipeline.spec.window)
     key = dg.AssetKey([spec.name, name])
 
@@ -72,11 +76,10 @@ def window_asset(
         ],
         check_specs=check_specs(key, partitions, spec),
         can_subset=True,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=dg.BackfillPolicy.multi_run(spec.backfill.chunk),
     )
     def asset(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[dg.Output[None]]:
-        yield from run_windows(
-            context, pipeline, lambda window: step(workplace, context.run.run_id, window)
-        )
+        one = isolated(context, spec, partial(step, workplace))
+        yield from run_windows(context, pipeline, one)
 
     return asset

@@ -72,7 +72,7 @@ class AttemptRecord:
         io_write_bytes: Bytes sent to block devices.
         io_seconds: Time waited for block devices, at least.
         peak_memory_bytes: Largest resident set.
-        retries: Operations that were tried again.
+        retries: Shards that were scored again, and stages that were tried again in the same run.
 
     Raises:
         ValueError: A time has no zone or lies outside the years 1970 to 2199, or a number is

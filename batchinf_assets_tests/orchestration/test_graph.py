@@ -138,4 +138,4 @@ def test_every_window_asset_shares_partitions_and_backfill_policy(
     ]
     assert len(nodes) == 6
     assert len({node.partitions_def for node in nodes}) == 1
-    assert {node.backfill_policy for node in nodes} == {dg.BackfillPolicy.single_run()}
+    assert {node.backfill_policy for node in nodes} == {dg.BackfillPolicy.multi_run(92)}

@@ -1,0 +1,47 @@
+"""What a user declares of runs: how many windows go into one, and how often one is tried again.
+
+Nothing here runs anything; `retries` and `orchestration` do.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import Field, model_validator
+
+from batchinf_assets.contract_spec import Declared
+
+
+class BackfillSpec(Declared):
+    """How a range of windows is cut into runs."""
+
+    chunk: int = Field(default=92, ge=1, le=10_000, description="Windows per run.")
+
+
+class RetrySpec(Declared):
+    """How often what may pass is tried again; what will not pass never is."""
+
+    tries: int = Field(default=3, ge=1, le=10, description="Of a window in a step, in one run.")
+    first_delay: timedelta = Field(
+        default=timedelta(seconds=1),
+        gt=timedelta(0),
+        description="At most this long before the second try; twice as long before each further.",
+    )
+    longest_delay: timedelta = Field(default=timedelta(minutes=1), gt=timedelta(0))
+    budget: int = Field(
+        default=20, ge=0, description="Retries of a step over all windows of its run."
+    )
+    relaunches: int = Field(
+        default=3, ge=0, le=20, description="Runs of a window for one whose worker died."
+    )
+    max_runtime: timedelta = Field(
+        default=timedelta(days=1),
+        ge=timedelta(minutes=1),
+        description="After which Dagster ends a run of the pipeline's jobs.",
+    )
+
+    @model_validator(mode="after")
+    def _delays_grow(self) -> RetrySpec:
+        if self.longest_delay < self.first_delay:
+            raise ValueError("retries.longest_delay must not be below retries.first_delay")
+        return self

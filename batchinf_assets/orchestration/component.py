@@ -17,6 +17,7 @@ from batchinf_assets.orchestration.retraining import retraining_sensor
 from batchinf_assets.orchestration.rollback import rollback_job
 from batchinf_assets.orchestration.schedules import window_schedule
 from batchinf_assets.orchestration.sensors import landing_sensor, outcomes_sensor
+from batchinf_assets.orchestration.unfinished import unfinished_sensor
 from batchinf_assets.spec import Pipeline, PipelineSpec
 
 
@@ -52,7 +53,12 @@ def pipeline_definitions(pipeline: Pipeline) -> dg.Definitions:
     """Return everything that Dagster runs for one pipeline; resources come with the project."""
     spec = pipeline.spec
     schedule = window_schedule(spec)
-    sensors = (landing_sensor(spec), outcomes_sensor(spec), retraining_sensor(spec))
+    sensors = (
+        landing_sensor(spec),
+        outcomes_sensor(spec),
+        retraining_sensor(spec),
+        unfinished_sensor(spec),
+    )
     return dg.Definitions(
         assets=pipeline_assets(pipeline),
         jobs=[

@@ -16,6 +16,7 @@ from dagster._core.storage.tags import (
 )
 
 from batchinf_assets.orchestration.keys import WINDOWED
+from batchinf_assets.orchestration.unfinished import HERE
 from batchinf_assets.orchestration.window_runs import PREEMPTED, REFUSED, SECONDS
 from batchinf_assets.windows import Window
 
@@ -71,6 +72,7 @@ def run_job(
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
         tags={
+            HERE: "true",
             ASSET_PARTITION_RANGE_START_TAG: windows[0].key,
             ASSET_PARTITION_RANGE_END_TAG: windows[-1].key,
         },

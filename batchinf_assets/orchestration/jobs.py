@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
 from batchinf_assets.orchestration.keys import CHALLENGER, MODEL, WINDOWED, asset_key
 from batchinf_assets.orchestration.partitions import partitions_of
@@ -45,5 +46,8 @@ def _job(
         selection=selection,
         partitions_def=partitions_of(spec.window),
         description=spec.description,
-        tags={"team": spec.team},
+        tags={
+            "team": spec.team,
+            MAX_RUNTIME_SECONDS_TAG: str(int(spec.retries.max_runtime.total_seconds())),
+        },
     )

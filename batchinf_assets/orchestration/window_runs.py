@@ -207,6 +207,7 @@ def _is_last(context: dg.AssetExecutionContext) -> bool:
 def _sentence(refused: Mapping[str, str]) -> str:
     shown = [f"{key}: {reason}" for key, reason in list(refused.items())[:SHOWN_FAILURES]]
     if len(refused) == 1:
-        return shown[0].split(": ", 1)[1]
+        ((key, reason),) = refused.items()
+        return reason if key in reason else shown[0]
     rest = f" (and {len(refused) - SHOWN_FAILURES} more)" if len(refused) > SHOWN_FAILURES else ""
     return f"{len(refused)} windows were refused. {' '.join(shown)}{rest}"

@@ -1,8 +1,7 @@
-"""Commands on many windows: what is stale and why, and runs of a range or of what is stale."""
+"""Commands on many windows: what is stale and why; `backfill_run` runs it."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,16 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchinf_assets.cli.windows import exit_code, run_here
 from batchinf_assets.cli.workplace import as_json, complain, here, open_registry
 from batchinf_assets.console import Console, print_json, print_table
-from batchinf_assets.errors import KeyringInvalid, ModelRefused, ModelUnavailable, UsageError
+from batchinf_assets.errors import KeyringInvalid, ModelRefused, ModelUnavailable
 from batchinf_assets.project import Project
 from batchinf_assets.spec import Pipeline, PipelineSpec, load_pipeline
 from batchinf_assets.windows import Window
 
 if TYPE_CHECKING:
-    from batchinf_assets.orchestration.execute import RunReport
     from batchinf_assets.publishing.backfill_plan import Plan, WindowPlan, Work
     from batchinf_assets.publishing.stale_reasons import ModelNow, Reason
 
@@ -28,6 +25,7 @@ SHOWN_DETAILS = 3
 
 FROM = click.option("--from", "first", help="First window.")
 TO = click.option("--to", "last", help="Last window, itself included.")
+CHUNK = click.option("--chunk", type=click.IntRange(min=1), help="Windows per run.")
 
 
 @click.group()
@@ -39,65 +37,33 @@ def backfill() -> None:
 @click.argument("pipeline")
 @FROM
 @TO
+@CHUNK
 @as_json
-def backfill_plan(*, pipeline: str, first: str | None, last: str | None, json_: bool) -> None:
+def backfill_plan(
+    *, pipeline: str, first: str | None, last: str | None, chunk: int | None, json_: bool
+) -> None:
     """Say which windows of PIPELINE are stale and why, their rows, and how long they will take.
 
-    Looks at every window that landed or ever ran. Runs nothing; `backfill run --stale` does.
+    Looks at every window that landed or ever ran. Runs nothing; `backfill run --stale` does, and
+    with the JSON kept in a file `backfill run --plan FILE` runs exactly this plan.
     """
     declared = load_pipeline(pipeline)
-    plan = _plan(declared, first, last, shown=not json_)
+    plan = plan_of(declared, first, last, shown=not json_)
+    size = chunk or declared.spec.backfill.chunk
     if json_:
-        print_json(_document(declared.spec, plan))
+        kept = {"first": first, "last": last, **_for_later(declared.spec, plan, size)}
+        print_json({**_document(declared.spec, plan), **kept})
     else:
-        _tell(declared.spec, plan)
+        _tell(declared.spec, plan, size)
 
 
-@backfill.command("run")
-@click.argument("pipeline")
-@FROM
-@TO
-@click.option("--stale", is_flag=True, help="Only what `backfill plan` names, each range in a run.")
-@as_json
-def backfill_run(
-    *, pipeline: str, first: str | None, last: str | None, stale: bool, json_: bool
-) -> None:
-    """Materialize a range of windows here, in one run; a refused window stops no other."""
-    declared = load_pipeline(pipeline)
-    if stale:
-        _run_stale(declared, first, last, json_=json_)
-    if first is None or last is None:
-        raise UsageError(
-            "backfill run needs --from and --to, or --stale.",
-            next_step="See `batchinf backfill run -h`.",
-        )
-    report = run_here(declared, declared.spec.window.between(first, last), shown=not json_)
-    if json_:
-        print_json(asdict(report))
-    sys.exit(exit_code([report]))
+def to_run(plan: Plan) -> list[str]:
+    """Return the windows that a plan would run."""
+    return [window.window for window in plan.to_run]
 
 
-def _run_stale(pipeline: Pipeline, first: str | None, last: str | None, *, json_: bool) -> None:
-    from batchinf_assets.publishing.backfill_plan import contiguous
-
-    plan = _plan(pipeline, first, last, shown=not json_)
-    reports: list[RunReport] = []
-    for windows in contiguous(pipeline.spec, (window.window for window in plan.to_run)):
-        reports.append(run_here(pipeline, windows, shown=not json_))
-        if reports[-1].preempted:
-            break
-    left = _left_out(plan)
-    if json_:
-        print_json({"runs": [asdict(report) for report in reports], "left_out": left})
-    else:
-        for obstacle, windows in left.items():
-            complain(f"Stale and left out, as {obstacle}: {_which(pipeline.spec, windows)}.")
-        if not plan.to_run:
-            click.echo(f"Nothing of {pipeline.name} is stale that could be run.")
-    sys.exit(exit_code(reports))
-
-
-def _plan(pipeline: Pipeline, first: str | None, last: str | None, *, shown: bool) -> Plan:
+def plan_of(pipeline: Pipeline, first: str | None, last: str | None, *, shown: bool) -> Plan:
+    """Look at the windows of a range, with a progress bar where `shown`."""
     from batchinf_assets.publishing.stale import plan_backfill
 
     project, declared = here(), pipeline.spec.window
@@ -123,8 +89,8 @@ def _champion(project: Project, spec: PipelineSpec) -> ModelNow | None:
     return ModelNow(version=found.version, digest=found.digest)
 
 
-def _tell(spec: PipelineSpec, plan: Plan) -> None:
-    from batchinf_assets.publishing.backfill_plan import work_of
+def _tell(spec: PipelineSpec, plan: Plan, chunk: int) -> None:
+    from batchinf_assets.publishing.backfill_plan import runs_of, work_of
 
     groups = _by_reason(plan)
     if groups:
@@ -137,18 +103,22 @@ def _tell(spec: PipelineSpec, plan: Plan) -> None:
         click.echo(f"{reason}: {_details(reason, windows)}.")
     work = work_of(plan.to_run)
     current = len(plan.windows) - len(plan.stale)
-    click.echo(f"{current} of {len(plan.windows)} windows are current. To run: {_said(work)}.")
-    for obstacle, windows in _left_out(plan).items():
-        click.echo(f"Cannot run now, as {obstacle}: {_which(spec, windows)}.")
+    runs = len(runs_of(spec, to_run(plan), chunk))
+    in_runs = f", in {runs} runs" if runs > 1 else ""
+    click.echo(
+        f"{current} of {len(plan.windows)} windows are current. To run: {_said(work)}{in_runs}."
+    )
+    for obstacle, windows in left_out(plan).items():
+        click.echo(f"Cannot run now, as {obstacle}: {which(spec, windows)}.")
     if plan.absent:
-        click.echo(f"{len(plan.absent)} windows have not landed: {_which(spec, plan.absent)}.")
+        click.echo(f"{len(plan.absent)} windows have not landed: {which(spec, plan.absent)}.")
 
 
 def _row(spec: PipelineSpec, reason: Reason, windows: Sequence[WindowPlan]) -> list[object]:
     from batchinf_assets.publishing.backfill_plan import work_of
 
-    work, which = work_of(windows), _which(spec, [window.window for window in windows])
-    return [reason, work.windows, _count(work.rows), _time(work.seconds), which]
+    work, ranges = work_of(windows), which(spec, [window.window for window in windows])
+    return [reason, work.windows, _count(work.rows), _time(work.seconds), ranges]
 
 
 def _details(reason: Reason, windows: Sequence[WindowPlan]) -> str:
@@ -160,7 +130,8 @@ def _details(reason: Reason, windows: Sequence[WindowPlan]) -> str:
     return f"{shown}; and {more} more" if more > 0 else shown
 
 
-def _left_out(plan: Plan) -> dict[str, list[str]]:
+def left_out(plan: Plan) -> dict[str, list[str]]:
+    """Return the stale windows that cannot run, by what is in the way."""
     found: dict[str, list[str]] = {}
     for window in plan.stale:
         if not window.runs:
@@ -175,7 +146,8 @@ def _by_reason(plan: Plan) -> list[tuple[Reason, list[WindowPlan]]]:
     return [(reason, windows) for reason, windows in groups if windows]
 
 
-def _which(spec: PipelineSpec, keys: Sequence[str]) -> str:
+def which(spec: PipelineSpec, keys: Sequence[str]) -> str:
+    """Name windows by their ranges, and the first few of these."""
     from batchinf_assets.publishing.backfill_plan import contiguous
 
     ranges = [_range_text(windows) for windows in contiguous(spec, keys)]
@@ -208,6 +180,24 @@ def _obstacle(window: WindowPlan) -> str:
     return "an approval is awaited" if window.landed else "the source file is not there"
 
 
+def _for_later(spec: PipelineSpec, plan: Plan, chunk: int) -> dict[str, object]:
+    """Return what `run --plan` holds a kept plan against."""
+    from batchinf_assets.publishing.backfill_plan import runs_of
+    from batchinf_assets.publishing.saved_plan import plan_digest, window_digest
+
+    runs = runs_of(spec, to_run(plan), chunk)
+    return {
+        "windows": [{**_shown(window), "digest": window_digest(window)} for window in plan.windows],
+        "chunk": chunk,
+        "runs": [{"from": run[0].key, "to": run[-1].key, "windows": len(run)} for run in runs],
+        "digest": plan_digest(spec.name, plan, chunk),
+    }
+
+
+def _shown(window: WindowPlan) -> dict[str, object]:
+    return {**asdict(window), "reasons": window.reasons, "runs": window.runs}
+
+
 def _document(spec: PipelineSpec, plan: Plan) -> dict[str, object]:
     from batchinf_assets.publishing.backfill_plan import contiguous, work_of
 
@@ -218,10 +208,6 @@ def _document(spec: PipelineSpec, plan: Plan) -> dict[str, object]:
 
     return {
         "pipeline": spec.name,
-        "windows": [
-            {**asdict(window), "reasons": window.reasons, "runs": window.runs}
-            for window in plan.windows
-        ],
         "reasons": {reason: summary(windows) for reason, windows in _by_reason(plan)},
         "to_run": summary(plan.to_run),
         "absent": plan.absent,

@@ -9,6 +9,7 @@ import click
 from batchinf_assets import __version__
 from batchinf_assets.cli.approve import approve
 from batchinf_assets.cli.backfill import backfill
+from batchinf_assets.cli.backfill_run import backfill_run
 from batchinf_assets.cli.compare import compare
 from batchinf_assets.cli.contracts import contract
 from batchinf_assets.cli.demo import demo
@@ -72,6 +73,7 @@ for command in (
     demo,
 ):
     main.add_command(command)
+backfill.add_command(backfill_run)
 
 
 def _sentence(error: BatchinfError | OSError) -> str:

@@ -77,7 +77,12 @@ def signing_key(project: Project) -> SigningKey:
 
 
 def job_of(pipeline: Pipeline) -> dg.JobDefinition:
-    """Return the pipeline's job out of its own definitions: a broken neighbour stops it not."""
+    """Return the pipeline's job."""
+    return own_definitions(pipeline).resolve_job_def(pipeline.name)
+
+
+def own_definitions(pipeline: Pipeline) -> dg.Definitions:
+    """Return the pipeline's own definitions: a broken neighbour stops it not."""
     import dagster as dg
     from dagster_shared.utils.warnings import disable_dagster_warnings
 
@@ -85,5 +90,4 @@ def job_of(pipeline: Pipeline) -> dg.JobDefinition:
     from batchinf_assets.orchestration.resources import shared
 
     with disable_dagster_warnings():  # as Dagster itself does where it loads a defs.yaml
-        own = dg.Definitions.merge(pipeline_definitions(pipeline), shared())
-        return own.resolve_job_def(pipeline.name)
+        return dg.Definitions.merge(pipeline_definitions(pipeline), shared())

@@ -24,6 +24,7 @@ class WindowPlan:
         rows: Landed or published rows; None where they cannot be told.
         seconds: How long it will take; None where nothing like it ever ran.
         landed: Whether its source file is there.
+        landed_as: What changes whenever that file does; None where it is not there.
     """
 
     window: str
@@ -31,6 +32,7 @@ class WindowPlan:
     rows: int | None
     seconds: float | None
     landed: bool
+    landed_as: str | None = None
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
@@ -52,11 +54,13 @@ class Plan:
         windows: Every window that landed or ever ran, in order, stale or current.
         absent: Windows of the asked range that have neither landed nor ever run.
         pace: What times were predicted by; None where no attempt tells.
+        present: Digest of what any run would score with now: model, declaration, references, code.
     """
 
     windows: tuple[WindowPlan, ...]
     absent: tuple[str, ...]
     pace: Pace | None
+    present: str = ""
 
     @property
     def stale(self) -> tuple[WindowPlan, ...]:
@@ -127,3 +131,18 @@ def contiguous(spec: PipelineSpec, keys: Iterable[str]) -> list[list[Window]]:
         else:
             ranges.append([window])
     return ranges
+
+
+def runs_of(spec: PipelineSpec, keys: Iterable[str], chunk: int) -> list[list[Window]]:
+    """Cut windows into runs: each of windows that follow one another, and of no more than `chunk`.
+
+    Args:
+        spec: The pipeline.
+        keys: Windows in order.
+        chunk: Windows per run.
+    """
+    return [
+        windows[start : start + chunk]
+        for windows in contiguous(spec, keys)
+        for start in range(0, len(windows), chunk)
+    ]

@@ -40,6 +40,7 @@ from batchinf_assets.project import Project
 from batchinf_assets.publishing.backfill_plan import Plan, WindowPlan, asked_windows
 from batchinf_assets.publishing.condemned import condemned_manifests
 from batchinf_assets.publishing.pace import Pace, measured_pace
+from batchinf_assets.publishing.saved_plan import landed_as, present_digest
 from batchinf_assets.publishing.stale_reasons import (
     ModelNow,
     Present,
@@ -110,7 +111,12 @@ def plan_backfill(
             found.append(plan)
             on_window(len(found), len(known))
     absent = tuple(window.key for window in asked if window.key not in look.known)
-    return Plan(windows=tuple(found), absent=absent, pace=look.pace)
+    return Plan(
+        windows=tuple(found),
+        absent=absent,
+        pace=look.pace,
+        present=present_digest(project, pipeline.spec, look.present),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +175,7 @@ class _Look:
             rows=rows,
             seconds=None if self.pace is None or rows is None else self.pace.seconds(rows),
             landed=window.key in self.landed,
+            landed_as=landed_as(self.landed.get(window.key)),
         )
 
     def _published(self, window: Window) -> tuple[Manifest | None, tuple[Stale, ...]]:

@@ -57,6 +57,8 @@ def test_a_plan_of_what_never_ran_knows_rows_and_no_time(fine: Told, three_days:
     assert (plan["pace"], plan["absent"]) == (None, [])
     assert plan["windows"][0]["reasons"] == ["missing"]
     assert plan["windows"][0]["runs"] is True
+    assert (plan["first"], plan["last"], plan["chunk"]) == (None, None, 92)
+    assert plan["runs"] == [{"from": FIRST, "to": THIRD, "windows": 3}]
 
 
 def test_what_is_stale_is_run_and_nothing_else(
@@ -115,7 +117,7 @@ def test_a_window_that_cannot_run_is_left_out_and_told(
 def test_a_backfill_needs_both_ends_or_what_is_stale(batchinf: Run, arguments: list[str]) -> None:
     result = batchinf("backfill", "run", "flight_delays", *arguments)
     assert result.exit_code == 2
-    assert result.stderr.startswith("batchinf: backfill run needs --from and --to, or --stale.")
+    assert result.stderr.startswith("batchinf: backfill run needs --from and --to, or --stale")
 
 
 def test_a_plan_of_a_range_in_the_wrong_order_is_wrong_use(batchinf: Run) -> None:

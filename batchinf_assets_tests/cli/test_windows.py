@@ -80,7 +80,8 @@ def test_a_backfill_runs_exactly_its_windows(
     assert told.startswith("2 of 2 windows published. Run ")
     assert sorted(predictions_table(project, pipeline.spec).files()) == [WINDOW, NEXT]
     again = json.loads(fine("backfill", "run", "flight_delays", *first_to_last, "--json"))
-    assert sorted(again["seconds"]) == [WINDOW, NEXT]
+    assert [sorted(run["seconds"]) for run in again["runs"]] == [[WINDOW, NEXT]]
+    assert again["left_out"] == {}
 
 
 def test_a_range_in_the_wrong_order_is_wrong_use(batchinf: Run) -> None:

@@ -13,8 +13,18 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.automation_tick_evaluation_context import (
+    build_run_requests_with_backfill_policies,
+)
+from dagster._core.definitions.events import AssetKeyPartitionKey
+from dagster_shared.utils.warnings import disable_dagster_warnings
 
 from batchinf_assets.definitions import defs
+from batchinf_assets.orchestration.component import pipeline_definitions
+from batchinf_assets.orchestration.keys import WINDOWED
+from batchinf_assets.orchestration.resources import shared
+from batchinf_assets.run_spec import BackfillSpec
+from batchinf_assets.spec import Pipeline
 
 KEPT = Path(__file__).with_name("graph.txt")
 RENEW = "BATCHINF_RENEW_GRAPH"
@@ -139,3 +149,28 @@ def test_every_window_asset_shares_partitions_and_backfill_policy(
     assert len(nodes) == 6
     assert len({node.partitions_def for node in nodes}) == 1
     assert {node.backfill_policy for node in nodes} == {dg.BackfillPolicy.multi_run(92)}
+
+
+def test_a_backfill_is_cut_into_runs_of_the_declared_number_of_windows(pipeline: Pipeline) -> None:
+    spec = pipeline.spec.model_copy(update={"backfill": BackfillSpec(chunk=2)})
+    with disable_dagster_warnings():
+        small = dg.Definitions.merge(
+            pipeline_definitions(Pipeline(spec=spec, folder=pipeline.folder)), shared()
+        )
+    keys = {dg.AssetKey([spec.name, name]) for name in WINDOWED}
+    days = [f"2013-07-0{day}" for day in range(1, 6)]
+    with dg.DagsterInstance.ephemeral() as instance:
+        requests = build_run_requests_with_backfill_policies(
+            [AssetKeyPartitionKey(key, day) for key in keys for day in days],
+            small.resolve_asset_graph(),
+            instance,
+        )
+    ends = [
+        (
+            request.tags.get("dagster/asset_partition_range_start", request.partition_key),
+            request.tags.get("dagster/asset_partition_range_end", request.partition_key),
+        )
+        for request in requests
+    ]
+    assert sorted(ends) == [(days[0], days[1]), (days[2], days[3]), (days[4], days[4])]
+    assert [set(request.asset_selection or ()) for request in requests] == [keys] * 3

@@ -208,6 +208,23 @@ class LateSpec(Declared):
     )
 
 
+class CompleteSpec(Declared):
+    """How one knows that what landed for a window is all of it, before a run is requested."""
+
+    quiet_for: timedelta = Field(
+        default=timedelta(seconds=30),
+        ge=timedelta(0),
+        description="A file is complete once it has kept its bytes for so long; PT0S where "
+        "upstream renames it into its place.",
+    )
+    marker: str | None = Field(
+        default=None,
+        pattern=r"^(\w|-|\{file\})(\w|[-.]|\{file\})*$",
+        description="A file in the same folder, written last, such as `{file}.ready` or "
+        "`_SUCCESS`; decides instead of quiet_for.",
+    )
+
+
 def require_plain(columns: Mapping[str, ColumnSpec], where: str, *rules: str) -> None:
     """Require that no column declares one of these rules, as nobody would follow it there.
 

@@ -23,6 +23,7 @@ from pydantic import (
 from batchinf_assets.contract_spec import (
     AcceptedChange,
     ColumnSpec,
+    CompleteSpec,
     Declared,
     FeatureSpec,
     FreshnessSpec,
@@ -79,6 +80,7 @@ class SourceSpec(Declared):
     late: LateSpec | None = Field(
         default=None, description="By default corrected data is taken whenever it lands."
     )
+    complete: CompleteSpec = CompleteSpec()
 
     @model_validator(mode="after")
     def _rules_are_consistent(self) -> SourceSpec:
@@ -93,6 +95,18 @@ class SourceSpec(Declared):
     def _several_files_have_a_folder_of_their_own(self) -> SourceSpec:
         if "*" in self.files and not re.search(r"\{window\}/\*\.[a-z.]+$", self.files):
             raise ValueError("source.files may end in {window}/*.parquet: no other * is understood")
+        return self
+
+    @model_validator(mode="after")
+    def _a_marker_is_of_one_window(self) -> SourceSpec:
+        marker, (folder, _, file) = self.complete.marker, self.files.rpartition("/")
+        if marker and "{file}" not in marker and "{window}" not in folder:
+            raise ValueError(
+                "complete.marker is one for all windows: write {file} in it, or give each window "
+                "a folder in source.files"
+            )
+        if marker and marker.endswith(file.rpartition(".")[2]):
+            raise ValueError("complete.marker ends like the files themselves")
         return self
 
     @model_validator(mode="after")

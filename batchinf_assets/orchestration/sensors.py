@@ -1,8 +1,7 @@
 """The sensors of a pipeline: a run per landed file revision. What to run is planned below."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 
@@ -11,40 +10,46 @@ from batchinf_assets.evaluation.metric_tables import metric_table
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.lake.place import Place
 from batchinf_assets.orchestration.jobs import performance_job_name
+from batchinf_assets.orchestration.requested import last_request
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import predictions_table
-from batchinf_assets.snapshots.arrivals import Arrival, landed_files, plan_arrivals
-from batchinf_assets.snapshots.freeze import frozen_source
-from batchinf_assets.snapshots.parts import Identity, identity_of, landed_sha256
+from batchinf_assets.snapshots.arrivals import Evidence, Plan, plan_arrivals
+from batchinf_assets.snapshots.listing import identities, landed_files
+from batchinf_assets.snapshots.parts import Identity
+from batchinf_assets.snapshots.watch import (
+    EFFORT,
+    READ_BYTES,
+    bounded_digests,
+    look_at_landing,
+)
 from batchinf_assets.spec import PipelineSpec
 
-RUNS_PER_TICK = 20
 LOOKBACK = 100
 """Windows whose figures are asked at each tick whether what follows from them was done."""
 
 
 def landing_sensor(spec: PipelineSpec) -> dg.SensorDefinition:
     """Run the whole graph of a window when its source file lands or changes."""
+    name = f"{spec.name}_landing"
 
     @dg.sensor(
-        name=f"{spec.name}_landing",
+        name=name,
         job_name=spec.name,
         minimum_interval_seconds=30,
-        description="One run per window and source file revision, from what lands from now on.",
+        description="One run per window and source revision, from what lands from now on.",
     )
     def landing(context: dg.SensorEvaluationContext, workplace: Workplace) -> dg.SensorResult:
-        project = workplace.project()
-        files = landed_files(project.landing, spec.source.files, spec.window)
-        seen = {key: identity_of(path) for key, path in files.items()}
-        arrivals, cursor = plan_arrivals(
-            context.cursor,
-            seen,
-            lambda key: frozen_source(project, spec, spec.window.window(key)),
-            lambda key: landed_sha256(files[key]),
-            limit=RUNS_PER_TICK,
+        asked = last_request(context.instance, name)
+        look = look_at_landing(workplace.project(), spec, context.cursor, asked, datetime.now(UTC))
+        requests = _requests(look.plan)
+        if requests:  # else the tick says it as why nothing runs
+            context.log.info(str(look))
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else dg.SkipReason(str(look)),
+            cursor=look.plan.cursor,
         )
-        return dg.SensorResult(run_requests=_requests(arrivals, seen), cursor=cursor)
 
     return landing
 
@@ -83,28 +88,28 @@ def _measurements(
     """
     predictions = predictions_table(project, spec)
     visible = {key: files[0].parent.name for key, files in predictions.files().items()}
-    landed = landed_files(project.landing, pattern, spec.window)
-    files = {key: path for key, path in landed.items() if key in visible}
+    found = landed_files(project.landing, pattern, spec.window)
+    files = {key: path for key, path in found.items() if key in visible}
     kept = metric_table(project, spec, "performance").files()
     known = {key: kept[key][0] for key in files if kept.get(key)}
-    seen = {key: _identity(path, visible[key]) for key, path in files.items()}
-    arrivals, cursor = plan_arrivals(
-        context.cursor,
-        seen,
-        lambda key: _used(measured_in(known[key])) if key in known else None,
-        lambda key: f"{landed_sha256(files[key])}:{visible[key]}",
-        limit=RUNS_PER_TICK,
+    landed = identities(files)
+    digests = bounded_digests(project, files, landed, READ_BYTES)
+    evidence = Evidence(
+        used=lambda key: _used(measured_in(known[key])) if key in known else None,
+        sha256=lambda key: _revision(digests.sha256(key), visible[key]),
+        # A revision that readers see again is what it was before; the version that shows it is new.
+        landing=lambda key: f"{landed[key][0]}.{predictions.version_of(spec.window.window(key))}",
+        asked=last_request(context.instance, context.sensor_name),
     )
-    # A revision that readers see again is what it was before; the version that shows it is new.
-    requests = _requests(
-        arrivals, seen, lambda key: f":{predictions.version_of(spec.window.window(key))}"
-    )
-    asked = {arrival.window for arrival in arrivals}
+    seen = {key: _identity(identity, visible[key]) for key, identity in landed.items()}
+    plan = plan_arrivals(context.cursor, seen, evidence, EFFORT)
+    requests = _requests(plan)
+    asked = {arrival.window for arrival in plan.arrivals}
     waiting = {key: known[key] for key in sorted(known)[-LOOKBACK:] if key not in asked}
     unfinished = _unfinished(waiting, visible, datetime.now(UTC))
     return dg.SensorResult(
-        run_requests=[*requests, *unfinished][:RUNS_PER_TICK],
-        cursor=cursor,
+        run_requests=[*requests, *unfinished][: EFFORT.arrivals],
+        cursor=plan.cursor,
     )
 
 
@@ -120,9 +125,13 @@ def _unfinished(
             )
 
 
-def _identity(path: Path, revision: str) -> Identity:
-    changed, size = identity_of(path)
+def _identity(identity: Identity, revision: str) -> Identity:
+    changed, size = identity
     return changed, int(json_sha256([size, revision])[:15], 16)
+
+
+def _revision(sha256: str | None, revision: str) -> str | None:
+    return f"{sha256}:{revision}" if sha256 else None
 
 
 def _used(found: Measured) -> str | None:
@@ -132,18 +141,8 @@ def _used(found: Measured) -> str | None:
     return f"{found.outcomes}:{found.revision}{'' if found.followed_up else ':unfinished'}"
 
 
-def _requests(
-    arrivals: Sequence[Arrival],
-    seen: Mapping[str, Identity],
-    shown: Callable[[str], str] = lambda _window: "",
-) -> list[dg.RunRequest]:
-    # Dagster runs a run key once and never again. The change time makes a file that went back to
-    # earlier bytes another key, and stays the same where a lost cursor repeats a tick.
+def _requests(plan: Plan) -> list[dg.RunRequest]:
     return [
-        dg.RunRequest(
-            partition_key=arrival.window,
-            run_key=f"{arrival.window}:{arrival.sha256}:{seen[arrival.window][0]}"
-            f"{shown(arrival.window)}",
-        )
-        for arrival in arrivals
+        dg.RunRequest(partition_key=each.window, run_key=each.request_name)
+        for each in plan.arrivals
     ]

@@ -17,7 +17,7 @@ from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.model import ScoringModel, candidate_model, scoring_model
 from batchinf_assets.scoring.scorer import score_rows
-from batchinf_assets.snapshots.arrivals import landed_files
+from batchinf_assets.snapshots.listing import landed_files
 from batchinf_assets.spec import Metric, Pipeline, PipelineSpec
 from batchinf_assets.training.dataset import labelled_rows, training_rows
 from batchinf_assets.training.register import Progress, RegisteredModel, register_model

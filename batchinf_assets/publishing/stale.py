@@ -54,7 +54,6 @@ from batchinf_assets.publishing.status import FAILURES
 from batchinf_assets.publishing.visible import published_revisions
 from batchinf_assets.scoring.predictions import manifests
 from batchinf_assets.scoring.revision import scoring_settings
-from batchinf_assets.snapshots.arrivals import landed_files
 from batchinf_assets.snapshots.freeze import (
     SnapshotFooter,
     frozen_before,
@@ -63,6 +62,7 @@ from batchinf_assets.snapshots.freeze import (
 )
 from batchinf_assets.snapshots.landed_digests import LandedDigests
 from batchinf_assets.snapshots.lateness import require_accepted, same_content
+from batchinf_assets.snapshots.listing import landed_files
 from batchinf_assets.snapshots.parts import landed_at, parts_of
 from batchinf_assets.snapshots.source import read_source, source_contract
 from batchinf_assets.spec import Pipeline, PipelineSpec

@@ -198,9 +198,3 @@ def frozen_record(project: Project, spec: PipelineSpec, window: Window) -> Snaps
     """Return what a window's snapshot says of itself, if it has one."""
     files = snapshot_table(project, spec).files_of(window)
     return read_described(files[0], SnapshotFooter).record if files else None
-
-
-def frozen_source(project: Project, spec: PipelineSpec, window: Window) -> str | None:
-    """Return the SHA-256 of the landed file behind a window's snapshot, if it has one."""
-    record = frozen_record(project, spec, window)
-    return record.source.sha256 if record else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +33,42 @@ class LandedDigests:
         if path not in self._known:
             self._known[path] = _digest_of(self.folder / path)
         return self._known[path]
+
+
+@dataclass(kw_only=True)
+class BoundedDigests:
+    """Digests of windows' files, of which no more is read in one go than is allowed.
+
+    What this process has read before costs nothing, so a file that was too much comes next time.
+
+    Attributes:
+        digests: Reads them.
+        paths: Where each window's file lies, below the landing folder.
+        sizes: How many bytes each has.
+        allowed: Bytes to read; the first file is read whatever its size.
+        unreadable: Windows whose file could not be read, and why.
+    """
+
+    digests: LandedDigests
+    paths: Mapping[str, str]
+    sizes: Mapping[str, int]
+    allowed: int
+    unreadable: dict[str, str] = field(default_factory=dict[str, str])
+    _spent: int = 0
+
+    def sha256(self, window: str) -> str | None:
+        """Return the digest of a window's file, or None where it is not to be had now."""
+        if self._spent >= self.allowed:
+            return None
+        before = _read.cache_info().misses
+        try:
+            found = self.digests.sha256(self.paths[window])
+        except OSError as error:
+            self.unreadable[window] = f"{self.paths[window]}: {error.strerror or 'unreadable'}"
+            return None
+        if _read.cache_info().misses > before:
+            self._spent += self.sizes[window]
+        return found
 
 
 def _digest_of(path: Path) -> str | None:

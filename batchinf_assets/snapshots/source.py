@@ -79,6 +79,7 @@ def source_contract(spec: PipelineSpec) -> str:
             "files": True,
             "empty": True,
             "late": True,
+            "complete": True,
             "limits": True,
             "volume": {"alike"},
             "accept": True,

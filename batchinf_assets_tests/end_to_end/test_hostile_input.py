@@ -16,8 +16,8 @@ from click.testing import Result
 
 from batchinf_assets.contract_spec import LimitsSpec
 from batchinf_assets.errors import LandedFileUnreadable
-from batchinf_assets.snapshots.arrivals import landed_files
 from batchinf_assets.snapshots.landing import Landing
+from batchinf_assets.snapshots.listing import landed_files
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.end_to_end.conftest import Operator

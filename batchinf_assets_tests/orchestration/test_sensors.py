@@ -124,11 +124,16 @@ def test_a_new_file_is_one_run_of_its_window(
 
 
 def test_a_touched_file_with_the_same_content_is_no_run(
-    landing: Ticking, project: Project, world: World
+    landing: Ticking,
+    project: Project,
+    world: World,
+    instance: dg.DagsterInstance,
+    pipeline: Pipeline,
 ) -> None:
     landing.tick()
     land(world.landing / "flights" / f"{NEW}.parquet", flights(project, NEW))
     landing.tick()
+    assert run(instance, pipeline, NEW)
     touch(flights(project, NEW))
     touch(flights(project, NEVER_RUN))
     assert landing.tick() == []

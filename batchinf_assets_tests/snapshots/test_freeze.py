@@ -24,7 +24,6 @@ from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import (
     freeze_snapshot,
     frozen_rows,
-    frozen_source,
     load_snapshot,
     snapshot_table,
     source_contract,
@@ -237,11 +236,3 @@ def test_a_window_that_was_never_frozen_is_missing(project: Project) -> None:
     freeze_snapshot(project, SPEC, DAY)
     with pytest.raises(WindowMissing, match="2013-07-02 of flight_delays has no snapshot"):
         load_snapshot(project, SPEC, OTHER_DAY)
-
-
-def test_the_source_of_a_snapshot_is_known_by_its_bytes(project: Project) -> None:
-    assert frozen_source(project, SPEC, DAY) is None
-    path = drop(project, flights())
-    freeze_snapshot(project, SPEC, DAY)
-    assert frozen_source(project, SPEC, DAY) == file_sha256(path)
-    assert frozen_source(project, SPEC, OTHER_DAY) is None

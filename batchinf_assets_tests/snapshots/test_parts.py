@@ -11,9 +11,9 @@ import pytest
 
 from batchinf_assets.contract_spec import ColumnSpec, LimitsSpec
 from batchinf_assets.errors import LandedFileMissing, LandedFileUnreadable, LandingFault
-from batchinf_assets.snapshots.arrivals import landed_files
 from batchinf_assets.snapshots.landed_digests import LandedDigests
 from batchinf_assets.snapshots.landing import Landing
+from batchinf_assets.snapshots.listing import landed_files
 from batchinf_assets.snapshots.parts import (
     identity_of,
     landed_at,

@@ -1,0 +1,40 @@
+"""Whether what landed for a window is all of it: by its marker, or because nobody writes any more.
+
+Data that is run by hand is read as it is; this is asked before a sensor or a schedule requests it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from batchinf_assets.contract_spec import CompleteSpec
+from batchinf_assets.snapshots.parts import landed_at, parts_of
+
+
+def is_whole(place: Path, declared: CompleteSpec, now: datetime) -> bool:
+    """Say whether a window's file, or its folder of files, is complete.
+
+    A marker counts only if it is not older than the file: that of a file which landed before says
+    nothing of the one that takes its place. Without a marker a file is complete once it has kept
+    its bytes for a while. A file that is gone is not complete.
+
+    Args:
+        place: Where it lies.
+        declared: How one knows.
+        now: The time.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    try:
+        if declared.marker is None:
+            return now - landed_at(place) >= declared.quiet_for
+        return all(_is_marked(part, declared.marker) for part in parts_of(place))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _is_marked(part: Path, marker: str) -> bool:
+    beside = part.with_name(marker.replace("{file}", part.name))
+    return beside.stat().st_ctime_ns >= part.stat().st_ctime_ns

@@ -1,0 +1,147 @@
+"""One look at the landing folder: what landed, held against what the lake knows.
+
+`arrivals` plans; nothing here knows Dagster, which is asked by `requested` what it has run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from batchinf_assets.errors import ManifestInvalid
+from batchinf_assets.lake.files import read_described
+from batchinf_assets.lake.place import Place
+from batchinf_assets.project import Project
+from batchinf_assets.snapshots.arrivals import Asked, Effort, Evidence, Plan, plan_arrivals
+from batchinf_assets.snapshots.completeness import is_whole
+from batchinf_assets.snapshots.freeze import SnapshotFooter, snapshot_table
+from batchinf_assets.snapshots.landed_digests import BoundedDigests, LandedDigests
+from batchinf_assets.snapshots.listing import identities, landed_files
+from batchinf_assets.snapshots.parts import Identity
+from batchinf_assets.snapshots.stock import Stock, keep_stock, read_stock, take_stock
+from batchinf_assets.spec import PipelineSpec
+
+EFFORT = Effort(arrivals=20, windows=1_000)
+READ_BYTES = 4 * 2**30
+"""Of landed files in one look, for their digests: some seconds of a tick."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What one look found.
+
+    Attributes:
+        plan: Windows to run, and those that wait.
+        gone: Windows that were frozen and whose file is not there any more.
+        unreadable: Windows whose file cannot be read, and why.
+    """
+
+    plan: Plan
+    gone: tuple[str, ...]
+    unreadable: Mapping[str, str]
+
+    def __str__(self) -> str:
+        """Name what does not run, and why."""
+        told = [
+            _told("not complete yet", self.plan.unfinished),
+            _told("for the next tick", self.plan.later),
+            _told("frozen, and no longer landed", self.gone),
+            _told("unreadable", sorted(self.unreadable.values())),
+        ]
+        return "; ".join(filter(None, told)) or "Nothing landed that did not run."
+
+
+def look_at_landing(
+    project: Project,
+    spec: PipelineSpec,
+    cursor: str | None,
+    asked: Callable[[str], Asked | None],
+    now: datetime,
+    *,
+    effort: Effort = EFFORT,
+    read_bytes: int = READ_BYTES,
+) -> Look:
+    """Find out which windows must run because their source landed or changed.
+
+    The first look of all takes stock; see `stock`.
+
+    Args:
+        project: Where files land, and the lake.
+        spec: The pipeline.
+        cursor: What the last look left; None at first, or where it was lost.
+        asked: Tells the last request for a window that was followed.
+        now: The time.
+        effort: The limits of one look.
+        read_bytes: How much of landed files is read in one look.
+
+    Raises:
+        ManifestInvalid: The snapshot table's log, or the stock, is damaged.
+        OSError: The landing folder or the lake cannot be read.
+    """
+    files = landed_files(project.landing, spec.source.files, spec.window)
+    landed = identities(files)
+    digests = bounded_digests(project, files, landed, read_bytes)
+    whole = _whole(files, spec, now)
+    stock = _stock(project, spec, landed, whole, now)
+    frozen = snapshot_table(project, spec).files()
+    evidence = Evidence(
+        left=stock.left,
+        used=lambda window: _used(frozen.get(window)),
+        whole=whole,
+        sha256=digests.sha256,
+        asked=asked,
+    )
+    plan = plan_arrivals(cursor, landed, evidence, effort)
+    keep_stock(project, spec, stock, stock.read(landed, digests.sha256))
+    return Look(
+        plan=plan,
+        gone=tuple(sorted(frozen.keys() - files.keys())),
+        unreadable=digests.unreadable,
+    )
+
+
+def bounded_digests(
+    project: Project, files: Mapping[str, Path], landed: Mapping[str, Identity], allowed: int
+) -> BoundedDigests:
+    """Return what reads the digests of landed files, as far as that is allowed in one go."""
+    return BoundedDigests(
+        digests=LandedDigests(project.landing),
+        paths={key: path.relative_to(project.landing).as_posix() for key, path in files.items()},
+        sizes={key: identity[1] for key, identity in landed.items()},
+        allowed=allowed,
+    )
+
+
+def _stock(
+    project: Project,
+    spec: PipelineSpec,
+    landed: Mapping[str, Identity],
+    whole: Callable[[str], bool],
+    now: datetime,
+) -> Stock:
+    kept = read_stock(project, spec)
+    if kept is not None:
+        return kept
+    # What is being written right now lands while somebody watches.
+    there = {window: identity for window, identity in landed.items() if whole(window)}
+    return take_stock(project, spec, there, now)
+
+
+def _whole(files: Mapping[str, Path], spec: PipelineSpec, now: datetime) -> Callable[[str], bool]:
+    return lambda window: is_whole(files[window], spec.source.complete, now)
+
+
+def _used(files: tuple[Place, ...] | None) -> str | None:
+    try:
+        return read_described(files[0], SnapshotFooter).record.source.sha256 if files else None
+    except ManifestInvalid:  # a run makes it anew
+        return None
+
+
+def _told(what: str, windows: tuple[str, ...] | list[str]) -> str | None:
+    if not windows:
+        return None
+    more = f" and {len(windows) - 5} more" if len(windows) > 5 else ""
+    return f"{what}: {', '.join(windows[:5])}{more}"

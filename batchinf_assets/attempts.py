@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from batchinf_assets.errors import (
     LostRace,
     ModelRefused,
     Preempted,
+    RunOverCap,
     WindowRefused,
 )
 from batchinf_assets.lake.lease import HeldLease, Lease, hold, read_lease
@@ -54,6 +55,7 @@ class Attempt:
         run_id: The run.
         trace_id: Of the attempt, 32 hex digits; the same in all its stages.
         held: The lease.
+        require_left: Raises where the run may begin no further shard.
         state: How the stage ends, if nothing goes wrong.
         manifest: The revision that was worked on, once there is one.
         manifest_sha256: Digest of its published manifest.
@@ -65,6 +67,7 @@ class Attempt:
     run_id: str
     trace_id: str
     held: HeldLease
+    require_left: Callable[[], None] = lambda: None
     state: State = "scored"
     manifest: Manifest | None = field(default=None, init=False)
     manifest_sha256: str | None = field(default=None, init=False)
@@ -84,6 +87,16 @@ class Attempt:
             LostRace: Somebody did.
         """
         self.held.require_held()
+
+    def require_next_shard(self) -> None:
+        """Make sure that another shard may begin.
+
+        Raises:
+            LostRace: Somebody took the window over.
+            RunOverCap: The run has taken more than its cap.
+        """
+        self.require_held()
+        self.require_left()
 
     def works_on(self, manifest: Manifest) -> None:
         """Remember which revision this attempt works on."""
@@ -319,5 +332,5 @@ def _state(error: BaseException) -> State:
         return "lost_race"
     if isinstance(error, Preempted):
         return "preempted"
-    refusals = WindowRefused | ModelRefused | HeldForApproval
+    refusals = WindowRefused | ModelRefused | HeldForApproval | RunOverCap
     return "refused" if isinstance(error, refusals) else "failed"

@@ -262,6 +262,28 @@ class HeldForApproval(BatchinfError):
     failure_class = FailureClass.PERMISSION
 
 
+class Overrun(StrEnum):
+    """Why a run is above its cap: stable codes, for alerts and for tests."""
+
+    PREDICTED = "predicted"
+    SPENT = "spent"
+    PRICE_UNKNOWN = "price_unknown"
+
+
+class RunOverCap(BatchinfError):
+    """A run is predicted to take more than its cap, or has; it goes on only after an approval.
+
+    Attributes:
+        reason: The code of what is above its cap, or not known to be below.
+    """
+
+    failure_class = FailureClass.PERMISSION
+
+    def __init__(self, message: str, *, reason: Overrun, next_step: str) -> None:
+        super().__init__(message, next_step=next_step)
+        self.reason = reason
+
+
 class Preempted(BatchinfError):
     """The process was asked to leave; what was finished stays, and another try goes on from there.
 

@@ -1,6 +1,6 @@
-"""What a user declares of runs: how many windows go into one, and how often one is tried again.
+"""What a user declares of runs: windows of each, how often it is tried again, what it may take.
 
-Nothing here runs anything; `retries` and `orchestration` do.
+Nothing here runs or measures anything; `retries`, `publishing.caps` and `orchestration` do.
 """
 
 from __future__ import annotations
@@ -45,3 +45,21 @@ class RetrySpec(Declared):
         if self.longest_delay < self.first_delay:
             raise ValueError("retries.longest_delay must not be below retries.first_delay")
         return self
+
+
+class PriceSpec(Declared):
+    """What the machine costs that runs windows."""
+
+    machine_hour: float = Field(ge=0, description="Of the whole machine, for one hour.")
+    currency: str = Field(pattern=r"^[A-Z]{3}$", description="Three letters, as in ISO 4217.")
+
+
+class CapsSpec(Declared):
+    """How much one run may take until its last shard, whatever number of windows it has.
+
+    A cap on the cost without a price lets no run start without an approval: what is unknown is not
+    zero.
+    """
+
+    seconds: float | None = Field(default=None, gt=0, description="Wall time.")
+    cost: float | None = Field(default=None, gt=0, description="In the currency of `price`.")

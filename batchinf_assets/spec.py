@@ -49,7 +49,7 @@ from batchinf_assets.evaluation_spec import (
     RetrainingSpec,
     RollbackSpec,
 )
-from batchinf_assets.run_spec import BackfillSpec, RetrySpec
+from batchinf_assets.run_spec import BackfillSpec, CapsSpec, PriceSpec, RetrySpec
 from batchinf_assets.seasons import require_season
 from batchinf_assets.windows import WindowSpec
 
@@ -330,6 +330,8 @@ class PipelineSpec(Declared):
     retention: RetentionSpec = RetentionSpec()
     backfill: BackfillSpec = BackfillSpec()
     retries: RetrySpec = RetrySpec()
+    caps: CapsSpec = CapsSpec()
+    price: PriceSpec | None = None
 
     @model_validator(mode="after")
     def _names_do_not_collide(self) -> PipelineSpec:

@@ -10,6 +10,7 @@ from batchinf_assets import __version__
 from batchinf_assets.cli.approve import approve
 from batchinf_assets.cli.backfill import backfill
 from batchinf_assets.cli.backfill_run import backfill_run
+from batchinf_assets.cli.caps import caps
 from batchinf_assets.cli.compare import compare
 from batchinf_assets.cli.contracts import contract
 from batchinf_assets.cli.demo import demo
@@ -55,6 +56,7 @@ for command in (
     run,
     backfill,
     approve,
+    caps,
     override,
     tickets,
     performance,

@@ -117,8 +117,10 @@ def manifest(*, pipeline: str, window: str, revision: str | None, json_: bool) -
 
 def _state(window: WindowStatus) -> str:
     failure = window.last_failure
-    held = failure is not None and failure.reason_code == "held_for_approval"
-    return f"{window.state}, held" if held else window.state
+    code = (failure.reason_code or "") if failure else ""
+    if code == "held_for_approval":
+        return f"{window.state}, held"
+    return f"{window.state}, over its cap" if code.startswith("run_over_cap/") else window.state
 
 
 def _notes(window: WindowStatus) -> str | None:

@@ -24,6 +24,7 @@ from batchinf_assets.orchestration.window_asset import window_asset
 from batchinf_assets.orchestration.window_runs import WindowResult
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.automatic import roll_back_if_condemned
+from batchinf_assets.publishing.caps import Budget
 from batchinf_assets.publishing.rollback import Rollback
 from batchinf_assets.publishing.tickets import open_tickets
 from batchinf_assets.spec import Pipeline, PipelineSpec
@@ -36,7 +37,7 @@ def performance_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     """Hold published predictions against outcomes; reports its state while there are none."""
     outcomes = ["landing/outcomes"] if pipeline.spec.outcomes else []
 
-    def step(workplace: Workplace, tried: Try, window: Window) -> WindowResult:
+    def step(workplace: Workplace, _budget: Budget, tried: Try, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
         realised, followed = _measured(workplace, spec, window, tried.run_id)
         return WindowResult(

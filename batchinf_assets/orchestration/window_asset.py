@@ -11,11 +11,14 @@ from batchinf_assets.orchestration.isolation import Try, isolated
 from batchinf_assets.orchestration.partitions import partitions_of
 from batchinf_assets.orchestration.provenance import code_version
 from batchinf_assets.orchestration.resources import Workplace
+from batchinf_assets.orchestration.run_budgets import budget_of
 from batchinf_assets.orchestration.window_runs import WindowResult, run_windows
+from batchinf_assets.publishing.caps import Budget
+from batchinf_assets.publishing.pace import BY_ROW
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window
 
-Step = Callable[[Workplace, Try, Window], WindowResult]
+Step = Callable[[Workplace, Budget, Try, Window], WindowResult]
 AttemptStep = Callable[[Workplace, Attempt, Window], WindowResult]
 
 ASSET_DESCRIPTIONS = {
@@ -41,11 +44,14 @@ def attempted_asset(
         kinds: What Dagster shows of how it is made.
     """
 
-    def attempted(workplace: Workplace, tried: Try, window: Window) -> WindowResult:
+    def attempted(workplace: Workplace, budget: Budget, tried: Try, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
         with attempting(
             project, spec, window, run_id=tried.run_id, stage=name, again=tried.again
         ) as attempt:
+            if name in BY_ROW:  # what is scored may be published, whatever that takes
+                attempt.require_left = budget.require_left
+            attempt.require_left()
             return step(workplace, attempt, window)
 
     return window_asset(pipeline, name, upstream, attempted, kinds)
@@ -54,7 +60,7 @@ def attempted_asset(
 def window_asset(
     pipeline: Pipeline, name: str, upstream: Sequence[str], step: Step, kinds: set[str]
 ) -> dg.AssetsDefinition:
-    """Make an asset out of a step that is told which try it is; see `attempted_asset`."""
+    """Make an asset out of a step that is told its run's budget and its try; see above."""
     spec, partitions = pipeline.spec, partitions_of(pipeline.spec.window)
     key = dg.AssetKey([spec.name, name])
 
@@ -79,7 +85,8 @@ def window_asset(
         backfill_policy=dg.BackfillPolicy.multi_run(spec.backfill.chunk),
     )
     def asset(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[dg.Output[None]]:
-        one = isolated(context, spec, partial(step, workplace))
+        budget = budget_of(context, pipeline, workplace.project())
+        one = isolated(context, spec, partial(step, workplace, budget))
         yield from run_windows(context, pipeline, one)
 
     return asset

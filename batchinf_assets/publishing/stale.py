@@ -16,9 +16,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from batchinf_assets.code_version import running_code
 from batchinf_assets.errors import (
     HeldForApproval,
@@ -61,9 +58,10 @@ from batchinf_assets.snapshots.freeze import (
     snapshot_table,
 )
 from batchinf_assets.snapshots.landed_digests import LandedDigests
+from batchinf_assets.snapshots.landed_rows import landed_rows
 from batchinf_assets.snapshots.lateness import require_accepted, same_content
 from batchinf_assets.snapshots.listing import landed_files
-from batchinf_assets.snapshots.parts import landed_at, parts_of
+from batchinf_assets.snapshots.parts import landed_at
 from batchinf_assets.snapshots.source import read_source, source_contract
 from batchinf_assets.spec import Pipeline, PipelineSpec
 from batchinf_assets.telemetry.attempt import reason_code
@@ -281,7 +279,7 @@ class _Look:
 
     def _rows(self, window: Window, made: Manifest | None) -> int | None:
         path = self.landed.get(window.key)
-        landed = _parquet_rows(path) if path else None
+        landed = landed_rows(path) if path else None
         return landed if landed is not None or made is None else made.counts.rows_in
 
 
@@ -291,10 +289,3 @@ def _same(record: FeaturesRecord, made: Manifest) -> bool:
 
 def _rank(stale: Stale) -> tuple[int, str]:
     return list(Reason).index(stale.reason), stale.detail
-
-
-def _parquet_rows(path: Path) -> int | None:
-    try:
-        return sum(pq.read_metadata(part).num_rows for part in parts_of(path))
-    except (OSError, pa.ArrowException):
-        return None

@@ -76,13 +76,14 @@ def finish_shards(
         folder: The revision's, where output files go.
         checkpoints: The revision's.
         attempt: The number of this attempt, for new checkpoints.
-        require_held: Raises where another attempt has taken the window over; asked before each
-            shard.
+        require_held: Raises where another attempt has taken the window over, or the run may begin
+            no shard any more; asked before each shard.
         published: The files that readers see, where this revision is published already and one of
             them was lost: what is written anew must be the same bytes.
 
     Raises:
         LostRace: Another attempt has taken the window over.
+        RunOverCap: The run has taken more than its cap; finished shards stay.
         ManifestInvalid: A published file came out differently; it was left as it is.
         Preempted: SIGTERM came; finished shards stay for the next attempt.
         ShardFailed: A shard failed for want of space, memory or access; the others were finished.

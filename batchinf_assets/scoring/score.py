@@ -90,6 +90,7 @@ def score_window(
             are, as evidence.
         WindowRefused: The predictions break their contract; no draft was left.
         Preempted: The process was asked to leave; finished shards stay for the next attempt.
+        RunOverCap: The run has taken more than its cap; finished shards stay.
         ShardFailed: A shard failed for want of space, memory or access; the others stay.
     """
     snapshot, features = _inputs(project, pipeline, window)
@@ -131,7 +132,7 @@ def score_window(
             revision_folder(project, pipeline.spec, window, draft.revision),
             checkpoints_of(project, pipeline.spec, window, draft.revision),
             attempt=attempt.token,
-            require_held=attempt.require_held,
+            require_held=attempt.require_next_shard,
             published=visible,
         )
     checks = (

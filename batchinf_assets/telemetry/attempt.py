@@ -20,6 +20,7 @@ from batchinf_assets.errors import (
     BatchinfError,
     LandedFileUnreadable,
     ModelRefused,
+    RunOverCap,
     WindowRefused,
 )
 
@@ -233,10 +234,11 @@ def reason_code(error: BaseException) -> str:
 
     Errors of this package give their class, `landed_file_missing`. Refused models give the clause
     too, `model_refused/unsigned`, refused windows the first check that stopped them,
-    `window_refused/contract`, and landed files their fault, `landed_file_unreadable/empty`. A full
-    disk and exhausted memory give `out_of_space` and `out_of_memory`, also as the cause of another
-    error. The operating system's other refusals give `storage_refused` and `io_error`; what else is
-    foreign gives `unexpected/<class>`.
+    `window_refused/contract`, landed files their fault, `landed_file_unreadable/empty`, and runs
+    above their cap what is, `run_over_cap/spent`. A full disk and exhausted memory give
+    `out_of_space` and `out_of_memory`, also as the cause of another error. The operating system's
+    other refusals give `storage_refused` and `io_error`; what else is foreign gives
+    `unexpected/<class>`.
     """
     exhausted = _exhausted(error)
     if exhausted is not None:
@@ -251,7 +253,7 @@ def reason_code(error: BaseException) -> str:
 
 
 def _clause(error: BatchinfError) -> str | None:
-    if isinstance(error, ModelRefused | LandedFileUnreadable):
+    if isinstance(error, ModelRefused | LandedFileUnreadable | RunOverCap):
         return error.reason
     if isinstance(error, WindowRefused):
         return next((check.name for check in blocking_failures(error.checks)), None)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from batchinf_assets.attempts import attempting, lease_place
-from batchinf_assets.errors import LostRace, Preempted
+from batchinf_assets.errors import LostRace, Overrun, Preempted, RunOverCap
 from batchinf_assets.features.build import build_features
 from batchinf_assets.lake.files import write_bytes
 from batchinf_assets.lake.lease import read_lease
@@ -97,6 +97,30 @@ def test_who_is_told_to_leave_while_nothing_is_left_to_begin_leaves_all_the_same
     assert scored_again == 0
     assert manifest.shards == ShardsRecord(planned=shards, computed=0, reused=shards)
     assert draft_of(scoring) == manifest
+
+
+def score_under(scoring: Scoring, require_left: Callable[[], None]) -> None:
+    project, spec, window = scoring.project, scoring.pipeline.spec, scoring.window
+    with attempting(project, spec, window, run_id="run", stage="predictions") as attempt:
+        attempt.require_left = require_left
+        score_window(project, scoring.pipeline, window, scoring.model, attempt=attempt, now=NOW)
+
+
+def test_a_run_above_its_cap_begins_no_new_shard_and_is_gone_on_with(scoring: Scoring) -> None:
+    allowed = iter(range(MIDDLE))
+
+    def require_left() -> None:
+        if next(allowed, None) is None:
+            raise RunOverCap("Above its cap.", reason=Overrun.SPENT, next_step="Approve it.")
+
+    with pytest.raises(RunOverCap):
+        score_under(scoring, require_left)
+    assert draft_of(scoring) is None
+    record = scoring.recorded()
+    assert (record["state"], record["reason_code"]) == ("refused", "run_over_cap/spent")
+
+    manifest = scoring.score()
+    assert manifest.shards == ShardsRecord(planned=SHARDS, computed=SHARDS - MIDDLE, reused=MIDDLE)
 
 
 def lose_the_lease(scoring: Scoring) -> None:

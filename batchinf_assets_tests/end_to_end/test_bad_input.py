@@ -280,7 +280,7 @@ def test_an_unknown_pipeline_is_wrong_use(operator: Operator, name: str) -> None
         line = complaint(result)
         assert result.exit_code == 2
         assert "There is no pipeline" in line
-        assert "Known: flight_delays" in line
+        assert "flight_delays" in line.split("Known: ", 1)[1]
         assert len(line) < MANY
 
 

@@ -188,6 +188,22 @@ def test_an_hour_is_found_under_its_key_though_its_folder_has_no_colon(folder: P
     assert DeltaTable(folder).to_pyarrow_table()["window"].to_pylist() == ["2013-01-01-05:00"]
 
 
+def test_an_hour_that_comes_twice_is_two_windows_also_in_the_log(folder: Path) -> None:
+    hours = WindowSpec(every="hour", start=date(2013, 1, 1), timezone="Europe/London")
+    first, second = hours.between("2013-10-27-01:00", "2013-10-27-01:00+0000")
+    table = WindowTable(folder, SCHEMA)
+    put(table, first, [1])
+    put(table, second, [2])
+    put(table, first, [3])
+    assert list(table.files()) == [first.key, second.key]
+    assert (read(table, first), read(table, second)) == ([3], [2])
+    seen = DeltaTable(folder).to_pyarrow_table()
+    assert sorted(seen.select(["window", "id"]).to_pylist(), key=str) == [
+        {"window": first.key, "id": 3},
+        {"window": second.key, "id": 2},
+    ]
+
+
 def test_a_window_without_rows_is_not_a_window_without_commit(folder: Path) -> None:
     table = WindowTable(folder, SCHEMA)
     put(table, FIRST, [])

@@ -66,6 +66,18 @@ def at_once(*acts: Callable[[], object]) -> list[str]:
     return outcomes
 
 
+def test_an_hour_that_comes_twice_is_two_windows(folder: S3Place) -> None:
+    hours = WindowSpec(every="hour", start=date(2013, 1, 1), timezone="Europe/London")
+    first, second = hours.between("2013-10-27-01:00", "2013-10-27-01:00+0000")
+    table = WindowTable(folder, SCHEMA)
+    for place, window in enumerate((first, second)):
+        put(table, window, [place])
+    for place, window in enumerate((first, second)):
+        found = table.read(window)
+        assert found is not None
+        assert found["id"].to_pylist() == [place]
+
+
 def test_windows_are_replaced_one_at_a_time(folder: S3Place) -> None:
     table = WindowTable(folder, SCHEMA)
     assert (table.files(), table.read(FIRST), table.version_of(FIRST)) == ({}, None, None)

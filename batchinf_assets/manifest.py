@@ -378,6 +378,8 @@ class EvaluationRecord(_Value):
         drift: Verdict against training by feature, and of the score.
         drift_verdict: The worst of these.
         drift_by_reference: Verdicts by feature, and of the score, against each reference.
+        drift_windows: How many windows of each reference told how far windows usually differ; 0
+            where that is not known and rows were taken as independent.
         earlier_windows: What the references consist of that are not the training rows.
         estimated: Metrics expected before any outcome is known; None is undefined.
     """
@@ -394,6 +396,7 @@ class EvaluationRecord(_Value):
     drift_by_reference: dict[Name, dict[str, Text]] = Field(
         default_factory=dict[str, dict[str, str]]
     )
+    drift_windows: dict[Name, Count] = Field(default_factory=dict[str, int])
     earlier_windows: dict[Name, EarlierWindowsRecord] = Field(
         default_factory=dict[str, EarlierWindowsRecord]
     )

@@ -160,7 +160,7 @@ def _promote_champion(world: ScoringWorld) -> None:
     trees.fit(sample.select(FEATURES).to_pandas(), sample.column(LABEL).to_numpy())
     data = skops.io.dumps(trees)
     world.model_file.write_bytes(data)
-    labelled = LabelledRows(rows=sample, windows=1, unlabelled=0)
+    labelled = LabelledRows(rows=sample, window_rows=(sample.num_rows,), unlabelled=0)
     learned = [pipeline.spec.window.window("2026-03-01")]
     registered = register_model(
         world.project, world.registry, pipeline, key, data, learned, labelled, now=now

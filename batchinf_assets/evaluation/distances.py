@@ -8,19 +8,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from batchinf_assets.evaluation.significance import Homogeneity, is_rare, p_value, pools
+from batchinf_assets.evaluation.significance import (
+    Clustering,
+    Homogeneity,
+    is_rare,
+    p_value,
+    pools,
+)
 from batchinf_assets.lake.query import query, sql_beside
 from batchinf_assets.registry.bins import Binned, NumericBins
+from batchinf_assets.registry.window_spread import WindowSpread
 
 DISTANCES_SQL = sql_beside(__file__, "sql/distances.sql")
 HOMOGENEITY_SQL = sql_beside(__file__, "sql/homogeneity.sql")
 
 PROPORTION_FLOOR = 1e-4
 """Smallest proportion in the stability index: an empty bin would make it infinite."""
+
+INDEPENDENT_ROWS: Mapping[str, WindowSpread] = MappingProxyType({})
 
 BINS = pa.schema(
     [
@@ -55,7 +65,10 @@ class Difference:
         kolmogorov_smirnov: Largest difference of cumulative shares, from 0 to 1; of numbers.
         wasserstein: First Wasserstein distance in standard deviations of the training values; of
             numbers whose profile has their ends and deviation.
-        chi_squared: Pearson's statistic of homogeneity, rare bins pooled.
+        homogeneity: What it is tested by.
+        spread: How the reference's windows differ; None where rows are taken as independent.
+        design_effect: How many times more rows of windows differ than independent ones would; None
+            where rows are taken as independent.
         p_value: How likely chance alone gives such a difference.
         missing: The window's share of rows without a value.
         unseen: The window's share of categories that training does not name, as far as it is more
@@ -69,14 +82,38 @@ class Difference:
     jensen_shannon: float | None = None
     kolmogorov_smirnov: float | None = None
     wasserstein: float | None = None
-    chi_squared: float | None = None
+    homogeneity: Homogeneity | None = None
+    spread: WindowSpread | None = None
+    design_effect: float | None = None
     p_value: float | None = None
     missing: float | None = None
     unseen: float | None = None
 
+    @property
+    def chi_squared(self) -> float | None:
+        """Pearson's statistic of homogeneity, rare bins pooled."""
+        return self.homogeneity.chi_squared if self.homogeneity else None
+
+    @property
+    def usual_p_value(self) -> float | None:
+        """The smallest p-value that 19 of 20 of the reference's own windows keep, if known."""
+        return self.spread.usual_p_value if self.spread else None
+
+    @property
+    def usual_psi(self) -> float | None:
+        """The stability index that 19 of 20 of the reference's own windows keep, if known."""
+        return self.spread.usual_psi if self.spread else None
+
+    @property
+    def usual_wasserstein(self) -> float | None:
+        """The Wasserstein distance that 19 of 20 of its windows keep, if known."""
+        return self.spread.usual_wasserstein if self.spread else None
+
 
 def differences(
-    observed: Mapping[str, Sequence[int]], references: Mapping[str, Binned]
+    observed: Mapping[str, Sequence[int]],
+    references: Mapping[str, Binned],
+    spreads: Mapping[str, WindowSpread] = INDEPENDENT_ROWS,
 ) -> dict[str, Difference]:
     """Measure how far each subject lies from its reference.
 
@@ -88,7 +125,7 @@ def differences(
     - The Jensen-Shannon distance is the square root of half the sum of p log2(p / m) and
       q log2(q / m), with m = (p + q) / 2 (Endres and Schindelin 2003).
     - chi-squared compares the rows with those expected if both sides were samples of one
-      population; see `significance.p_value` for rare bins.
+      population; see `significance.p_value` for rare bins, and for rows of windows.
     - Kolmogorov-Smirnov looks at the edges only: the distance of the numbers themselves may be
       larger inside a bin.
     - Wasserstein takes values as spread evenly inside their bin, and the outermost bins as ending
@@ -99,6 +136,7 @@ def differences(
     Args:
         observed: Rows by bin number, as `Profile.observe` counts them.
         references: Bins with the reference's rows in them, for the same subjects.
+        spreads: How the reference's windows differ, of the subjects for which that is known.
 
     Raises:
         ValueError: A subject's counts do not fit its bins.
@@ -109,11 +147,10 @@ def differences(
     return {
         name: Difference(
             subject=name,
-            rows=sum(observed[name]),
-            reference_rows=sum(reference.bin_counts),
+            rows=(rows := sum(observed[name])),
+            reference_rows=(reference_rows := sum(reference.bin_counts)),
             **distances.get(name, {}),
-            chi_squared=tests[name].chi_squared if name in tests else None,
-            p_value=p_value(tests[name]) if name in tests else None,
+            **_tested(tests.get(name), spreads.get(name), rows, reference_rows),
             missing=_share(observed[name], -1),
             unseen=_unseen(observed[name], reference),
         )
@@ -130,6 +167,25 @@ def population_stability(
         ValueError: A subject's counts do not fit its bins.
     """
     return {name: each.psi for name, each in differences(observed, references).items()}
+
+
+def _tested(
+    test: Homogeneity | None, spread: WindowSpread | None, rows: int, reference_rows: int
+) -> dict[str, Any]:
+    if test is None:
+        return {"spread": spread}
+    effect = spread.design_effect(rows, reference_rows) if spread else None
+    clustering = (
+        Clustering(design_effect=effect, degrees=spread.degrees, windows=spread.windows)
+        if spread and effect
+        else None
+    )
+    return {
+        "homogeneity": test,
+        "spread": spread,
+        "design_effect": effect,
+        "p_value": p_value(test, clustering),
+    }
 
 
 def _share(counts: Sequence[int], place: int) -> float | None:

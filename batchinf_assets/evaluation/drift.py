@@ -1,7 +1,8 @@
 """Drift: how far a window's features and scores moved, and what the pipeline makes of it.
 
 The bins and the training rows come from `registry.profile`, earlier windows from `references`, the
-measures from `distances` and `significance`. What a label says about the scores is in `golden` and
+measures from `distances` and `significance`, what is usual between windows from `between_windows`.
+The check that tells it is in `drift_check`; what a label says about the scores is in `golden` and
 `performance`.
 """
 
@@ -9,20 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from types import MappingProxyType
 from typing import Literal
 
-from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.contract_spec import NUMERIC
 from batchinf_assets.errors import ModelRefused, Refusal
-from batchinf_assets.evaluation.consequences import with_consequence
 from batchinf_assets.evaluation.distances import Difference, differences
 from batchinf_assets.evaluation.significance import benjamini_hochberg
 from batchinf_assets.evaluation.sketches import Sketches
 from batchinf_assets.evaluation_spec import DriftReference, DriftSpec
-from batchinf_assets.manifest import EarlierWindowsRecord
 from batchinf_assets.registry.bins import Binned, CategoryCounts, NumericBins
 from batchinf_assets.registry.profile import Profile
+from batchinf_assets.registry.window_spread import WindowSpread
 from batchinf_assets.spec import PipelineSpec
 
 Verdict = Literal["stable", "moderate", "major", "insufficient data", "not judged"]
@@ -44,8 +42,6 @@ WORST_REFERENCE_FIRST: tuple[Verdict, ...] = (
     "not judged",
 )
 """Of several references: what one of them could not say is not said by another."""
-
-NO_EARLIER_WINDOWS: Mapping[str, EarlierWindowsRecord] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +73,10 @@ def measure_drift(
 
     A subject is `moderate` or `major` only if it moved far enough (its stability index or its
     Wasserstein distance reaches the bound) and surely enough (its q-value is at most the declared
-    rate of false alarms), both on enough rows. A declared reference that is not there gives
-    `insufficient data`.
+    rate of false alarms), both on enough rows. It must also lie farther than 19 of 20 of the
+    reference's own windows, and be less likely than the least likely subject of each of these. Of
+    a reference whose windows are not known, rows are taken as independent. A declared reference
+    that is not there gives `insufficient data`.
 
     Args:
         observed: The window's rows by bin number of each feature and of the score, as
@@ -103,7 +101,15 @@ def measure_drift(
         "previous": _refilled(training, previous, profile),
         "season": _refilled(training, season, profile),
     }
-    found = _differences(observed, {name: references[name] for name in spec.drift.references})
+    spreads: dict[DriftReference, Mapping[str, WindowSpread]] = {
+        "training": profile.window_spreads or {},
+        "previous": previous.spreads if previous else {},
+        "season": season.spreads if season else {},
+    }
+    declared: dict[DriftReference, Mapping[str, Binned]] = {
+        name: references[name] for name in spec.drift.references
+    }
+    found = _differences(observed, declared, spreads)
     return tuple(
         drift for name, measured in found.items() for drift in judged(name, measured, spec)
     )
@@ -128,46 +134,15 @@ def judged(
     q_values = benjamini_hochberg(family)
     for drift in drifts:
         q_value = q_values.get(drift.subject)
-        sure = q_value is not None and q_value <= spec.drift.false_alarms
+        sure = q_value is not None and q_value <= spec.drift.false_alarms and _unlikely(drift)
         verdict = _effect(drift, spec.drift.bounds_of(drift.subject)) if sure else drift.verdict
         yield replace(drift, q_value=q_value, verdict=verdict)
 
 
-def judge_drift(
-    drifts: Iterable[Drift],
-    spec: PipelineSpec,
-    earlier: Mapping[str, EarlierWindowsRecord] = NO_EARLIER_WINDOWS,
-) -> CheckResult:
-    """Report every major drift; whether it holds a window back is declared in `gate.drift`.
-
-    `measured` holds the overall verdict, that of each reference, how many windows made it and were
-    left out, and the judged subject with the largest stability index, with its reference, if there
-    is one: a window with too few rows passes, under the verdict `insufficient data`.
-
-    Args:
-        drifts: What was measured.
-        spec: Declares the bounds, and what a failure leads to.
-        earlier: What the references other than training consist of.
-    """
-    measured = tuple(drifts)
-    violations = tuple(
-        Violation(column=drift.subject, rule=_rule(drift, spec))
-        for drift in measured
-        if drift.verdict == "major"
-    )
-    result = CheckResult(
-        name="drift",
-        asset="evaluation",
-        passed=not violations,
-        violations=violations,
-        measured={
-            "verdict": overall_verdict(measured),
-            **{f"verdict/{name}": each for name, each in reference_verdicts(measured).items()},
-            **_windows(earlier),
-            **_worst(measured),
-        },
-    )
-    return with_consequence(result, spec)
+def judged_subjects(spec: PipelineSpec) -> tuple[str, ...]:
+    """Return the features that get a verdict, and the score."""
+    features = (name for name, column in spec.features.columns.items() if column.drift)
+    return (*features, spec.prediction.column)
 
 
 def overall_verdict(drifts: Iterable[Drift]) -> Verdict:
@@ -188,9 +163,22 @@ def reference_verdicts(drifts: Iterable[Drift]) -> dict[DriftReference, Verdict]
     return found
 
 
+def drift_windows(drifts: Iterable[Drift]) -> dict[DriftReference, int]:
+    """Return, by reference, how many of its windows told how far windows usually differ.
+
+    0 says that this is not known, and that rows were taken as independent.
+    """
+    found: dict[DriftReference, int] = {}
+    for drift in drifts:
+        windows = drift.spread.windows if drift.spread else 0
+        found[drift.reference] = max(found.get(drift.reference, 0), windows)
+    return found
+
+
 def _differences(
     observed: Mapping[str, Sequence[int]],
     references: Mapping[DriftReference, Mapping[str, Binned]],
+    spreads: Mapping[DriftReference, Mapping[str, WindowSpread]],
 ) -> dict[DriftReference, list[Difference]]:
     """Measure all references at once: what takes the time is to plan the SQL, not to run it."""
     pairs = {
@@ -201,6 +189,11 @@ def _differences(
     found = differences(
         {name: counts for name, (counts, _) in pairs.items()},
         {name: bins for name, (_, bins) in pairs.items()},
+        {
+            f"{name}/{subject}": each
+            for name in references
+            for subject, each in spreads[name].items()
+        },
     )
     return {
         name: [replace(found[f"{name}/{subject}"], subject=subject) for subject in bins]
@@ -221,45 +214,22 @@ def _unjudged(reference: DriftReference, found: Difference, spec: PipelineSpec) 
 
 def _effect(found: Difference, bounds: DriftSpec) -> Verdict:
     # Distances that are not there, as of categories, cannot reach a bound: the index still does.
-    psi, shift = found.psi or 0.0, found.wasserstein or 0.0
+    psi = _unusual(found.psi, found.usual_psi)
+    shift = _unusual(found.wasserstein, found.usual_wasserstein)
     if psi >= bounds.major or shift >= bounds.major_shift:
         return "major"
     return "moderate" if psi >= bounds.moderate or shift >= bounds.moderate_shift else "stable"
 
 
-def _rule(drift: Drift, spec: PipelineSpec) -> str:
-    bounds = spec.drift.bounds_of(drift.subject)
-    said = [f"PSI {drift.psi:.2f}, major from {bounds.major:g}"]
-    if drift.wasserstein is not None:
-        shift = f"{drift.wasserstein:.2f} standard deviations"
-        said.append(f"shift {shift}, major from {bounds.major_shift:g}")
-    return f"stable against {drift.reference} ({'; '.join(said)})"
+def _unlikely(drift: Drift) -> bool:
+    """Say whether the windows of the reference are seldom as far from each other by chance."""
+    p_value, usual = drift.p_value, drift.usual_p_value
+    return usual is None or (p_value is not None and p_value < usual)
 
 
-def _windows(earlier: Mapping[str, EarlierWindowsRecord]) -> dict[str, int | float | str]:
-    said: dict[str, int | float | str] = {}
-    for name, record in earlier.items():
-        why = {
-            "of another profile": record.other_profile,
-            "held back": record.held_back,
-            "absent": record.absent,
-        }
-        left_out = ", ".join(f"{count} {reason}" for reason, count in why.items() if count)
-        said |= {f"windows/{name}": record.counted, f"unpublished/{name}": record.candidates}
-        said |= {f"left_out/{name}": left_out or "none"}
-    return said
-
-
-def _worst(drifts: Iterable[Drift]) -> dict[str, int | float | str]:
-    judged = {
-        (d.subject, d.reference): d.psi
-        for d in drifts
-        if d.verdict != "not judged" and d.psi is not None
-    }
-    if not judged:
-        return {}
-    subject, reference = worst = max(judged, key=lambda each: judged[each])
-    return {"worst_subject": subject, "worst_psi": judged[worst], "worst_against": reference}
+def _unusual(distance: float | None, usual: float | None) -> float:
+    """Return a distance, 0 if windows of the reference are usually as far from each other."""
+    return 0.0 if distance is None or (usual is not None and distance <= usual) else distance
 
 
 def _refilled(

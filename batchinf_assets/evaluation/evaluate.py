@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import WindowMissing
 from batchinf_assets.evaluation.consequences import EVALUATION
-from batchinf_assets.evaluation.drift import Drift, judge_drift, measure_drift, overall_verdict
+from batchinf_assets.evaluation.drift import (
+    Drift,
+    drift_windows,
+    measure_drift,
+    overall_verdict,
+)
+from batchinf_assets.evaluation.drift_check import judge_drift
 from batchinf_assets.evaluation.figures import Interval
 from batchinf_assets.evaluation.golden import judge_golden
 from batchinf_assets.evaluation.golden_run import GoldenMeasures, measure_golden
@@ -189,6 +195,7 @@ def _record(measures: _Measures) -> EvaluationRecord:
         drift={drift.subject: drift.verdict for drift in training},
         drift_verdict=overall_verdict(training),
         drift_by_reference=verdicts,
+        drift_windows={**drift_windows(measures.drifts)},
         earlier_windows=measures.earlier,
         estimated=measures.estimated,
     )

@@ -50,10 +50,14 @@ DRIFT_MEASURES = (
     "kolmogorov_smirnov",
     "wasserstein",
     "chi_squared",
+    "design_effect",
     "p_value",
     "q_value",
     "missing",
     "unseen",
+    "usual_p_value",
+    "usual_psi",
+    "usual_wasserstein",
 )
 LABELLED, DELAY = "labelled", "label_delay"
 """Subjects of `performance` that are no metrics."""
@@ -79,7 +83,8 @@ def evaluation_rows(
     - `calibration`: of the golden rows; the subject is a bin of scores, the measures are its
       `mean_score` and its `positive_share`.
     - `drift`: `DRIFT_MEASURES` of every subject against every reference, each with the subject's
-      verdict; a measure that the subject's kind does not have is null.
+      verdict; a measure that the subject's kind does not have is null, and so are `design_effect`
+      and what is usual where rows are taken as independent.
     - `estimate`: the metrics that are expected before any outcome is known.
 
     A metric that is undefined has no value and the verdict `undefined`.

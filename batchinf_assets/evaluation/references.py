@@ -8,9 +8,11 @@ model that scored the window: a window of another profile is left out, and count
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchinf_assets.checks import blocking_failures
+from batchinf_assets.evaluation.between_windows import window_spreads
+from batchinf_assets.evaluation.drift import judged_subjects
 from batchinf_assets.evaluation.sketches import (
     Sketches,
     merged,
@@ -35,7 +37,8 @@ class EarlierWindows:
     """The rows of earlier windows together.
 
     Attributes:
-        sketches: Their distributions; None where no window is left.
+        sketches: Their distributions, and how they differ if they are enough to tell; None where
+            no window is left.
         record: How many they are, and how many were left out.
     """
 
@@ -91,7 +94,7 @@ def _together(
     fitting = [each for each in ordered if each.profile == profile.digest]
     counted = [key for each in fitting for key in each.windows]
     return EarlierWindows(
-        sketches=merged(fitting) if fitting else None,
+        sketches=_merged(fitting, spec, profile) if fitting else None,
         record=EarlierWindowsRecord(
             counted=len(counted),
             candidates=sum(key in candidates for key in counted),
@@ -100,6 +103,13 @@ def _together(
             absent=len(windows) - len(ordered) - len(held_back),
         ),
     )
+
+
+def _merged(windows: Sequence[Sketches], spec: PipelineSpec, profile: Profile) -> Sketches:
+    whole = merged(windows)
+    bins = {name: profile.subjects[name] for name in whole.subjects if name in profile.subjects}
+    counts = [{name: each.subjects[name].bin_counts for name in bins} for each in windows]
+    return replace(whole, spreads=window_spreads(counts, bins, judged=judged_subjects(spec)))
 
 
 def _waiting(

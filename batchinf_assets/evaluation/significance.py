@@ -1,6 +1,7 @@
 """Whether a difference between two samples is more than chance: tests, and many tests at once.
 
-The counts come from `distances`; what is far enough to matter is judged in `drift`.
+The counts come from `distances`, how alike the rows of a window are from `between_windows`; what is
+far enough to matter is judged in `drift`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,22 @@ class Homogeneity:
     rare_window_rows: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Clustering:
+    """How the rows of windows hang together, as far as a test must know it.
+
+    Attributes:
+        design_effect: How many times more the samples differ than independent rows would.
+        degrees: Degrees of freedom of the scaled chi-squared statistic of a window; None where it
+            is not known to have fewer than the pools.
+        windows: How many windows told it.
+    """
+
+    design_effect: float
+    degrees: float | None
+    windows: int
+
+
 def is_rare(total: int, smaller_share: float) -> bool:
     """Say whether a bin has rows, but fewer than the chi-squared test needs."""
     return 0 < total * smaller_share < LEAST_EXPECTED
@@ -62,21 +79,31 @@ def pools(totals: Sequence[int], smaller_share: float) -> list[int]:
     return [min(number, last) for number in numbers]
 
 
-def p_value(test: Homogeneity) -> float:
+def p_value(test: Homogeneity, clustering: Clustering | None = None) -> float:
     """Return how likely two samples of one population differ at least as much.
+
+    Independent rows have a chi-squared statistic. That of clustered rows is divided by the design
+    effect and held against an F distribution: its degrees of freedom are those of the scaled
+    chi-squared distribution that fits, at most pools - 1, and the windows - 1 (Rao and Scott 1984,
+    On Chi-squared Tests for Multiway Contingency Tables with Cell Proportions Estimated from Survey
+    Data, with Satterthwaite's correction; Thomas and Rao 1987 for F).
 
     The chi-squared test of homogeneity sees nothing of a bin that is rare in training and full in
     the window: it was pooled with its neighbours. So the rows of all rare bins are tested too, by
     the binomial distribution that they have if each falls to a sample by its size (Przyborowski and
     Wilenski 1940); where there are such rows, the smaller of the two p-values counts twice
-    (Bonferroni).
-    """
-    from scipy.special import chdtrc  # takes a third of a second to import
+    (Bonferroni). Of clustered rows both counts are divided by the design effect (Rao and Scott
+    1992, A Simple Method for the Analysis of Clustered Binary Data).
 
-    pooled = float(chdtrc(test.degrees, test.chi_squared)) if test.degrees else 1.0
+    Args:
+        test: The samples.
+        clustering: How their rows hang together; without it they are taken as independent.
+    """
+    pooled = _pooled(test, clustering) if test.degrees else 1.0
     if not test.rare_rows:
         return pooled
-    rare = _binomial(test.rare_window_rows, test.rare_rows, test.window_share)
+    effect = clustering.design_effect if clustering else 1.0
+    rare = _binomial(test.rare_window_rows / effect, test.rare_rows / effect, test.window_share)
     return min(1.0, 2 * min(pooled, rare))
 
 
@@ -100,7 +127,17 @@ def benjamini_hochberg(p_values: Mapping[str, float]) -> dict[str, float]:
     return adjusted
 
 
-def _binomial(count: int, trials: int, share: float) -> float:
+def _pooled(test: Homogeneity, clustering: Clustering | None) -> float:
+    from scipy.special import chdtrc, fdtrc  # takes a third of a second to import
+
+    if clustering is None:
+        return float(chdtrc(test.degrees, test.chi_squared))
+    degrees = min(test.degrees, clustering.degrees or test.degrees)
+    ratio = test.chi_squared / test.degrees / clustering.design_effect
+    return float(fdtrc(degrees, clustering.windows - 1, ratio))
+
+
+def _binomial(count: float, trials: float, share: float) -> float:
     """Return twice the smaller tail of a binomial distribution, at most 1."""
     from scipy.special import betainc, betaincc
 

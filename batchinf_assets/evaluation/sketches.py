@@ -8,7 +8,7 @@ reference is decided in `references`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import Any
@@ -25,6 +25,7 @@ from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.project import Project
 from batchinf_assets.registry.bins import Binned, CategoryCounts, NumericBins
 from batchinf_assets.registry.profile import Profile
+from batchinf_assets.registry.window_spread import WindowSpread
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
@@ -60,11 +61,13 @@ class Sketches:
         profile: Digest of the profile whose bins they have.
         windows: Keys of the windows that were counted.
         subjects: Rows by bin, of each feature and of the score.
+        spreads: How the windows differ; of no subject where that is not known.
     """
 
     profile: str
     windows: tuple[str, ...]
     subjects: Mapping[str, Binned]
+    spreads: Mapping[str, WindowSpread] = field(default_factory=dict[str, WindowSpread])
 
     @property
     def rows(self) -> int:

@@ -26,6 +26,7 @@ from batchinf_assets.registry.bins import (
     Values,
     floats,
 )
+from batchinf_assets.registry.window_spread import WindowSpread
 
 QUANTILES = (0.01, 0.05, *(tenths / 10 for tenths in range(1, 10)), 0.95, 0.99)
 """Where a number is cut: at its deciles, and closer in the tails, where drift shows first."""
@@ -37,13 +38,16 @@ class Profile(FrozenModel):
     """How every subject was spread over the training rows.
 
     Attributes:
+        version: 2 where it is known how the training windows differ, otherwise 1.
         rows: Training rows; each subject's counts add up to it.
         subjects: Reference by feature name, and by the score column's name.
+        window_spreads: How the training windows differ, by subject; None where that is not known.
     """
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 1
     rows: int = Field(ge=1)
     subjects: Mapping[str, Reference]
+    window_spreads: Mapping[str, WindowSpread] | None = None
 
     @model_validator(mode="after")
     def _every_row_is_counted(self) -> Profile:
@@ -51,6 +55,22 @@ class Profile(FrozenModel):
             if sum(reference.bin_counts) != self.rows:
                 raise ValueError(f"the counts of '{name}' do not add up to {self.rows} rows")
         return self
+
+    @model_validator(mode="after")
+    def _the_version_says_whether_windows_are_known(self) -> Profile:
+        if (self.version == 2) != bool(self.window_spreads):
+            raise ValueError("version 2, and no other, says how windows differ")
+        if unknown := sorted(set(self.window_spreads or ()) - set(self.subjects)):
+            raise ValueError(f"'{unknown[0]}' has windows and no counts")
+        return self
+
+    def with_windows(self, spreads: Mapping[str, WindowSpread]) -> Profile:
+        """Return the same bins and counts, and how the windows differ that were counted."""
+        if not spreads:
+            return self
+        return Profile(
+            version=2, rows=self.rows, subjects=self.subjects, window_spreads=dict(spreads)
+        )
 
     @property
     def digest(self) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 import pyarrow as pa
@@ -25,15 +26,26 @@ class LabelledRows:
 
     Attributes:
         rows: Key, features and a boolean `label`, in window order and sorted by key within one.
-        windows: How many windows they come from.
+        window_rows: How many of them each window has.
         unlabelled: Rows left out because their outcome has no label.
         golden: Rows left out because they are in the golden set.
     """
 
     rows: pa.Table
-    windows: int
+    window_rows: tuple[int, ...]
     unlabelled: int
     golden: int = 0
+
+    @property
+    def windows(self) -> int:
+        """How many windows they come from."""
+        return len(self.window_rows)
+
+    def by_window(self) -> Iterator[tuple[int, pa.Table]]:
+        """Yield the rows of each window, after the number of those before them."""
+        ends = accumulate(self.window_rows)
+        for end, count in zip(ends, self.window_rows, strict=True):
+            yield end - count, self.rows.slice(end - count, count)
 
 
 def training_rows(
@@ -81,7 +93,11 @@ def labelled_rows(
         parts.append(_labelled(features, label_rows(spec, outcomes), spec))
         on_progress(done, len(windows))
     rows = pa.concat_tables(parts)
-    return LabelledRows(rows=rows, windows=len(windows), unlabelled=total - rows.num_rows)
+    return LabelledRows(
+        rows=rows,
+        window_rows=tuple(part.num_rows for part in parts),
+        unlabelled=total - rows.num_rows,
+    )
 
 
 def _features(project: Project, pipeline: Pipeline, window: Window) -> pa.Table:
@@ -103,7 +119,12 @@ def _without(labelled: LabelledRows, golden: pa.Table) -> LabelledRows:
     )
     kept = np.ones(labelled.rows.num_rows, dtype=np.bool_)
     kept[found.column("_place").to_numpy()] = False
-    return replace(labelled, rows=labelled.rows.filter(pa.array(kept)), golden=found.num_rows)
+    window_rows = tuple(
+        int(np.count_nonzero(kept[start : start + part.num_rows]))
+        for start, part in labelled.by_window()
+    )
+    rows = labelled.rows.filter(pa.array(kept))
+    return replace(labelled, rows=rows, window_rows=window_rows, golden=found.num_rows)
 
 
 def _labelled(features: pa.Table, labels: pa.Table, spec: PipelineSpec) -> pa.Table:

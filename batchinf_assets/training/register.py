@@ -30,13 +30,13 @@ from batchinf_assets.registry.card import (
     installed_libraries,
 )
 from batchinf_assets.registry.keys import SigningKey
-from batchinf_assets.registry.profile import build_profile
 from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.sandbox import Limits, SandboxReport
 from batchinf_assets.registry.trust import open_version
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.training.dataset import LabelledRows, training_rows
 from batchinf_assets.training.examine import Examination, Job, examine_model
+from batchinf_assets.training.reference import training_reference
 from batchinf_assets.training.train import train_model, training_function
 from batchinf_assets.windows import Window
 
@@ -286,12 +286,7 @@ def _contents(
     examined: Examination,
     card: ModelCard,
 ) -> dict[FileName, bytes]:
-    profile = build_profile(
-        labelled.rows,
-        examined.scores,
-        columns=pipeline.spec.features.columns,
-        score_column=pipeline.spec.prediction.column,
-    )
+    profile = training_reference(labelled, examined.scores, pipeline.spec)
     contents: dict[FileName, bytes] = {
         card.model_file: data,
         PROFILE_FILE: profile.to_json().encode(),

@@ -55,6 +55,12 @@ def test_an_artifact_of_format_2_verifies_and_opens(ring):
     assert artifact.profile.subjects["carrier"].counts == {"AA": 1, "UA": 1}
 
 
+def test_a_profile_of_version_1_has_its_digest_and_knows_no_windows(ring):
+    profile = opened(ring).profile
+    assert profile.window_spreads is None
+    assert profile.to_json().encode() == opened(ring).contents["profile.json"]
+
+
 def test_an_artifact_of_format_2_still_expires(ring):
     with pytest.raises(ModelRefused) as refusal:
         opened(ring, datetime(2126, 11, 22, tzinfo=UTC))

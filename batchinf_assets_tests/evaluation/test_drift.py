@@ -13,15 +13,14 @@ import pytest
 from batchinf_assets.errors import ModelRefused
 from batchinf_assets.evaluation.drift import (
     Drift,
-    Verdict,
-    judge_drift,
+    drift_windows,
     measure_drift,
     overall_verdict,
 )
 from batchinf_assets.evaluation.sketches import Sketches, sketches_of
-from batchinf_assets.manifest import EarlierWindowsRecord
 from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile, build_profile
+from batchinf_assets.registry.window_spread import WindowSpread
 from batchinf_assets.spec import PipelineSpec, load_pipeline
 
 
@@ -314,113 +313,55 @@ def test_sketches_of_another_profile_are_refused() -> None:
         measure_drift(counts, 1000, profile, spec=spec, previous=other)
 
 
-def drift(subject: str, psi: float | None, verdict: Verdict, shift: float | None = None) -> Drift:
-    """One measured subject."""
-    return Drift(
-        subject=subject,
-        reference="training",
-        rows=300,
-        reference_rows=9000,
-        psi=psi,
-        wasserstein=shift,
-        verdict=verdict,
+def usual(p_value: float, psi: float, wasserstein: float | None = None) -> WindowSpread:
+    """What 19 of 20 of twenty windows keep, whose rows are independent."""
+    return WindowSpread(
+        windows=20,
+        concentration=0.05,
+        correlation=0.0,
+        usual_p_value=p_value,
+        usual_psi=psi,
+        usual_wasserstein=wasserstein,
     )
 
 
-def test_major_drift_is_reported_and_does_not_block_unless_declared() -> None:
-    drifts = (
-        drift("speed", 0.41, "major"),
-        drift("b", 0.2, "moderate"),
-        drift("delay_probability", 0.2, "major", shift=0.61),
-        drift("c", 3.0, "not judged"),
-    )
-    spec = spec_with(FEATURES, columns={"speed": {"major": 0.4}})
-    result = judge_drift(drifts, spec)
-    assert (result.asset, result.name, result.blocking) == ("evaluation", "drift", False)
-    assert not result.passed
-    assert [(violation.column, violation.rule) for violation in result.violations] == [
-        ("speed", "stable against training (PSI 0.41, major from 0.4)"),
-        (
-            "delay_probability",
-            "stable against training (PSI 0.20, major from 0.25; "
-            "shift 0.61 standard deviations, major from 0.5)",
-        ),
-    ]
-    assert result.measured == {
-        "verdict": "major",
-        "verdict/training": "major",
-        "worst_subject": "speed",
-        "worst_psi": 0.41,
-        "worst_against": "training",
-    }
-    blocking = spec.model_copy(update={"gate": spec.gate.model_copy(update={"drift": "block"})})
-    assert judge_drift(drifts, blocking).blocking
-
-
-def test_moderate_drift_passes() -> None:
-    result = judge_drift([drift("a", 0.2, "moderate")], spec_with(FEATURES))
-    assert result.passed
-    assert result.measured["verdict"] == "moderate"
-
-
-def test_insufficient_data_shows_in_the_result() -> None:
-    drifts = [drift("a", None, "insufficient data"), drift("b", None, "not judged")]
-    assert judge_drift(drifts, spec_with(FEATURES)).measured == {
-        "verdict": "insufficient data",
-        "verdict/training": "insufficient data",
-    }
-
-
 @pytest.mark.parametrize(
-    ("training", "previous", "overall"),
-    [
-        ("stable", "insufficient data", "insufficient data"),
-        ("insufficient data", "moderate", "moderate"),
-        ("major", "insufficient data", "major"),
-        ("stable", "not judged", "stable"),
-    ],
+    ("p_value", "psi", "verdict"),
+    [(1.0, 0.0, "major"), (1.0, 0.27, "major"), (1.0, 0.28, "stable"), (1e-30, 0.0, "stable")],
 )
-def test_no_reference_hides_that_another_has_too_few_rows(
-    training: Verdict, previous: Verdict, overall: str
-) -> None:
-    other = replace(drift("a", 0.3, previous), reference="previous")
-    drifts = [drift("a", 0.3, training), drift("b", None, "not judged"), other]
-    measured = judge_drift(drifts, spec_with(FEATURES)).measured
-    verdicts = {name: said for name, said in measured.items() if name.startswith("verdict")}
-    assert verdicts == {
-        "verdict": overall,
-        "verdict/training": training,
-        "verdict/previous": previous,
-    }
+def test_what_windows_usually_do_is_no_drift(p_value: float, psi: float, verdict: str) -> None:
+    # Three quarters are 'a', not one half: 0.25 ln(0.75 / 0.5) - 0.25 ln(0.25 / 0.5) = 0.27465.
+    window, scores, profile, spec = shifted(0.75)
+    spreads = {"kind": usual(p_value, psi), spec.prediction.column: usual(p_value, psi)}
+    kind, score = drift_of(window, scores, profile.with_windows(spreads), spec=spec)
+    assert kind.psi == pytest.approx(0.27465, abs=1e-5)
+    assert (kind.verdict, score.verdict) == (verdict, "stable")
+    assert drift_windows([kind, score]) == {"training": 20}
 
 
-def test_the_check_tells_how_many_earlier_windows_there_were() -> None:
-    earlier = {
-        "previous": EarlierWindowsRecord(counted=25, candidates=2, other_profile=1, held_back=2),
-        "season": EarlierWindowsRecord(absent=4),
-    }
-    measured = judge_drift([], spec_with(FEATURES), earlier).measured
-    assert measured == {
-        "verdict": "not judged",
-        "windows/previous": 25,
-        "unpublished/previous": 2,
-        "left_out/previous": "1 of another profile, 2 held back",
-        "windows/season": 0,
-        "unpublished/season": 0,
-        "left_out/season": "4 absent",
-    }
+def test_a_distance_beyond_the_usual_does_not_lend_itself_to_another() -> None:
+    spec = spec_with({"x": {"type": "float64"}}, moderate=0.01, major=9.0)
+    values = np.random.default_rng(1).standard_normal(5_000)
+    scores = pa.array(np.full(len(values), 0.5))
+    profile = profile_of(pa.table({"x": values}), scores, spec)
+    moved = pa.table({"x": values + 0.3})
+    for spread, verdict in (
+        (usual(1.0, 0.0, 9.0), "moderate"),  # by the stability index
+        (usual(1.0, 9.0, 0.2), "moderate"),  # by the Wasserstein distance
+        (usual(1.0, 9.0, None), "moderate"),  # likewise: what is usual is not known
+        (usual(1.0, 9.0, 9.0), "stable"),
+    ):
+        x, _ = drift_of(moved, scores, profile.with_windows({"x": spread}), spec=spec)
+        assert (x.wasserstein, x.verdict) == (pytest.approx(0.3, abs=0.02), verdict)
 
 
-@pytest.mark.parametrize(
-    ("verdicts", "overall"),
-    [
-        (["stable", "major", "moderate"], "major"),
-        (["stable", "moderate", "not judged"], "moderate"),
-        (["stable", "insufficient data", "not judged"], "stable"),
-        (["insufficient data", "not judged"], "insufficient data"),
-        (["not judged"], "not judged"),
-        ([], "not judged"),
-    ],
-)
-def test_the_worst_judged_verdict_is_the_overall_one(verdicts: list[Verdict], overall: str) -> None:
-    assert overall_verdict([drift("x", 0.1, verdict) for verdict in verdicts]) == overall
+def test_earlier_windows_bring_their_own_spread() -> None:
+    window, scores, profile, _ = shifted(0.5)
+    spec = spec_with({"kind": {"type": "string"}}, references=("training", "previous"))
+    before = replace(earlier(profile, spec, window, scores), spreads={"kind": usual(0.5, 0.3)})
+    counts = {"kind": [750, 250, 0, 0], spec.prediction.column: [0, 1000, 0, 0]}
+    drifts = measure_drift(counts, 1000, profile, spec=spec, previous=before)
+    verdicts = {(drift.reference, drift.subject): drift.verdict for drift in drifts}
+    assert verdicts["training", "kind"] == "major"
+    assert verdicts["previous", "kind"] == "stable"
+    assert drift_windows(drifts) == {"training": 0, "previous": 20}

@@ -66,6 +66,18 @@ def test_what_is_not_published_or_of_another_profile_is_left_out_and_counted(
     assert found.record == EarlierWindowsRecord(counted=1, other_profile=1, absent=1)
 
 
+def test_enough_windows_tell_how_they_differ_and_fewer_do_not(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    spec = with_drift(pipeline.spec, references=("previous",), previous_windows=28)
+    lake = SketchedLake.below(tmp_path, spec)
+    lake.published_and_sketched([f"2013-07-{day:02d}" for day in range(1, 20)])
+    for last, windows in (("2013-07-19", 0), ("2013-07-20", 19)):
+        found = earlier_windows(lake.project, spec, lake.window(last), PROFILE)["previous"]
+        assert found.sketches is not None
+        assert {each.windows for each in found.sketches.spreads.values()} == {windows} - {0}
+
+
 def test_a_candidate_beside_what_is_published_does_not_count(lake: SketchedLake) -> None:
     lake.published_and_sketched(["2013-07-04"])
     lake.sketch("2013-07-04", {**COUNTS, "distance": [10, 0, 0, 0]}, revision=SECOND)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import binom, binomtest, chi2, false_discovery_control
+from scipy.stats import binom, binomtest, chi2, f, false_discovery_control
 
 from batchinf_assets.evaluation.significance import (
+    Clustering,
     Homogeneity,
     benjamini_hochberg,
     is_rare,
@@ -58,6 +59,26 @@ def test_rare_rows_have_a_binomial_distribution(rows: int, in_window: int) -> No
 def test_of_two_tests_the_smaller_p_value_counts_twice() -> None:
     pooled = chi2.sf(12.0, 3)
     assert p_value(homogeneity(12.0, 3, rare=(4, 2))) == pytest.approx(2 * pooled, rel=1e-12)
+
+
+@pytest.mark.parametrize(("fitted", "degrees"), [(2.5, 2.5), (40.0, 12), (None, 12)])
+def test_clustered_rows_have_an_f_distribution(fitted: float | None, degrees: float) -> None:
+    clustering = Clustering(design_effect=30.0, degrees=fitted, windows=90)
+    found = p_value(homogeneity(900.0, 12), clustering)
+    assert found == pytest.approx(f.sf(900 / 12 / 30, degrees, 89), rel=1e-9)
+    assert found > chi2.sf(900.0, 12)
+
+
+def test_rare_rows_of_windows_count_by_the_design_effect() -> None:
+    clustering = Clustering(design_effect=4.0, degrees=None, windows=90)
+    clustered = p_value(homogeneity(degrees=0, share=0.1, rare=(40, 12)), clustering)
+    assert clustered == p_value(homogeneity(degrees=0, share=0.1, rare=(10, 3)))
+
+
+def test_many_windows_of_independent_rows_have_the_chi_squared_test() -> None:
+    clustering = Clustering(design_effect=1.0, degrees=None, windows=10**8)
+    found = p_value(homogeneity(30.0, 13), clustering)
+    assert found == pytest.approx(chi2.sf(30.0, 13), rel=1e-5)
 
 
 def test_a_bin_is_rare_if_it_has_rows_but_too_few_are_expected() -> None:

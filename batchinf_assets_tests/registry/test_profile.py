@@ -10,6 +10,7 @@ from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import InvalidSpec, ModelRefused
 from batchinf_assets.lake.query import query
 from batchinf_assets.registry.profile import CategoryCounts, NumericBins, Profile, build_profile
+from batchinf_assets.registry.window_spread import WindowSpread
 
 NUMBER = FeatureSpec(type="float64")
 TEXT = FeatureSpec(type="string")
@@ -292,3 +293,45 @@ def test_float32_values_are_counted_as_the_same_numbers_in_float64() -> None:
         np.searchsorted(edges, narrow.astype(np.float64)), minlength=len(wide)
     )
     assert wide.tolist() == sorted_into.tolist()
+
+
+SPREAD = WindowSpread(
+    windows=30,
+    concentration=1 / 30,
+    correlation=0.1,
+    degrees=2.5,
+    usual_p_value=1e-4,
+    usual_psi=0.3,
+)
+
+
+def small() -> Profile:
+    """Two categories."""
+    return Profile(
+        rows=3, subjects={"c": CategoryCounts(counts={"a": 1, "b": 2}, other=0, missing=0)}
+    )
+
+
+def test_what_windows_told_is_kept_exactly() -> None:
+    known = small().with_windows({"c": SPREAD})
+    assert Profile.from_json(known.to_json()) == known
+    assert (known.version, known.window_spreads) == (2, {"c": SPREAD})
+    assert known.digest != small().digest
+
+
+def test_a_profile_without_windows_is_what_it_always_was() -> None:
+    assert small().with_windows({}) == small()
+    assert json.loads(small().to_json()).keys() == {"version", "rows", "subjects"}
+    assert small().version == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "spreads"), [(2, None), (1, {"c": SPREAD}), (2, {}), (2, {"other": SPREAD})]
+)
+def test_a_version_that_contradicts_what_is_known_is_refused(
+    version: int, spreads: dict[str, WindowSpread] | None
+) -> None:
+    said = None if spreads is None else {name: each.model_dump() for name, each in spreads.items()}
+    text = json.dumps({**json.loads(small().to_json()), "version": version, "window_spreads": said})
+    with pytest.raises(ModelRefused, match=r"version 2, and no other|'other' has windows"):
+        Profile.from_json(text)

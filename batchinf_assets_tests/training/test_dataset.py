@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -63,6 +64,16 @@ def test_flights_without_arrival_are_left_out_and_counted(
 ) -> None:
     assert labelled.windows == 2
     assert labelled.unlabelled == arrivals["arrival_delay"].isna().sum() > 0
+
+
+def test_the_rows_of_each_window_can_be_told(school: School, labelled: LabelledRows) -> None:
+    for kept in (labelled, school.labelled):  # the second lacks golden rows
+        parts = list(kept.by_window())
+        assert pa.concat_tables([rows for _, rows in parts]).equals(kept.rows)
+        for (_, rows), window in zip(parts, school.windows, strict=True):
+            departures = rows.column("scheduled_departure").to_pandas()
+            assert departures.between(window.start, window.end, inclusive="left").all()
+    assert sum(school.labelled.window_rows) == sum(labelled.window_rows) - school.labelled.golden
 
 
 def test_a_model_learns_from_the_very_features_that_scoring_makes(

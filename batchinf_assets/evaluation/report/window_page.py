@@ -31,6 +31,9 @@ from batchinf_assets.registry.profile import Profile
 from batchinf_assets.spec import PipelineSpec
 
 MOST_DRIFTED = 4
+
+USUAL = "usual_psi"
+"""A measure that is known where windows of the reference told how far they differ."""
 LONGEST_NAME = 30
 SEGMENT_METRICS = ("auroc", "precision", "recall", "brier")
 
@@ -82,6 +85,13 @@ class DriftTable:
     reference: str
     measures: tuple[str, ...]
     rows: tuple[DriftReading, ...]
+
+    @property
+    def sampling(self) -> str:
+        """What rows were taken for; nothing where it was not recorded."""
+        if any(row.measures.get(USUAL) is not None for row in self.rows):
+            return "Compared with how far its own windows lie from each other."
+        return "Rows taken as independent." if USUAL in self.measures else ""
 
 
 def window_page(

@@ -1,0 +1,44 @@
+"""The reference that a model is given: its training rows by bin, and how their windows differ."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from batchinf_assets.evaluation.between_windows import window_spreads
+from batchinf_assets.evaluation.drift import judged_subjects
+from batchinf_assets.registry.profile import Profile, build_profile
+from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.training.dataset import LabelledRows
+
+
+def training_reference(
+    labelled: LabelledRows, scores: npt.NDArray[np.float64], spec: PipelineSpec
+) -> Profile:
+    """Count the training rows by bin, and tell how far their windows lie from each other.
+
+    Of fewer windows than `between_windows.LEAST_WINDOWS` only the rows are told.
+
+    Args:
+        labelled: The rows that the model learned from, n.
+        scores: Its scores on them, n.
+        spec: Declares features and score.
+
+    Raises:
+        ModelRefused: There are no rows.
+        InvalidSpec: A feature has the score's name.
+    """
+    columns, score = spec.features.columns, spec.prediction.column
+    profile = build_profile(labelled.rows, scores, columns=columns, score_column=score)
+    windows = [
+        profile.observe(
+            {
+                **{name: rows.column(name) for name in columns},
+                score: pa.array(scores[start : start + rows.num_rows]),
+            }
+        )
+        for start, rows in labelled.by_window()
+    ]
+    judged = judged_subjects(spec)
+    return profile.with_windows(window_spreads(windows, profile.subjects, judged=judged))

@@ -49,8 +49,9 @@ OVARIAN = """
 3.5 6.2 5 1  2.9 5.7 9 0  2.1 4.8 7 1  2.8 6.2 8 0  4.0 7.0 7 1  3.3 5.7 6 1  3.7 6.9 5 1
 3.6 6.6 5 1
 """
-"""Albumin, total protein, K-G score and outcome of those patients of DeLong and others (1988) for
-whom all are known."""
+"""Albumin, total protein, K-G score and outcome of those 43 of the 49 patients of DeLong and others
+(1988) for whom all are known, as the SAS/STAT User's Guide prints them (The LOGISTIC Procedure,
+Comparing Receiver Operating Characteristic Curves)."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -282,14 +283,16 @@ def test_the_interval_of_an_auroc_is_that_of_the_structural_components(
         ("K-G score", 0.7258, 0.1028, 0.5243, 0.9273),
     ],
 )
-def test_the_areas_of_delong_and_others_have_the_published_intervals(
+def test_the_areas_of_delongs_patients_have_the_intervals_of_the_definition(
     test: str, area: float, error: float, low: float, high: float
 ) -> None:
+    """Published are the patients; the figures are computed from them, pair by pair."""
     albumin, protein, kg_score, outcome = np.array(OVARIAN.split(), np.float64).reshape(-1, 4).T
     scores = {"albumin": albumin, "total protein": protein, "K-G score": 10 - kg_score}[test]
     metrics = measure((outcome == 1).tolist(), scores.tolist())
     interval = metrics.intervals["auroc"]
     assert interval is not None
+    assert delong_variance(outcome == 1, scores) ** 0.5 == pytest.approx(error, abs=5e-5)
     assert metrics.auroc == pytest.approx(area, abs=5e-5)
     assert (interval.low, interval.high) == pytest.approx((low, high), abs=5e-5)
     assert (interval.high - interval.low) / 2 / Z == pytest.approx(error, abs=5e-5)

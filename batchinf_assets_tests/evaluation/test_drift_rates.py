@@ -169,8 +169,10 @@ def learned(windows: dict[str, np.ndarray]) -> tuple[Profile, Profile]:
     return alone, alone.with_windows(window_spreads(each_window, subjects, judged=COLUMNS))
 
 
-@pytest.mark.parametrize(("windows", "trainings"), [(19, 40), (28, 30), (90, 10)])
-@pytest.mark.parametrize(("rows", "between"), [(900, 0.05), (900, 0.3), (100, 0.1)])
+@pytest.mark.parametrize(
+    ("windows", "trainings", "rows", "between"),
+    [(19, 40, 900, 0.05), (28, 30, 900, 0.3), (90, 10, 900, 0.05)],
+)
 def test_windows_that_differ_as_training_windows_do_are_not_called_drifted(
     spec: PipelineSpec, windows: int, trainings: int, rows: int, between: float
 ) -> None:

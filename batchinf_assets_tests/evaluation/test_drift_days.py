@@ -1,0 +1,53 @@
+"""Drift on real days of the season that a model learned: rows of a day are not independent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+
+from batchinf_assets.features.labels import LABEL
+from batchinf_assets.spec import Pipeline
+from batchinf_assets.training.dataset import training_rows
+from batchinf_assets.training.register import declared_windows
+from benchmarks.drift_days import Learned, flights, shares, unseen
+
+if TYPE_CHECKING:
+    from batchinf_assets_tests.conftest import World
+
+Judged = list[tuple[Learned, pa.Table]]
+FOLD = 1
+
+
+@pytest.fixture(scope="module")
+def days(world: World, pipeline: Pipeline) -> Judged:
+    """Thirty days of January to March 2013, and a model of the sixty between."""
+    windows = declared_windows(pipeline)
+    labelled = training_rows(world.project, pipeline, windows, lambda _done, _all: None)
+    assert LABEL in labelled.rows.column_names
+    judged = [window for place, window in enumerate(windows) if place % 3 == FOLD]
+    rows = {window.key: flights(world.project, pipeline, window) for window in judged}
+    return unseen(pipeline, labelled, windows, rows, FOLD)
+
+
+def test_unseen_days_of_the_same_season_seldom_alarm_anybody(days: Judged) -> None:
+    assert len(days) == 30
+    stable, _, major = shares(learned.judge(rows) for learned, rows in days)
+    assert major <= 0.05
+    assert stable >= 0.9
+    rows_alone = shares(learned.of_independent_rows.judge(rows) for learned, rows in days)
+    assert rows_alone[0] < 0.2
+
+
+def test_a_day_whose_flights_all_score_like_a_storm_does(days: Judged) -> None:
+    learned, rows = days[0]
+    calm = {drift.subject: drift.verdict for drift in learned.judge(rows)}
+    late = pa.array([0.9] * rows.num_rows)
+    place = rows.schema.get_field_index("carrier_delay_rate")
+    route = rows.schema.get_field_index("route_delay_rate")
+    storm = rows.set_column(place, "carrier_delay_rate", late).set_column(
+        route, "route_delay_rate", late
+    )
+    moved = {drift.subject: drift.verdict for drift in learned.judge(storm)}
+    assert (calm["delay_probability"], moved["delay_probability"]) == ("stable", "major")

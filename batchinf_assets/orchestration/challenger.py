@@ -35,6 +35,7 @@ def challenger_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
         kinds={"mlflow", "scikitlearn"},
         code_version=code_version(pipeline, CHALLENGER),
         op_tags={"team": spec.team},
+        pool=spec.name,
     )
     def challenger(
         context: dg.AssetExecutionContext, workplace: Workplace

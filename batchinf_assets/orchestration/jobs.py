@@ -8,6 +8,7 @@ from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
 from batchinf_assets.orchestration.keys import CHALLENGER, MODEL, WINDOWED, asset_key
 from batchinf_assets.orchestration.partitions import partitions_of
+from batchinf_assets.orchestration.run_queue import PIPELINE_TAG, TEAM_TAG
 from batchinf_assets.spec import PipelineSpec
 
 
@@ -29,8 +30,13 @@ def challenger_job(spec: PipelineSpec) -> UnresolvedAssetJobDefinition:
         f"{spec.name}_{CHALLENGER}",
         selection=dg.AssetSelection.assets(asset_key(spec.name, CHALLENGER)),
         description=f"Train a challenger of model {spec.model.name} and compare; promote nothing.",
-        tags={"team": spec.team},
+        tags=job_tags(spec),
     )
+
+
+def job_tags(spec: PipelineSpec) -> dict[str, str]:
+    """Return the tags by which the run queue counts a pipeline's runs."""
+    return {TEAM_TAG: spec.team, PIPELINE_TAG: spec.name}
 
 
 def performance_job_name(spec: PipelineSpec) -> str:
@@ -47,7 +53,7 @@ def _job(
         partitions_def=partitions_of(spec.window),
         description=spec.description,
         tags={
-            "team": spec.team,
+            **job_tags(spec),
             MAX_RUNTIME_SECONDS_TAG: str(int(spec.retries.max_runtime.total_seconds())),
         },
     )

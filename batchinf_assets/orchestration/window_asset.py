@@ -9,6 +9,7 @@ from batchinf_assets.attempts import Attempt, attempting
 from batchinf_assets.orchestration.checks import check_specs
 from batchinf_assets.orchestration.isolation import Try, isolated
 from batchinf_assets.orchestration.partitions import partitions_of
+from batchinf_assets.orchestration.pools import pool_of
 from batchinf_assets.orchestration.provenance import code_version
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.run_budgets import budget_of
@@ -83,6 +84,7 @@ def window_asset(
         check_specs=check_specs(key, partitions, spec),
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.multi_run(spec.backfill.chunk),
+        pool=pool_of(spec.name, name),
     )
     def asset(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[dg.Output[None]]:
         budget = budget_of(context, pipeline, workplace.project())

@@ -20,6 +20,7 @@ Path_ = tuple[str | int, ...]
 
 FILES = {
     "local": CHECKOUT / "dagster.yaml",
+    "postgres": CHECKOUT / "deploy" / "postgres" / "dagster.yaml",
 }
 SETTINGS = {name: yaml.safe_load(file.read_text()) for name, file in FILES.items()}
 MOST_UNDER_ONE_COMMENT = 5

@@ -177,19 +177,22 @@ class Deployment:
 
 
 @contextmanager
-def deployed(home: Path, module: str, *changes: dict[str, Any]) -> Generator[Deployment]:
+def deployed(
+    home: Path, module: str, *changes: dict[str, Any], settings: Path = CHECKOUT / "dagster.yaml"
+) -> Generator[Deployment]:
     """Start the code server of a module; the daemon is started by the test.
 
     Args:
-        home: Dagster's home; its `dagster.yaml` is made of the project's.
+        home: Dagster's home; its `dagster.yaml` is made of `settings`.
         module: Where the definitions are.
-        changes: Merged over the project's settings, in order.
+        changes: Merged over the settings, in order.
+        settings: One of the project's own.
     """
     home.mkdir(parents=True, exist_ok=True)
-    settings = yaml.safe_load((CHECKOUT / "dagster.yaml").read_text())
+    whole = yaml.safe_load(settings.read_text())
     for change in (SHORT_INTERVALS, *changes):
-        settings = merged(settings, change)
-    (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
+        whole = merged(whole, change)
+    (home / "dagster.yaml").write_text(yaml.safe_dump(whole))
     port = free_port()
     workspace = home / "workspace.yaml"
     server = {"host": "127.0.0.1", "port": port, "location_name": LOCATION}

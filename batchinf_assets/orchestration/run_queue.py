@@ -18,7 +18,6 @@ from dagster._core.storage.tags import (
     BACKFILL_ID_TAG,
     PARTITION_NAME_TAG,
     PRIORITY_TAG,
-    RETRY_STRATEGY_TAG,
 )
 
 PIPELINE_TAG = "batchinf/pipeline"
@@ -27,7 +26,6 @@ TEAM_TAG = "team"
 TEAM_OWNER = "team:"
 
 BACKFILL_PRIORITY = "-10"
-EVERY_STEP = "ALL_STEPS"
 
 Owners = Callable[[dg.AssetKey], Iterable[str]]
 
@@ -54,15 +52,12 @@ def queue_tags(run: dg.DagsterRun, owners: Owners) -> dict[str, str]:
     Returns:
         The pipeline and the team, where the run belongs to one; the window, where it has one: no
             two runs of one window are then launched at once. Backfills rank behind everything else.
-            A retried run goes through every step: the windows that the first steps of a dead run
-            refused are known to that run only.
     """
     assets = sorted(run.asset_selection or ())
     found = {
         PIPELINE_TAG: _only({key.path[0] for key in assets}),
         TEAM_TAG: _only({team for key in assets for team in _teams(owners(key))}),
         PRIORITY_TAG: BACKFILL_PRIORITY if BACKFILL_ID_TAG in run.tags else None,
-        RETRY_STRATEGY_TAG: EVERY_STEP,
     }
     tags = {name: tag for name, tag in found.items() if tag is not None} | dict(run.tags)
     pipeline, window = tags.get(PIPELINE_TAG), _window(run.tags)

@@ -106,4 +106,4 @@ def test_the_queue_labels_what_the_limits_count(file: str) -> None:
     assert (
         limits["dagster/backfill"]["limit"] < settings["concurrency"]["runs"]["max_concurrent_runs"]
     )
-    assert settings["run_retries"]["retry_on_asset_or_op_failure"] is False
+    assert settings["run_retries"] == {"enabled": False, "retry_on_asset_or_op_failure": False}

@@ -18,9 +18,7 @@ def run(*assets: str, **tags: str) -> dg.DagsterRun:
 
 
 def added(*assets: str, **tags: str) -> dict[str, str]:
-    found = queue_tags(run(*assets, **tags), lambda key: OWNERS[key.path[0]])
-    assert found.pop("dagster/retry_strategy") == "ALL_STEPS"
-    return found
+    return queue_tags(run(*assets, **tags), lambda key: OWNERS[key.path[0]])
 
 
 def test_assets_of_one_pipeline_name_pipeline_team_and_window() -> None:
@@ -63,6 +61,5 @@ def test_a_backfill_ranks_behind_unless_its_launcher_ranked_it() -> None:
 
 
 def test_what_the_launcher_tagged_is_left_alone() -> None:
-    tags = {"dagster/retry_strategy": "FROM_FAILURE", "team": "green"}
-    found = queue_tags(run("fares/published", **tags), lambda key: OWNERS[key.path[0]])
-    assert found == {"batchinf/pipeline": "fares"}
+    tags = {"batchinf/window": "mine", "team": "green", "dagster/partition": "2013"}
+    assert added("fares/published", **tags) == {"batchinf/pipeline": "fares"}

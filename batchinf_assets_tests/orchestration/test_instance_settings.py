@@ -13,7 +13,13 @@ from dagster._core.errors import DagsterInvalidConfigError
 from dagster._core.instance.config import dagster_instance_config
 from dagster._serdes import ConfigurableClassData
 
-from batchinf_assets.orchestration.run_queue import TEAM_TAG, WINDOW_TAG, WindowQueue
+from batchinf_assets.orchestration.run_queue import (
+    PIPELINE_TAG,
+    PRIORITY_TAG,
+    TEAM_TAG,
+    WINDOW_TAG,
+    WindowQueue,
+)
 from batchinf_assets.project import CHECKOUT
 
 Path_ = tuple[str | int, ...]
@@ -107,3 +113,8 @@ def test_the_queue_labels_what_the_limits_count(file: str) -> None:
         limits["dagster/backfill"]["limit"] < settings["concurrency"]["runs"]["max_concurrent_runs"]
     )
     assert settings["run_retries"] == {"enabled": False, "retry_on_asset_or_op_failure": False}
+
+
+@pytest.mark.parametrize("label", [PIPELINE_TAG, WINDOW_TAG, TEAM_TAG, PRIORITY_TAG])
+def test_every_label_of_the_queue_is_documented(label: str) -> None:
+    assert f"| `{label}` |" in (CHECKOUT / "docs" / "deployment.md").read_text()

@@ -1,0 +1,197 @@
+"""Files land, sensors and backfills start runs, and the daemon dies again and again.
+
+A code server and a daemon run as in a deployment. Nobody clicks; in the end every window is
+published, and exactly once.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+import pytest
+from dagster._core.storage.tags import PARTITION_NAME_TAG, RUN_KEY_TAG
+
+from batchinf_assets.orchestration.keys import WINDOWED
+from batchinf_assets.project import Project
+from batchinf_assets.publishing.verify import verify_window
+from batchinf_assets.registry.registry import Registry
+from batchinf_assets.scoring.predictions import predictions_table, published_revision
+from batchinf_assets.spec import Pipeline
+from batchinf_assets.telemetry.ledger import Ledger
+from batchinf_assets.windows import Window
+from batchinf_assets_tests.resilience.deployed import Deployment, deployed
+from batchinf_assets_tests.resilience.fatal_daemon import FATAL, Point, aim
+
+if TYPE_CHECKING:
+    from batchinf_assets_tests.conftest import World
+
+MODULE = "batchinf_assets_tests.resilience.fast_definitions"
+PIPELINE, SENSOR = "flight_delays", "flight_delays_landing"
+FIRST_NEW = date(2013, 7, 8)
+LATEST_LINE = 40  # of the daemon's output, at which it is killed
+LONGEST_LIFE_SECONDS = 12
+ALL_SECONDS = 900
+POINTS: tuple[Point, ...] = ("before", "after")
+
+pytestmark = pytest.mark.usefixtures("environ")
+
+
+def days(count: int) -> list[str]:
+    return [str(FIRST_NEW + timedelta(days=n)) for n in range(count)]
+
+
+def land(world: World, project: Project, day: str) -> None:
+    """Let a day's flights appear whole, as upstream does."""
+    target = project.landing / "flights" / f"{day}.parquet"
+    beside = target.with_name(f".{target.name}.part")
+    shutil.copyfile(world.landing / "flights" / target.name, beside)
+    beside.replace(target)
+
+
+def start_watching(made: Deployment) -> None:
+    """Switch the sensor on, and wait until it knows what lies there already."""
+    made.dagster("sensor", "start", SENSOR, "-w", str(made.workspace))
+    made.start_daemon()
+    made.wait_until("the sensor takes stock", lambda: ticked(made))
+
+
+def ticked(made: Deployment) -> bool:
+    states = made.instance.all_instigator_state()
+    return any(getattr(state.instigator_data, "cursor", None) for state in states)
+
+
+def kill_somewhere(made: Deployment, draw: random.Random) -> None:
+    """Kill the daemon once it has printed so many lines more, and start another."""
+    log = made.home / "daemon.log"
+    begun, last = len(log.read_bytes().splitlines()), draw.randint(1, LATEST_LINE)
+    deadline = time.monotonic() + LONGEST_LIFE_SECONDS
+    while len(log.read_bytes().splitlines()) < begun + last and time.monotonic() < deadline:
+        time.sleep(0.01)
+    made.kill_daemon()
+    made.start_daemon()
+
+
+def wait_until_submitted(made: Deployment) -> None:
+    """Wait for what the daemon takes up again, so that what is aimed next hits something else."""
+
+    def submitted() -> bool:
+        return "NOT_STARTED" not in {run.status.value for run in made.runs()}
+
+    made.wait_until("runs that were made are submitted", submitted)
+
+
+def wait_for_the_end(
+    made: Deployment, project: Project, pipeline: Pipeline, windows: Sequence[str]
+) -> None:
+    def ended() -> bool:
+        found = [
+            published_revision(project, pipeline.spec, window_of(pipeline, w)) for w in windows
+        ]
+        return None not in found and all(run.is_finished for run in made.runs())
+
+    made.wait_until("every window is published and every run over", ended, ALL_SECONDS)
+
+
+def window_of(pipeline: Pipeline, key: str) -> Window:
+    return pipeline.spec.window.window(key)
+
+
+def published_once(project: Project, pipeline: Pipeline, windows: Sequence[str]) -> Counter[str]:
+    """Hold every window against what landed, and return how its attempts ended, added up."""
+    told: Counter[str] = Counter()
+    table = predictions_table(project, pipeline.spec)
+    assert sorted(table.files()) == sorted(windows)
+    for key in windows:
+        window = window_of(pipeline, key)
+        files = [Path(str(path)) for path in table.files_of(window)]
+        assert len({path.parent.name for path in files}) == 1
+        landed = pq.read_metadata(project.landing / "flights" / f"{key}.parquet").num_rows
+        assert sum(pq.read_metadata(path).num_rows for path in files) == landed
+        assert (
+            verify_window(project, Registry.at(project, {}), pipeline.spec, window).problems == ()
+        )
+        states = [row["state"] for row in Ledger(project.lake).read(PIPELINE, key).to_pylist()]
+        assert states.count("published") == 1, (key, states)
+        told.update(states)
+    return told
+
+
+def asked_once(made: Deployment) -> None:
+    """Make sure that no run key was used by two runs, but for those that replaced a dead one."""
+    first = [run for run in made.runs() if run.parent_run_id is None]
+    keys = Counter(run.tags.get(RUN_KEY_TAG) for run in first)
+    assert {key: count for key, count in keys.items() if count > 1} == {}
+
+
+@pytest.mark.parametrize(
+    ("kills", "windows"), [(5, 5), pytest.param(20, 20, marks=pytest.mark.drill)]
+)
+def test_windows_that_land_are_published_once_each_however_often_the_daemon_is_killed(
+    kills: int, windows: int, project: Project, world: World, pipeline: Pipeline
+) -> None:
+    draw, landing = random.Random(kills), days(windows)
+    with deployed(project.dagster_home, MODULE) as made:
+        start_watching(made)
+        for kill in range(kills):
+            for day in landing[kill::kills]:
+                land(world, project, day)
+            kill_somewhere(made, draw)
+        wait_for_the_end(made, project, pipeline, landing)
+        told = published_once(project, pipeline, landing)
+        asked_once(made)
+        runs = Counter(run.status.value for run in made.runs())
+        print(f"{kills} kills, {windows} windows; runs {dict(runs)}; attempts {dict(told)}")
+        assert runs["SUCCESS"] >= windows
+        assert len([run for run in made.runs() if run.parent_run_id is None]) == windows
+
+
+def test_a_daemon_that_dies_while_a_sensor_submits_a_run_leaves_one_run_of_the_window(
+    project: Project, world: World, pipeline: Pipeline
+) -> None:
+    left = {"before": "NOT_STARTED", "after": "QUEUED"}
+    landing = days(len(POINTS))
+    with deployed(project.dagster_home, MODULE, FATAL) as made:
+        start_watching(made)
+        for point, day in zip(POINTS, landing, strict=True):
+            aim(made.home, point)
+            land(world, project, day)
+            made.wait_for_daemon_to_die()
+            (run,) = made.runs(**{PARTITION_NAME_TAG: day})
+            assert run.status.value == left[point]
+            made.start_daemon()
+            wait_until_submitted(made)
+        wait_for_the_end(made, project, pipeline, landing)
+        assert published_once(project, pipeline, landing) == {"published": len(landing)}
+        assert len(made.runs()) == len(landing)
+
+
+def test_a_daemon_that_dies_while_a_backfill_submits_leaves_nothing_out_and_nothing_double(
+    project: Project, pipeline: Pipeline
+) -> None:
+    ranges = {"before": ("2013-07-02", "2013-07-03"), "after": ("2013-07-04", "2013-07-05")}
+    graph = [f"{PIPELINE}/{name}" for name in WINDOWED]
+    with deployed(project.dagster_home, MODULE, FATAL) as made:
+        for point in POINTS:
+            made.backfill(*ranges[point], *graph)
+            aim(made.home, point)
+            made.start_daemon()
+            made.wait_for_daemon_to_die()
+            left = {run.run_id for run in made.runs()}
+            made.start_daemon()
+            wait_until_submitted(made)
+            assert {run.run_id for run in made.runs()} == left
+            made.kill_daemon()
+        assert len(left) == len(ranges)
+        made.start_daemon()
+        windows = [key for pair in ranges.values() for key in pair]
+        wait_for_the_end(made, project, pipeline, windows)
+        assert published_once(project, pipeline, windows) == {"published": len(windows)}
+        assert {run.run_id for run in made.runs()} == left

@@ -15,9 +15,12 @@ from batchinf_assets.cli import main, models, windows
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
 from batchinf_assets.spec import DEFS_FOLDER, Pipeline, PipelineSpec, load_pipeline
+from batchinf_assets_tests.end_to_end.browser import chromium, page, url
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World
+
+__all__ = ["chromium", "page", "url"]  # fixtures of every test here
 
 PUBLISHED = "2013-07-01"
 LANDED = ("2013-06-29", "2013-06-30", PUBLISHED, "2013-07-02", "2013-07-03")

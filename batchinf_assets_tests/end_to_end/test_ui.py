@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from batchinf_assets.orchestration.keys import WINDOWED
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.publishing.gate import blocking_checks
 from batchinf_assets.scoring.predictions import published_revision
 from batchinf_assets.spec import Pipeline
+from batchinf_assets_tests.end_to_end.browser import (
+    GRAPH,
+    ask,
+    backfill_page,
+    follow_launch,
+    launch,
+    needs_chromium,
+)
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-NEEDS_CHROMIUM = "needs Debian's package chromium"
-CHROMIUM_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-]
-PATIENCE_SECONDS = 90  # Dagster looks for new backfills every 30 seconds
-# A new instance greets its first visitor with Dagster's sign-up form.
-SIGN_UP_FORM_SEEN = """localStorage.setItem("communityNux", '"1"')"""
-
-GRAPH = "/locations/batchinf_assets/asset-groups/flight_delays"
 ASSETS = (
     "snapshot",
     "features",
@@ -76,103 +58,7 @@ query CheckStatuses($key: AssetKeyInput!) {
 """
 RUN_STATUSES = "{ runsOrError { ... on Runs { results { status } } } }"
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None and os.environ.get("CI") != "true", reason=NEEDS_CHROMIUM
-)
-
-
-@pytest.fixture
-def chromium() -> str:
-    assert CHROMIUM is not None, NEEDS_CHROMIUM
-    return CHROMIUM
-
-
-@pytest.fixture
-def url(environ: dict[str, str], tmp_path: Path) -> Iterator[str]:
-    """Address of the running UI; what its processes printed shows when a test fails."""
-    port, output = free_port(), tmp_path / "dagster-dev.log"
-    command = [sys.executable, "-m", "dagster", "dev", "--workspace", "workspace.yaml"]
-    with output.open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
-            cwd=CHECKOUT,
-            env=environ,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        wait_until_served(process, port)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        stop(process)
-        print(output.read_text())
-
-
-@pytest.fixture
-def page(chromium: str, url: str, tmp_path: Path) -> Iterator[Page]:
-    expect.set_options(timeout=PATIENCE_SECONDS * 1000)
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path / "chromium",
-            executable_path=chromium,
-            args=CHROMIUM_FLAGS,
-            env={**os.environ, "HOME": str(tmp_path)},  # where it also writes, whatever its profile
-            base_url=url,
-            viewport={"width": 1600, "height": 1000},
-        )
-        context.set_default_timeout(PATIENCE_SECONDS * 1000)
-        page = context.pages[0]
-        page.add_init_script(SIGN_UP_FORM_SEEN)
-        yield page
-        page.screenshot(path=tmp_path / "last-page.png")
-        context.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_until_served(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-            return
-        time.sleep(0.2)
-    pytest.fail(f"dagster dev did not serve (exit code {process.poll()})")
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End dagster dev politely, then whatever is left of its process group."""
-    process.send_signal(signal.SIGINT)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=10)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def launch(page: Page, partitions: str, button: str) -> None:
-    """Materialize every asset of the graph for these partitions, click by click."""
-    page.get_by_role("button", name="Materialize all").click()
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_placeholder("ex: 2013-01-01").fill(partitions)
-    page.keyboard.press("Tab")
-    dialog.get_by_role("button", name=button).click()
-
-
-def follow_launch(page: Page) -> None:
-    page.get_by_role("link", name="View", exact=True).click()
-
-
-def ask(page: Page, query: str, **variables: object) -> Any:
-    """Ask the UI's GraphQL, the second witness."""
-    answer = page.request.post("/graphql", data={"query": query, "variables": variables}).json()
-    assert "errors" not in answer, answer
-    return answer["data"]
+pytestmark = needs_chromium
 
 
 def blocking_check_statuses(page: Page, asset: str) -> dict[str, list[tuple[str, str, str]]]:
@@ -221,6 +107,8 @@ def test_a_range_launched_by_clicking_publishes_its_good_windows_and_fails_the_b
     launch(page, f"[{RANGE[0]}...{RANGE[-1]}]", "Launch backfill")
     follow_launch(page)
     expect(page.get_by_text(f"{RANGE[0]}...{RANGE[-1]}")).to_be_visible()
+    ends = {"targeted": 3, "succeeded": 2, "failed": 1}
+    assert backfill_page(page, assets=len(WINDOWED)) == dict.fromkeys(WINDOWED, ends)
     page.goto("/assets/flight_delays/published?view=partitions")
     expect(page.get_by_text("Failed (1)")).to_be_visible()
     expect(page.get_by_text("Materialized (2)")).to_be_visible()

@@ -16,6 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from batchinf_assets.errors import (
     BatchinfError,
     HeldForApproval,
@@ -40,7 +42,10 @@ from batchinf_assets.telemetry.resources import ResourceUse, Span, measure
 from batchinf_assets.windows import Window
 
 PUBLISHED = "published"
-"""The last stage: the one that commits under the token."""
+"""The last stage."""
+
+FENCED = {"evaluation": ("evaluation", "sketches"), PUBLISHED: ("predictions",)}
+"""The tables that a stage commits to under the token."""
 
 LEDGER_PATIENCE_SECONDS = 5.0
 """How long the last stage of an attempt waits for the ledger; what is not written by then waits
@@ -218,14 +223,17 @@ class _Stage:
             holder=self.run_id,
             stage=self.name,
             on_takeover=bury,
-            at_least=self._lowest_token(place, table),
+            at_least=self._lowest_token(place),
         )
 
-    def _lowest_token(self, place: Place, table: WindowTable) -> int:
-        """Return the lowest token allowed: a lease that was lost or restored is behind the log."""
-        if place.exists() and self.name != PUBLISHED:
+    def _lowest_token(self, place: Place) -> int:
+        """Return the lowest token allowed: a lease that was lost or restored is behind the logs."""
+        if place.exists() and self.name not in FENCED:
             return 1
-        known = table.token_of(self.window)
+        folder = self.project.lake / self.spec.name
+        tables = FENCED.get(self.name, FENCED[PUBLISHED])
+        logs = (WindowTable(folder / name, pa.schema([])) for name in tables)
+        known = max(log.token_of(self.window) for log in logs)
         lease = read_lease(place, self.window.key)
         return known + 1 if lease is None or lease.token < known else 1
 

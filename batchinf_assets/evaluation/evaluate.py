@@ -6,7 +6,7 @@ What outcomes say of it later is in `measure`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from batchinf_assets.checks import CheckResult
@@ -30,6 +30,7 @@ from batchinf_assets.evaluation.sketches import keep_sketches
 from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.evaluation_spec import DriftReference
 from batchinf_assets.lake.digest import json_sha256
+from batchinf_assets.lake.fence import Alone, Fence
 from batchinf_assets.manifest import EarlierWindowsRecord, EvaluationRecord, Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.registry.profile import Profile
@@ -76,7 +77,7 @@ def evaluate_window(
     window: Window,
     model: ScoringModel,
     *,
-    require_held: Callable[[], None] = lambda: None,
+    lease: Fence | None = None,
 ) -> Evaluation:
     """Measure the window's candidate and write the figures into its draft manifest.
 
@@ -87,19 +88,19 @@ def evaluate_window(
         spec: The pipeline.
         window: The window.
         model: The model that scored it.
-        require_held: Raises where another attempt has taken the window over.
+        lease: The attempt's hold on the window; without one nobody else is taken to work on it.
 
     Raises:
         WindowMissing: The window was not scored, or by another model than the current one.
         GoldenSetInvalid: The golden set is missing or does not fit the features.
         LostRace: Another attempt has taken the window over; nothing of its was touched.
     """
-    started = time.monotonic()
+    started, lease = time.monotonic(), lease or Alone()
     manifest = candidate(project, spec, window)
     if manifest.published_at is not None and manifest.evaluation is not None:
         return _evaluation(manifest, manifest.evaluation)
     _require_same_model(manifest, model, spec)
-    measures = _measures(project, spec, window, manifest, model, require_held)
+    measures = _measures(project, spec, window, manifest, model, lease)
     golden, drifts, estimated = measures.golden, measures.drifts, measures.estimated
     figures = evaluation_rows(
         manifest.revision,
@@ -110,8 +111,8 @@ def evaluate_window(
         estimated=estimated,
         scored=manifest.counts.scored,
     )
-    require_held()
-    metric_table(project, spec, EVALUATION).keep_figures(window, figures, {})
+    lease.require_held()
+    metric_table(project, spec, EVALUATION).keep_figures(window, figures, {}, token=lease.token)
     record = _record(measures)
     finished = manifest.model_copy(
         update={
@@ -125,7 +126,7 @@ def evaluate_window(
             ),
         }
     )
-    require_held()
+    lease.require_held()
     manifests(project, spec).write_draft(window, finished)
     return _evaluation(finished, record)
 
@@ -136,7 +137,7 @@ def _measures(
     window: Window,
     manifest: Manifest,
     model: ScoringModel,
-    require_held: Callable[[], None],
+    lease: Fence,
 ) -> _Measures:
     profile = model.artifact.profile
     golden = measure_golden(project, spec, model)
@@ -144,8 +145,8 @@ def _measures(
     observed = observed_bins(project, spec, window, manifest, profile)
     earlier = earlier_windows(project, spec, window, profile)
     drifts = _drifts(observed, manifest.counts.scored, profile, spec, earlier)
-    require_held()
-    keep_sketches(project, spec, window, manifest.revision, profile, observed)
+    lease.require_held()
+    keep_sketches(project, spec, window, manifest.revision, profile, observed, token=lease.token)
     return _Measures(
         golden=golden,
         drifts=drifts,

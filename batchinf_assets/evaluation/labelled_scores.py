@@ -77,10 +77,12 @@ def keep_labelled_scores(
     *,
     revision: str,
     outcomes: str,
+    token: int = 1,
 ) -> LabelledScores:
     """Keep what a measured window contributes; a no-op where that is kept already.
 
     Raises:
+        Fenced: What a later attempt published was measured already.
         LostRace: Another writer replaced the same window meanwhile.
     """
     assert performance.metrics is not None
@@ -95,7 +97,7 @@ def keep_labelled_scores(
     )
     footer = measured.model_dump(mode="json")
     name = json_sha256([content_digest(kept.rows, task.kept_key), footer])[:16]
-    labelled_scores_table(project, spec).keep(window, name, kept.rows, footer)
+    labelled_scores_table(project, spec).keep(window, name, kept.rows, footer, token=token)
     return LabelledScores(window=window, measured=measured, kept=kept)
 
 

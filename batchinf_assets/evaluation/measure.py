@@ -88,6 +88,9 @@ def measure_performance(project: Project, spec: PipelineSpec, window: Window) ->
     measured of an earlier window afterwards shows in the figures of the next one measured. Of a
     window that was withdrawn nothing is measured, and what was stays on record.
 
+    Nothing holds the window meanwhile. What orders two who measure it is the newest attempt that
+    the log of predictions knew when they began: figures from before it replace none from after it.
+
     Figures that fail their check count as not followed up until `followed_up` is told.
 
     Raises:
@@ -95,7 +98,9 @@ def measure_performance(project: Project, spec: PipelineSpec, window: Window) ->
         WindowRefused: The outcomes lack a declared column.
         ManifestInvalid: The revision's manifest or a file is gone or damaged.
         LostRace: Readers see another revision by now; nothing was kept of this one.
+        Fenced: A later attempt changed the window, and what it showed was measured already.
     """
+    token = predictions_table(project, spec).token_of(window)
     manifest = _published(project, spec, window)
     if manifest is None:
         nothing = Performance(state="withdrawn", rows=0, labelled=0, metrics=None)
@@ -112,6 +117,7 @@ def measure_performance(project: Project, spec: PipelineSpec, window: Window) ->
             performance,
             revision=manifest.revision,
             outcomes=source.sha256,
+            token=token,
         )
         judged = _with_history(project, spec, window, manifest, performance, scores)
         realised = replace(judged, known_after=_known_after(labelled, awaited))
@@ -131,7 +137,7 @@ def measure_performance(project: Project, spec: PipelineSpec, window: Window) ->
         outcomes=source.sha256 if source else None,
         followed_up=not realised.failed,
     )
-    keep_measured(project, spec, window, figures, about)
+    keep_measured(project, spec, window, figures, about, token=token)
     return realised
 
 

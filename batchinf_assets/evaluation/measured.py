@@ -38,11 +38,26 @@ class Measured:
 
 
 def keep_measured(
-    project: Project, spec: PipelineSpec, window: Window, figures: pa.Table, about: Measured
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    figures: pa.Table,
+    about: Measured,
+    *,
+    token: int = 1,
 ) -> None:
     """Make these figures those of a window; a no-op where they are that already.
 
+    Args:
+        project: Where the table is.
+        spec: The pipeline.
+        window: The window.
+        figures: Rows of `METRIC_SCHEMA`.
+        about: What they were measured of.
+        token: Of the attempt that published it.
+
     Raises:
+        Fenced: What a later attempt published was measured already.
         LostRace: Another writer replaced the same window meanwhile.
     """
     footer = {
@@ -50,7 +65,7 @@ def keep_measured(
         REVISION: about.revision,
         FOLLOWED_UP: about.followed_up,
     }
-    metric_table(project, spec, PERFORMANCE).keep_figures(window, figures, footer)
+    metric_table(project, spec, PERFORMANCE).keep_figures(window, figures, footer, token=token)
 
 
 def followed_up(project: Project, spec: PipelineSpec, window: Window) -> None:
@@ -61,10 +76,13 @@ def followed_up(project: Project, spec: PipelineSpec, window: Window) -> None:
         ManifestInvalid: The table's log or a file is damaged.
     """
     table = metric_table(project, spec, PERFORMANCE)
+    token = table.token_of(window)  # before the figures are read: none newer may be replaced
     for file in table.files_of(window):
         footer = read_footer(file)
         if not footer.get(FOLLOWED_UP, True):
-            table.keep_figures(window, read_figures(file), {**footer, FOLLOWED_UP: True})
+            table.keep_figures(
+                window, read_figures(file), {**footer, FOLLOWED_UP: True}, token=token
+            )
 
 
 def measured(project: Project, spec: PipelineSpec, window: Window) -> Measured | None:

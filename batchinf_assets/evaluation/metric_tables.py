@@ -46,14 +46,22 @@ class MetricTable(WindowTable):
         files = self.files_of(window)
         return pa.concat_tables([read_figures(path) for path in files]) if files else None
 
-    def keep_figures(self, window: Window, rows: pa.Table, footer: Mapping[str, Any]) -> Place:
-        """Make these figures those of a window; a no-op where they are that already.
+    def keep_figures(
+        self,
+        window: Window,
+        rows: pa.Table,
+        footer: Mapping[str, Any],
+        *,
+        token: int = 1,
+    ) -> Place:
+        """Make these figures those of a window, as `keep` does.
 
         Raises:
+            Fenced: The log knows a higher token for the window.
             LostRace: Another writer replaced the same window meanwhile.
         """
         name = json_sha256([content_digest(rows, METRIC_KEY), dict(footer)])[:16]
-        return self.keep(window, name, rows, footer)
+        return self.keep(window, name, rows, footer, token=token)
 
 
 def metric_table(project: Project, spec: PipelineSpec, name: str) -> MetricTable:

@@ -87,6 +87,8 @@ def keep_sketches(
     revision: str,
     profile: Profile,
     observed: Mapping[str, Sequence[int]],
+    *,
+    token: int = 1,
 ) -> Place:
     """Keep the sketches of a revision beside those of the window's other revisions.
 
@@ -99,11 +101,13 @@ def keep_sketches(
         revision: The revision that was counted.
         profile: The profile of its model.
         observed: Rows by bin number of each subject, as `Profile.observe` counts them.
+        token: Which attempt at the window writes; see `lake.lease`.
 
     Returns:
         The file that holds them.
 
     Raises:
+        Fenced: The log knows a higher token for the window.
         LostRace: Another writer replaced the same window meanwhile.
         ManifestInvalid: What is kept already is damaged.
     """
@@ -120,7 +124,7 @@ def keep_sketches(
         ]
         tables.append(_only(kept, others).cast(SKETCH_SCHEMA))
     rows = sort_by(pa.concat_tables(tables), SKETCH_KEY)
-    return table.keep(window, content_digest(rows, SKETCH_KEY)[:16], rows, {})
+    return table.keep(window, content_digest(rows, SKETCH_KEY)[:16], rows, {}, token=token)
 
 
 def read_sketches(

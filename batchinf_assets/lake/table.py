@@ -120,8 +120,12 @@ class WindowTable:
         *,
         row_group_rows: int = ROW_GROUP_ROWS,
         scan: bool = False,
+        token: int = 1,
     ) -> Place:
         """Make one file of these rows the window's content; a no-op where it is that already.
+
+        The log knows the token afterwards also where nothing changed, so that no earlier attempt
+        puts anything else in its place.
 
         Args:
             window: The window to replace.
@@ -130,8 +134,10 @@ class WindowTable:
             footer: What the file says of itself.
             row_group_rows: Rows per row group.
             scan: Whether the rows are read often: speed then comes before size.
+            token: Which attempt at the window writes; see `lake.lease`.
 
         Raises:
+            Fenced: The log knows a higher token for the window.
             LostRace: Another writer replaced the same window meanwhile.
             InvalidSpec: A column's declared type differs from the table's.
         """
@@ -140,7 +146,9 @@ class WindowTable:
         if not (visible and is_readable(path)):
             file = write_parquet(path, rows, footer, row_group_rows=row_group_rows, scan=scan)
             if not visible:
-                self.commit(window, [file], {"batchinf.name": name})
+                self.commit(window, [file], {"batchinf.name": name}, token=token)
+        if visible and token > 1:  # nobody comes before the first
+            self.fence(window, token)
         return path
 
     def path(self, window: Window, name: str) -> Place:

@@ -204,9 +204,7 @@ def evaluation_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     def step(workplace: Workplace, attempt: Attempt, window: Window) -> WindowResult:
         project, spec, now = workplace.project(), pipeline.spec, datetime.now(UTC)
         model = scoring_model(workplace.registry(), pipeline, now)
-        evaluation = evaluate_window(
-            project, spec, window, model, require_held=attempt.require_held
-        )
+        evaluation = evaluate_window(project, spec, window, model, lease=attempt)
         attempt.works_on(evaluation.manifest)
         open_tickets(project, spec, window, evaluation.manifest, evaluation.checks, now)
         report = write_window_report(project, spec, window, evaluation.manifest)

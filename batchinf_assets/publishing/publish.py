@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import ManifestInvalid
+from batchinf_assets.lake.fence import Fence
 from batchinf_assets.lake.files import DataFile
 from batchinf_assets.lake.manifests import ManifestStore, SignedManifest
 from batchinf_assets.lake.place import Place
@@ -17,7 +18,6 @@ from batchinf_assets.manifest import Manifest, OutputRecord
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import announce
 from batchinf_assets.publishing.condemned import require_not_condemned
-from batchinf_assets.publishing.fence import Fence
 from batchinf_assets.publishing.gate import (
     judge_revision,
     require_open,

@@ -16,9 +16,9 @@ from batchinf_assets.attempts import PUBLISHED, attempting
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import BatchinfError
 from batchinf_assets.evaluation.report.write import write_window_report
+from batchinf_assets.lake.fence import Fence
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import Announcement, announce
-from batchinf_assets.publishing.fence import Fence
 from batchinf_assets.publishing.publish import show_revision
 from batchinf_assets.publishing.reasons import reasoned
 from batchinf_assets.publishing.rollback_plan import (

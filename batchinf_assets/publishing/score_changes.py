@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.digest import file_sha256
+from batchinf_assets.lake.fence import Fence
 from batchinf_assets.lake.files import DataFile, is_readable
 from batchinf_assets.lake.manifests import ManifestStore
 from batchinf_assets.lake.matching import (
@@ -31,7 +32,6 @@ from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.lake.table_log import Commit
 from batchinf_assets.lake.table_writer import COMMIT_KEY
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.fence import Fence
 from batchinf_assets.publishing.publish import REVISION
 from batchinf_assets.publishing.visible import publications
 from batchinf_assets.scoring.predictions import changed_files, manifests, predictions_table

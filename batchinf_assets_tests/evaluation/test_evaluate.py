@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -191,6 +192,14 @@ def test_windows_right_before_are_another_reference(
     assert psi["departure_minute", "previous"] > 0
 
 
+@dataclass
+class Looked:
+    """A lease of which something is done whenever it is looked at."""
+
+    require_held: Callable[[], None]
+    token: int = 1
+
+
 def test_who_was_replaced_leaves_neither_figures_nor_sketches(
     project: Project, pipeline: Pipeline, window: Window, model: ScoringModel
 ) -> None:
@@ -201,7 +210,7 @@ def test_who_was_replaced_leaves_neither_figures_nor_sketches(
         raise LostRace("Another run took the window over.", next_step="Look at it.")
 
     with pytest.raises(LostRace):
-        evaluate_window(project, spec, window, model, require_held=lost)
+        evaluate_window(project, spec, window, model, lease=Looked(lost))
     now = sketch_table(project, spec).files(), metric_table(project, spec, "evaluation").files()
     assert now == kept
     assert all(window.key not in files for files in now)
@@ -220,7 +229,7 @@ def test_the_lease_is_asked_for_before_each_of_the_three_writes(
         sketched, measured = (window.key in table.files() for table in tables)
         seen.append((sketched, measured, draft.evaluation is not None))
 
-    evaluate_window(project, spec, window, model, require_held=held)
+    evaluate_window(project, spec, window, model, lease=Looked(held))
     assert seen == [(False, False, False), (True, False, False), (True, True, False)]
 
 

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from batchinf_assets.errors import LostRace, WindowMissing
+from batchinf_assets.errors import Fenced, LostRace, WindowMissing
 from batchinf_assets.evaluation import measure
-from batchinf_assets.evaluation.labelled_scores import labelled_scores_table
+from batchinf_assets.evaluation.labelled_scores import labelled_scores_table, read_labelled_scores
 from batchinf_assets.evaluation.measure import Realised, measure_performance
 from batchinf_assets.evaluation.measured import Measured, followed_up, measured, measured_outcomes
 from batchinf_assets.evaluation.metric_tables import metric_table
@@ -307,6 +307,33 @@ def test_of_a_revision_that_is_replaced_meanwhile_nothing_is_kept(
         measure_performance(project, spec, window)
     assert metric_table(project, spec, "performance").files() == {}
     assert labelled_scores_table(project, spec).files() == {}
+
+
+@pytest.mark.parametrize("kept", ["keep_labelled_scores", "keep_measured"])
+def test_figures_of_before_an_attempt_replace_none_of_after_it(
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    kept: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keep = getattr(measure, kept)
+
+    def after_a_newer_one(*given: Any, **named: Any) -> Any:
+        monkeypatch.undo()
+        predictions_table(project, spec).fence(window, 7)
+        outcomes = project.landing / f"outcomes/{LAST}.parquet"
+        pq.write_table(pq.read_table(outcomes).slice(9), outcomes)
+        measure_performance(project, spec, window)
+        return keep(*given, **named)
+
+    monkeypatch.setattr(measure, kept, after_a_newer_one)
+    with pytest.raises(Fenced):
+        measure_performance(project, spec, window)
+    sha256 = file_sha256(project.landing / f"outcomes/{LAST}.parquet")
+    assert measured_outcomes(project, spec, window) == sha256
+    (scores,) = read_labelled_scores(project, spec, [window])
+    assert scores.measured.outcomes == sha256
 
 
 def test_failed_figures_wait_until_what_follows_from_them_was_done(

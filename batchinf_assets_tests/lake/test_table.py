@@ -163,6 +163,27 @@ def test_every_declared_type_survives_a_reader_of_delta(folder: Path) -> None:
     assert seen.to_pydict() == written.to_pydict()
 
 
+def test_what_an_attempt_keeps_no_earlier_one_replaces(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    table.keep(FIRST, "old", rows([1]), {}, token=2)
+    table.keep(FIRST, "new", rows([2]), {}, token=3)
+    with pytest.raises(Fenced, match="Attempt 2 at 2013-01-01 may no longer change table pred"):
+        table.keep(FIRST, "old", rows([1]), {}, token=2)
+    assert contents(folder) == {"2013-01-01": [2]}
+
+
+def test_an_attempt_that_finds_all_as_it_would_keep_it_shuts_earlier_ones_out(
+    folder: Path,
+) -> None:
+    table = WindowTable(folder, SCHEMA)
+    for token in (2, 3, 3):
+        table.keep(FIRST, "same", rows([1]), {}, token=token)
+    assert DeltaTable(folder).version() == 2  # made, kept, and the third attempt's token
+    with pytest.raises(Fenced):
+        table.keep(FIRST, "other", rows([2]), {}, token=2)
+    assert contents(folder) == {"2013-01-01": [1]}
+
+
 def test_a_commit_keeps_what_it_was_told_in_the_history(folder: Path) -> None:
     table = WindowTable(folder, SCHEMA)
     table.commit(FIRST, [staged(table, FIRST, [1])], {"batchinf.revision": "abc"})

@@ -80,12 +80,16 @@ class Desk:
 
     def prepare(self, run_id: str = "run") -> Manifest:
         """Run everything up to evaluation."""
+        self.score(run_id)
+        return evaluate_window(self.project, self.spec, self.window, self.model).manifest
+
+    def score(self, run_id: str = "run") -> None:
+        """Run everything before evaluation."""
         project, pipeline, window = self.project, self.pipeline, self.window
         freeze_snapshot(project, self.spec, window)
         build_features(project, pipeline, window)
         with attempting(project, self.spec, window, run_id=run_id, stage="predictions") as attempt:
             score_window(project, pipeline, window, self.model, attempt=attempt, now=NOW)
-        return evaluate_window(project, self.spec, window, self.model).manifest
 
     def publish(self, now: datetime = NOW, lease: Held = Held()) -> Publication:
         return publish_window(

@@ -13,8 +13,10 @@ import pytest
 from batchinf_assets.attempts import attempting, lease_place
 from batchinf_assets.errors import Fenced, LostRace
 from batchinf_assets.evaluation.evaluate import evaluate_window
+from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.sketches import sketch_table
+from batchinf_assets.lake.fence import Fence
 from batchinf_assets.lake.lease import read_lease
-from batchinf_assets.publishing.fence import Fence
 from batchinf_assets.publishing.publish import publish_window
 from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.scoring.predictions import manifests, predictions_table
@@ -149,10 +151,40 @@ def test_a_fence_after_publishing_does_not_hide_what_was_published(desk: Desk) -
 def test_who_was_replaced_while_it_evaluated_leaves_the_draft_of_its_successor(desk: Desk) -> None:
     draft = desk.draft()
     with pytest.raises(LostRace):
-        evaluate_window(
-            desk.project, desk.spec, desk.window, desk.model, require_held=Lost().require_held
-        )
+        evaluate_window(desk.project, desk.spec, desk.window, desk.model, lease=Lost())
     assert desk.draft() == draft
+
+
+@pytest.mark.parametrize("look", [1, 2])
+def test_who_wakes_up_in_evaluation_after_its_successor_evaluated_keeps_nothing(
+    desk: Desk, look: int
+) -> None:
+    project, spec, window, model = desk.project, desk.spec, desk.window, desk.model
+    tables = sketch_table(project, spec), metric_table(project, spec, "evaluation")
+    kept = list[tuple[object, ...]]()
+
+    def newer() -> None:
+        desk.correct(without_first)
+        desk.score()
+        evaluate_window(project, spec, window, model, lease=Successor())
+        kept.append((*(table.files_of(window) for table in tables), desk.draft()))
+
+    old = desk.draft().revision
+    with pytest.raises(Fenced):
+        evaluate_window(project, spec, window, model, lease=Tired(newer, look))
+    assert desk.draft().revision != old
+    assert kept == [(*(table.files_of(window) for table in tables), desk.draft())]
+
+
+def test_where_the_lease_file_came_from_a_backup_the_next_attempt_evaluates_at_once(
+    desk: Desk,
+) -> None:
+    metric_table(desk.project, desk.spec, "evaluation").fence(desk.window, 6)
+    with attempting(
+        desk.project, desk.spec, desk.window, run_id="run", stage="evaluation"
+    ) as attempt:
+        assert attempt.token == 7
+        evaluate_window(desk.project, desk.spec, desk.window, desk.model, lease=attempt)
 
 
 @pytest.mark.parametrize("run_id", ["run", "another run"])

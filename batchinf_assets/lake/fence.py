@@ -1,4 +1,4 @@
-"""What publishing asks of whoever works on a window: that nobody took the window over."""
+"""What whoever writes asks of whoever works on a window: that nobody took the window over."""
 
 from __future__ import annotations
 
@@ -20,3 +20,12 @@ class Fence(Protocol):
             LostRace: Another attempt took the window over.
         """
         ...
+
+
+class Alone:
+    """The fence of who works on a window that nobody else can reach: the first attempt at it."""
+
+    token = 1
+
+    def require_held(self) -> None:
+        """Nobody takes it over."""

@@ -8,31 +8,25 @@ from typing import TYPE_CHECKING
 
 import click
 
+from batchinf_assets.cli.compared import (
+    SHOWN,
+    micro,
+    plain,
+    share,
+    signed,
+    tell_differences,
+    tell_times,
+)
 from batchinf_assets.cli.workplace import as_json, here, open_registry
 from batchinf_assets.console import Console, one_line, print_json, print_table
 from batchinf_assets.errors import UsageError
 from batchinf_assets.spec import Pipeline, load_pipeline
 
 if TYPE_CHECKING:
-    from batchinf_assets.evaluation.comparison.deltas import Flips, ScoreDeltas
-    from batchinf_assets.evaluation.distances import Difference
     from batchinf_assets.promotion.comparison.models import ModelComparison
-    from batchinf_assets.promotion.comparison.quality import (
-        ComparedQuality,
-        MetricDifference,
-        SegmentComparison,
-    )
     from batchinf_assets.promotion.comparison.revisions import RevisionComparison, RevisionSide
 
 REVISION = re.compile(r"[0-9a-f]{16}")
-
-SEGMENT_COLUMNS = (
-    *("segment", "rows", "mean difference", "mean |difference|", "flips", "labelled"),
-    *("AUROC A", "AUROC B", "difference"),
-)
-
-SHOWN = 10
-"""So many segments, columns and rows a table shows; JSON has all."""
 
 
 @click.command()
@@ -84,7 +78,8 @@ def _compare_revisions(
         if not REVISION.fullmatch(revision):
             raise UsageError(
                 f"'{one_line(revision[:40])}' is no revision.",
-                next_step="Revisions have 16 hex digits; `batchinf status` shows the published.",
+                next_step="Revisions have 16 hex digits; those that readers saw: "
+                f"`batchinf status {pipeline.spec.name} {one_line(key[:40])}`.",
             )
     window, project = pipeline.spec.window.window(key), here()
     with Console(shown=not json_).progress("Comparing rows") as on_rows:
@@ -126,22 +121,19 @@ def _tell_revisions(found: RevisionComparison) -> None:
         click.echo(f"  Note: {one_line(note)}")
     if found.changed_alone:
         click.echo(f"  {found.changed_alone:,} scores differ on rows with the same features.")
-    _tell_scores(found.deltas, found.flips, found.decision)
-    _tell_quality(found.quality)
-    _tell_segments(found.segments)
-    _tell_drift(found.drift)
+    tell_differences(found)
     print_table(
         f"Changed features: {found.features.changed:,} of {found.features.rows:,} rows",
         ["feature", "rows", "share", "missing in A", "missing in B"],
         [
-            [c.column, f"{c.rows:,}", _share(c.share), c.missing_a, c.missing_b]
+            [c.column, f"{c.rows:,}", share(c.share), c.missing_a, c.missing_b]
             for c in found.features.columns[:SHOWN]
         ],
     )
     print_table(
         "Stages, microseconds per row",
         ["stage", "A", "B"],
-        [[stage.stage, _micro(stage.a), _micro(stage.b)] for stage in found.stages],
+        [[stage.stage, micro(stage.a), micro(stage.b)] for stage in found.stages],
     )
 
 
@@ -159,8 +151,8 @@ def _tell_models(found: ModelComparison) -> None:
                 each.window,
                 each.revision,
                 f"{each.rows:,}",
-                _signed(each.mean),
-                _plain(each.mean_absolute),
+                signed(each.mean),
+                plain(each.mean_absolute),
                 each.flips.count,
             ]
             for each in found.windows
@@ -168,89 +160,10 @@ def _tell_models(found: ModelComparison) -> None:
     )
     for window, reason in found.left_out.items():
         click.echo(f"Left out {window}: {one_line(reason)}")
-    _tell_scores(found.deltas, found.flips, found.decision)
-    _tell_quality(found.quality)
-    _tell_segments(found.segments)
-    _tell_drift(found.drift)
-
-
-def _tell_scores(deltas: ScoreDeltas, flips: Flips, decision: float) -> None:
-    print_table(
-        f"Scores: {deltas.changed:,} of {deltas.rows:,} rows differ; {flips.count:,} labels flip "
-        f"at {decision:g} ({flips.up:,} up, {flips.down:,} down)",
-        ["mean A", "mean B", "mean difference", "mean |difference|", *deltas.quantiles],
-        [
-            [
-                *map(_plain, (deltas.mean_a, deltas.mean_b)),
-                _signed(deltas.mean),
-                _plain(deltas.mean_absolute),
-                *map(_signed, deltas.quantiles.values()),
-            ]
-        ],
-    )
-    if deltas.largest:
-        print_table(
-            "Most changed rows",
-            ["A", "B", "difference", "key"],
-            [[_plain(r.a), _plain(r.b), _signed(r.b - r.a), r.key] for r in deltas.largest],
-        )
-
-
-def _tell_quality(quality: ComparedQuality) -> None:
-    if quality.problem:
-        click.echo(f"Outcomes: {one_line(quality.problem)}")
-    if quality.state != "measured":
-        click.echo(f"Quality: {quality.state}.")
-        return
-    print_table(
-        f"Quality on {quality.labelled:,} labelled rows, {quality.positives:,} of them positive",
-        ["metric", "A", "B", "difference", "95 % interval"],
-        [
-            [name, _plain(each.a), _plain(each.b), _signed(each.difference), _interval(each)]
-            for name, each in quality.metrics.items()
-        ],
-    )
-
-
-def _tell_segments(segments: Sequence[SegmentComparison]) -> None:
-    if not segments:
-        return
-    print_table(
-        f"Most changed segments, {min(SHOWN, len(segments))} of {len(segments)}",
-        SEGMENT_COLUMNS,
-        [_segment_cells(segment) for segment in segments[:SHOWN]],
-    )
-
-
-def _segment_cells(segment: SegmentComparison) -> Sequence[object]:
-    auroc = segment.quality.metrics.get("auroc")
-    return [
-        f"{segment.column}={segment.value}",
-        f"{segment.rows:,}",
-        _signed(segment.mean),
-        _plain(segment.mean_absolute),
-        segment.flips.count,
-        segment.quality.labelled,
-        *((_plain(auroc.a), _plain(auroc.b), _signed(auroc.difference)) if auroc else (None,) * 3),
-    ]
-
-
-def _tell_drift(drift: Sequence[Difference]) -> None:
-    if not drift:
-        return
-    print_table(
-        f"Distributions of B held against A, {min(SHOWN, len(drift))} of {len(drift)}",
-        ["column", "PSI", "Jensen-Shannon", "Kolmogorov-Smirnov", "Wasserstein", "missing in B"],
-        [
-            [
-                each.subject,
-                *map(_plain, (each.psi, each.jensen_shannon)),
-                *map(_plain, (each.kolmogorov_smirnov, each.wasserstein)),
-                _share(each.missing),
-            ]
-            for each in drift[:SHOWN]
-        ],
-    )
+    if found.a.digest == found.b.digest:
+        click.echo("A and B are the same model.")
+    tell_differences(found)
+    tell_times(found.slowest)
 
 
 def _described(side: RevisionSide) -> str:
@@ -261,25 +174,3 @@ def _described(side: RevisionSide) -> str:
         f"revision {side.revision}, {side.model}, scored {side.scored_at:%Y-%m-%d %H:%M}{visible}, "
         f"{side.rows:,} rows{only}{keys}"
     )
-
-
-def _interval(found: MetricDifference) -> str | None:
-    if found.low is None or found.high is None:
-        return None
-    return f"{found.low:+.4f} to {found.high:+.4f}"
-
-
-def _plain(value: float | None) -> str | None:
-    return None if value is None else f"{value:.4f}"
-
-
-def _signed(value: float | None) -> str | None:
-    return None if value is None else f"{value:+.4f}"
-
-
-def _share(value: float | None) -> str | None:
-    return None if value is None else f"{value:.1%}"
-
-
-def _micro(seconds: float | None) -> str | None:
-    return None if seconds is None else f"{seconds * 1e6:.2f}"

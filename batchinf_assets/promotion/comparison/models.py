@@ -26,6 +26,7 @@ from batchinf_assets.promotion.comparison.quality import (
     compare_segments,
 )
 from batchinf_assets.promotion.comparison.scored_windows import ScoredWindows, WindowDeltas
+from batchinf_assets.promotion.comparison.segment_times import SegmentTime
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.trust import promotion_log
@@ -70,6 +71,7 @@ class ModelComparison:
         flips: Labels that flip.
         quality: Metrics of both, where outcomes have landed.
         segments: By declared segment and value, the most changed first.
+        slowest: What the rows of each segment took both models here and now, the slowest first.
         drift: Distance of b's scores from a's.
     """
 
@@ -83,6 +85,7 @@ class ModelComparison:
     flips: Flips
     quality: ComparedQuality
     segments: tuple[SegmentComparison, ...]
+    slowest: tuple[SegmentTime, ...]
     drift: tuple[Difference, ...]
 
     def as_record(self) -> dict[str, Any]:
@@ -147,6 +150,7 @@ def _measured(scored: ScoredWindows, a: ModelSide, b: ModelSide) -> ModelCompari
         flips=label_flips(held.a, held.b, spec.golden.decision),
         quality=compare_quality(held, spec, state, problem),
         segments=compare_segments(held, spec, state),
+        slowest=scored.segment_times(),
         drift=spread.differences(),
     )
 

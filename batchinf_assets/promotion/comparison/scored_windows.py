@@ -18,6 +18,11 @@ from batchinf_assets.evaluation.comparison.labels import WindowLabels, read_labe
 from batchinf_assets.evaluation.comparison.pairs import SCORE, feature_rows_of
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
+from batchinf_assets.promotion.comparison.segment_times import (
+    FeatureSample,
+    SegmentTime,
+    segment_times,
+)
 from batchinf_assets.publishing.signed import read_signed_manifest
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.registry import Registry
@@ -79,6 +84,7 @@ class ScoredWindows:
         b: The other.
         found: The windows that were scored.
         left_out: Why others were not, by window.
+        sample: The first of their features.
     """
 
     project: Project
@@ -88,6 +94,7 @@ class ScoredWindows:
     b: ScoringModel
     found: list[ScoredWindow] = field(default_factory=list[ScoredWindow])
     left_out: dict[str, str] = field(default_factory=dict[str, str])
+    sample: FeatureSample = field(default_factory=FeatureSample)
 
     def add(self, window: Window) -> None:
         """Score a window with both; one that cannot be scored hides no other.
@@ -127,6 +134,12 @@ class ScoredWindows:
         largest = most_changed(row for each in self.found for row in each.rows.largest)
         return joined([each.rows for each in self.found], largest)
 
+    def segment_times(self) -> tuple[SegmentTime, ...]:
+        """Time both models on the sample, by the segments that the comparison reports."""
+        rows = self.sample.rows()
+        columns = [c for c in segment_columns(self.pipeline.spec) if c in rows.column_names]
+        return segment_times(self.a.scorer, self.b.scorer, rows, columns)
+
     def _scored(self, window: Window) -> ScoredWindow:
         spec = self.pipeline.spec
         declared, manifest = spec.features.columns, self._published(window)
@@ -139,6 +152,7 @@ class ScoredWindows:
                 for model in (self.a, self.b)
             )
             holder.add(one, other, labels.of(rows))
+            self.sample.add(inputs)
         held = holder.held()
         deltas = held.b - held.a
         return ScoredWindow(

@@ -120,6 +120,12 @@ def test_quality_counts_the_windows_whose_outcomes_have_landed(found: ModelCompa
     assert [each.subject for each in found.drift] == ["delay_probability"]
 
 
+def test_both_models_are_timed_on_the_rows_of_each_segment(found: ModelComparison) -> None:
+    timed = {(each.column, each.value) for each in found.slowest}
+    assert timed == {(each.column, each.value) for each in found.segments}
+    assert all(each.a > 0 and each.b > 0 for each in found.slowest)
+
+
 def test_the_sides_are_named_as_asked_and_as_found(found: ModelComparison) -> None:
     assert (found.a.asked, found.a.version) == ("champion", "1")
     assert (found.b.asked, found.b.version) == ("2", "2")
@@ -197,10 +203,16 @@ def test_the_command_shows_both_models(
     assert told.exit_code == 0, told.output
     assert "A: flight_delays v1 (champion)" in told.stdout
     assert f"Left out {UNPUBLISHED}: Nothing is published." in told.stdout
+    assert "Slowest segments, 10 of " in told.stdout
     document = json.loads(batchinf(*span, "--json").stdout)
     assert document["flips"]["count"] == found.flips.count
     assert document["left_out"] == {UNPUBLISHED: "Nothing is published."}
     assert batchinf(*span[:4], "--from", LAST, "--to", FIRST).exit_code == 2
+    same = batchinf("--model", "champion", "--model", "1", "--from", FIRST, "--to", FIRST).stdout
+    assert "A and B are the same model." in same
+    assert f"The scores of all {found.windows[0].rows:,} rows are the same." in same
+    assert "Most changed" not in same
+    assert "mean difference" not in same.partition("rows are the same")[2]
 
 
 def _command(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:

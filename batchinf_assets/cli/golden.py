@@ -56,6 +56,7 @@ def golden() -> None:
     type=click.Path(path_type=Path),
     help="Where to; else beside the declared file, ending in .proposed.parquet.",
 )
+@click.option("--force", is_flag=True, help="Draw over an earlier proposal.")
 @as_json
 def golden_draw(
     *,
@@ -66,13 +67,15 @@ def golden_draw(
     segments: tuple[str, ...],
     seed: int,
     output: Path | None,
+    force: bool,
     json_: bool,
 ) -> None:
     """Draw labelled rows of PIPELINE's windows into a new golden set, and compare it.
 
-    Rows come from what landed, by the pipeline's own SQL, in strata by label and segments: each
-    gives its share, and at least one row. Windows that the champion or the declared training
-    learned from are refused. The same files, code and seed give the same bytes.
+    Rows come from what landed, by the pipeline's own SQL, in strata by label and segments,
+    numbers by their quartiles: each gives its share, and at least one row. Windows that the
+    champion or the declared training learned from are refused. The same files, code and seed give
+    the same bytes.
 
     The declared golden set is never touched. The proposal and its provenance lie beside it until
     you put both in its place and commit them.
@@ -80,7 +83,7 @@ def golden_draw(
     from batchinf_assets.training.golden_draw import proposed_place
 
     declared, project = load_pipeline(pipeline), here()
-    place = proposed_place(project, declared.spec, output)
+    place = proposed_place(project, declared.spec, output, replace=force)
     windows = declared.spec.window.between(first, last)
     with Console(shown=not json_).progress("Labelled rows") as advance:
         told = _propose(project, declared, windows, rows, segments, seed, place, advance)
@@ -97,7 +100,8 @@ class Summary:
     Attributes:
         rows: Its rows.
         positives: Rows whose label is true.
-        segments: Rows by column and value; a missing value is called `missing`.
+        segments: Rows by column and value; a missing value is called `missing`. Numbers are parted
+            at the quartiles of both sets together.
     """
 
     rows: int
@@ -158,12 +162,13 @@ def _propose(
     )
     drawn = draw_golden_set(project, pipeline, draw, on_progress)
     provenance = write_golden_set(place, drawn, spec)
+    old, new = _summaries(present, drawn.rows, spec, draw.segments)
     return Proposal(
         file=project.shown(place),
         takes_the_place_of=spec.golden.file,
         provenance=provenance,
-        present=_summary(present.rows, spec, draw.segments) if present else None,
-        proposed=_summary(drawn.rows, spec, draw.segments),
+        present=old,
+        proposed=new,
         doubts=_doubts(drawn.rows, provenance, spec, windows[-1]),
         also_learned=others_that_learned(registry, spec, windows),
     )
@@ -194,22 +199,36 @@ def _next_version(present: GoldenSet | None) -> str:
     return str(int(version) + 1) if version and version.isdecimal() else FIRST_VERSION
 
 
-def _summary(rows: pa.Table, spec: PipelineSpec, segments: Sequence[str]) -> Summary:
-    from batchinf_assets.evaluation.golden_set import class_counts, segment_counts
+def _summaries(
+    present: GoldenSet | None, drawn: pa.Table, spec: PipelineSpec, segments: Sequence[str]
+) -> tuple[Summary | None, Summary]:
+    columns = dict.fromkeys((*spec.golden.segments, *segments))
+    sets = [present.rows, drawn] if present else [drawn]
+    counts = {name: _counts([rows.column(name) for rows in sets]) for name in columns}
+    found = [
+        _summary(rows, spec, {name: each[place] for name, each in counts.items()})
+        for place, rows in enumerate(sets)
+    ]
+    return (found[0] if present else None), found[-1]
+
+
+def _summary(rows: pa.Table, spec: PipelineSpec, segments: dict[str, dict[str, int]]) -> Summary:
+    from batchinf_assets.evaluation.golden_set import class_counts
 
     count, positives = class_counts(rows.column(spec.golden.label))
-    columns = dict.fromkeys((*spec.golden.segments, *segments))
-    return Summary(
-        rows=count,
-        positives=positives,
-        segments={
-            name: {
-                "missing" if text is None else text: found
-                for text, found in segment_counts(rows.column(name)).items()
-            }
-            for name in columns
-        },
-    )
+    return Summary(rows=count, positives=positives, segments=segments)
+
+
+def _counts(columns: Sequence[pa.ChunkedArray]) -> list[dict[str, int]]:
+    """Count the rows of one column by value, or by quartile of all sets, in each set."""
+    from batchinf_assets.evaluation.golden_set import segment_counts
+    from batchinf_assets.evaluation.segments import quartile_counts
+
+    counted = quartile_counts(columns) or [segment_counts(column) for column in columns]
+    return [
+        {"missing" if text is None else text: rows for text, rows in counts.items()}
+        for counts in counted
+    ]
 
 
 def _tell(told: Proposal, spec: PipelineSpec) -> None:

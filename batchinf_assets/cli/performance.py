@@ -10,6 +10,7 @@ import click
 
 from batchinf_assets.cli.workplace import as_json, here
 from batchinf_assets.console import print_json, print_table
+from batchinf_assets.errors import UsageError
 from batchinf_assets.evaluation_spec import Loss, Quality
 from batchinf_assets.spec import PipelineSpec, load_pipeline
 
@@ -23,6 +24,7 @@ METRICS = (*get_args(Quality), *get_args(Loss))
 
 @click.command()
 @click.argument("pipeline")
+@click.argument("window", required=False)
 @click.option("--from", "first", help="First window; by default the first that was published.")
 @click.option("--to", "last", help="Last window; by default the last that was published.")
 @click.option(
@@ -34,14 +36,21 @@ METRICS = (*get_args(Quality), *get_args(Loss))
 )
 @as_json
 def performance(
-    *, pipeline: str, first: str | None, last: str | None, metric: str, json_: bool
+    *,
+    pipeline: str,
+    window: str | None,
+    first: str | None,
+    last: str | None,
+    metric: str,
+    json_: bool,
 ) -> None:
-    """Show what outcomes say of the windows of PIPELINE so far.
+    """Show what outcomes say of the windows of PIPELINE so far, or of WINDOW alone.
 
     One line per window: how many predictions have a label, how long labels took after the window's
-    end (median), the metric over them with its 95 % interval, what was expected of it before any
-    outcome was known, the same metric over the windows up to it, and its change per window. A
-    window without labels has a state instead of figures.
+    end (median; below zero where most were known before it ended), the metric over them with its
+    95 % interval, what was expected of it before any outcome was known, the same metric over the
+    windows up to it, and its change per window. A window without labels has a state instead of
+    figures.
 
     Nothing is measured by this command: figures are those of the last time that the window's asset
     `performance` ran. `--json` has every metric and segment.
@@ -51,7 +60,11 @@ def performance(
 
     spec, project = load_pipeline(pipeline).spec, here()
     published = published_revisions(project, spec)
-    windows = _windows(spec, sorted(published), first, last)
+    if window is not None and (first or last):
+        raise UsageError(
+            "Either a window or a range, not both.", next_step="Leave one of the two out."
+        )
+    windows = _windows(spec, sorted(published), first or window, last or window)
     history = performance_history(project, spec, windows, published)
     if json_:
         print_json([asdict(each) for each in history])

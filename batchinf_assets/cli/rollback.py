@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import sys
 import uuid
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--reinstate", is_flag=True, help="Show a condemned revision again; needs --to.")
 @click.option("--reason", required=True, help="Why, in words; consumers read it.")
 @click.option("--dry-run", is_flag=True, help="Show what would change for readers, and stop.")
+@click.option("--yes", is_flag=True, help="Do not ask, at a terminal, before --withdraw and such.")
 @as_json
 def rollback(
     *,
@@ -43,6 +45,7 @@ def rollback(
     reinstate: bool,
     reason: str,
     dry_run: bool,
+    yes: bool,
     json_: bool,
 ) -> None:
     """Let readers of PIPELINE see an earlier revision of WINDOW again, or nothing.
@@ -56,6 +59,9 @@ def rollback(
     published before this command has the window to itself, nothing is changed: it goes by what it
     told, or by --from. A rollback that was interrupted is finished by the same command with the
     same reason.
+
+    --withdraw leaves readers nothing, and --reinstate shows what somebody condemned: at a terminal
+    both show what will change and ask first. Scripts are not asked.
     """
     from batchinf_assets.publishing.rollback_plan import RollbackRequest, named, plan_rollback
     from batchinf_assets.scoring.predictions import published_revision
@@ -77,6 +83,8 @@ def rollback(
         plan = plan_rollback(project, open_registry(project), spec, found, request)
         _tell(spec, plan.event, found, plan, None, json_=json_)
         return
+    if (withdraw or reinstate) and not (yes or json_) and sys.stdin.isatty():
+        _ask(spec, found, plan_rollback(project, open_registry(project), spec, found, request))
     from batchinf_assets.orchestration.rollback import tell_dagster
     from batchinf_assets.publishing.rollback import attempt_rollback
 
@@ -90,11 +98,22 @@ def rollback(
         tell_dagster(instance, spec, done)
 
 
+def _ask(spec: PipelineSpec, window: Window, plan: RollbackPlan) -> None:
+    """Show what will change, and end here unless somebody says yes."""
+    click.echo(f"Before: {_described(plan.before)}.")
+    click.echo(f"After:  {_described(plan.after)}.")
+    what = plan.event.replace("_", " ")
+    if not click.confirm(f"Shall {spec.name} {window} be {what}, and consumers be told?"):
+        click.echo("Nothing was changed.")
+        sys.exit(1)
+
+
 def _require_revision(revision: str | None, pipeline: str) -> None:
     if revision is not None and not REVISION.fullmatch(revision):
         raise UsageError(
             f"'{revision[:40]}' is no revision.",
-            next_step=f"Revisions have 16 hex digits: `batchinf status {pipeline}`.",
+            next_step="Revisions have 16 hex digits; those that readers saw: "
+            f"`batchinf status {pipeline} WINDOW`.",
         )
 
 
@@ -134,6 +153,11 @@ def _tell(
         click.echo(f"{spec.name} {window}: {state.replace('_', ' ')}. Consumers were told.")
         if found.after is not None:
             click.echo(f"Prove it: `batchinf verify {spec.name} {window}`.")
+        else:
+            click.echo(
+                f"Prove it: `batchinf verify {spec.name} {window}` finds nothing published, says "
+                "why, and exits 1."
+            )
     if done is not None and done.page_problem is not None:
         click.echo(f"Its pages were not written again: {done.page_problem}", err=True)
 

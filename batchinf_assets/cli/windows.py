@@ -56,24 +56,33 @@ def run(*, pipeline: str, window: str, json_: bool) -> None:
 
 @click.command()
 @click.argument("pipeline")
+@click.argument("window", required=False)
 @as_json
-def status(*, pipeline: str, json_: bool) -> None:
+def status(*, pipeline: str, window: str | None, json_: bool) -> None:
     """Show the windows of PIPELINE: revision, published or not, why not.
 
     Also which revision is pending and how many of its shards are missing, how the last attempt
-    failed, and who works on a window now.
+    failed, and who works on a window now. Of WINDOW, every revision that readers saw: what `compare
+    --revision` and `rollback --to` take.
     """
     from batchinf_assets.orchestration.refusals import standing_refusals
     from batchinf_assets.publishing.status import pipeline_status
 
     spec, project = load_pipeline(pipeline).spec, here()
+    asked = spec.window.window(window) if window is not None else None
     with open_instance(project) as instance:
         refused = standing_refusals(instance, spec)
     waits_for = _no_model(project, spec)
     windows = pipeline_status(project, spec, refused, waits_for, now=datetime.now(UTC))
-    if json_:
+    if asked is not None:
+        _tell_one(project, spec, asked, windows, json_=json_)
+    elif json_:
         print_json([asdict(window) for window in windows])
-        return
+    else:
+        _tell_all(spec, windows)
+
+
+def _tell_all(spec: PipelineSpec, windows: Sequence[WindowStatus]) -> None:
     if not windows:
         click.echo(
             f"No window of {spec.name} was run yet. Run one: `batchinf run {spec.name} WINDOW`."
@@ -87,6 +96,38 @@ def status(*, pipeline: str, json_: bool) -> None:
             for w in windows
         ],
     )
+
+
+def _tell_one(
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    windows: Sequence[WindowStatus],
+    *,
+    json_: bool,
+) -> None:
+    from batchinf_assets.publishing.window_history import seen_revisions
+
+    own = [each for each in windows if each.window == window.key]
+    seen = seen_revisions(project, spec, window)
+    if json_:
+        document = asdict(own[0]) if own else {"window": window.key, "state": "not run"}
+        print_json({**document, "seen": [asdict(each) for each in seen]})
+        return
+    for each in own:
+        click.echo(f"{spec.name} {window}: {_state(each)}. {_notes(each) or ''}".rstrip())
+    if not seen:
+        click.echo(f"Readers saw no revision of {spec.name} {window} yet.")
+        return
+    print_table(
+        "Revisions that readers saw, the one shown last first",
+        ["revision", "standing", "published", "rows", "model", "last verdict"],
+        [[r.revision, r.standing, _minute(r.published_at), r.rows, r.model, r.said] for r in seen],
+    )
+
+
+def _minute(at: datetime | None) -> str | None:
+    return None if at is None else f"{at:%Y-%m-%d %H:%M}"
 
 
 @click.command()

@@ -150,9 +150,34 @@ def segment_codes(column: pa.ChunkedArray) -> tuple[list[str], Codes]:
         The segments in words, safe to show, each once; and the place in it of each row's segment,
         (n,). Segments without rows may be among them.
     """
-    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    names, codes = _quartiles(column) if is_number else _values(column)
+    names, codes = _quartiles(column) if is_number(column) else _values(column)
     return _told_apart([quoted(name) for name in names]), codes
+
+
+def is_number(column: pa.ChunkedArray) -> bool:
+    """Say whether a column is parted at its quartiles."""
+    return pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+
+
+def quartile_counts(columns: Sequence[pa.ChunkedArray]) -> list[dict[str | None, int]]:
+    """Count the rows of several sets by the quartiles of all of them together.
+
+    Args:
+        columns: One column of each set, of one type.
+
+    Returns:
+        For each set its rows by range, None for missing; empty where the column is no number.
+    """
+    if not is_number(columns[0]):
+        return []
+    together = pa.chunked_array([chunk for column in columns for chunk in column.chunks])
+    names, codes = segment_codes(together)
+    parts = np.split(codes, np.cumsum([len(column) for column in columns])[:-1])
+    shown = [None if name == MISSING else name for name in names]
+    return [
+        dict(zip(shown, np.bincount(part, minlength=len(names)).tolist(), strict=True))
+        for part in parts
+    ]
 
 
 def segment_rows(column: pa.ChunkedArray) -> dict[str, int]:

@@ -181,11 +181,20 @@ def draw_golden_set(
     )
 
 
-def proposed_place(project: Project, spec: PipelineSpec, chosen: Path | None) -> Path:
+def proposed_place(
+    project: Project, spec: PipelineSpec, chosen: Path | None, *, replace: bool = False
+) -> Path:
     """Return where a proposal goes: as chosen, or else beside the declared file.
 
+    Args:
+        project: Whose declared file it is.
+        spec: The pipeline.
+        chosen: Where to, if somebody chose.
+        replace: Whether an earlier proposal there may go.
+
     Raises:
-        UsageError: The chosen file is the declared one, or cannot have a provenance beside it.
+        UsageError: The chosen file is the declared one, or cannot have a provenance beside it, or
+            there is a proposal already.
     """
     declared = project.root / spec.golden.file
     path = chosen if chosen is not None else declared.with_suffix(".proposed.parquet")
@@ -198,6 +207,12 @@ def proposed_place(project: Project, spec: PipelineSpec, chosen: Path | None) ->
         raise UsageError(
             f"{project.shown(declared)} is the golden set that counts; no draw replaces it.",
             next_step="Draw into another file, look at it, then put it in this one's place.",
+        )
+    if path.exists() and not replace:
+        raise UsageError(
+            f"{project.shown(path)} holds an earlier proposal.",
+            next_step="Look at it first; then draw into another file (-o FILE), or over it "
+            "(--force).",
         )
     return path
 
@@ -242,7 +257,10 @@ def _method(draw: GoldenDraw, spec: PipelineSpec) -> str:
     if not draw.stratified:
         return "uniformly without replacement"
     by = ", ".join([spec.golden.label, *draw.segments])
-    return f"without replacement from strata by {by}; largest remainders, at least one row each"
+    return (
+        f"without replacement from strata by {by} (numbers by quartile); largest remainders, at "
+        "least one row each"
+    )
 
 
 def _stratum(stratum: DrawnStratum, spec: PipelineSpec) -> Stratum:

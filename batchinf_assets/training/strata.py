@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchinf_assets.errors import UsageError
+from batchinf_assets.evaluation.segments import MISSING, is_number, segment_codes
 
 Positions = npt.NDArray[np.int64]
 
@@ -42,7 +43,8 @@ def draw_stratified(
 
     Args:
         rows: What to draw from.
-        by: Columns whose values make the groups; none of them make all rows one group.
+        by: Columns whose values, or quartiles of numbers, make the groups; none of them make all
+            rows one group.
         count: Rows to draw.
         seed: Of NumPy's default generator, which serves the groups in the order of their values.
 
@@ -125,7 +127,13 @@ def _groups(rows: pa.Table, by: Sequence[str]) -> list[tuple[tuple[str | None, .
 
 
 def _codes(values: pa.ChunkedArray) -> tuple[Positions, list[str | None]]:
-    """Number the values of a column in the order of their texts, a missing one last."""
+    """Number the values of a column in the order of their texts, a missing one last.
+
+    Numbers are parted at their quartiles: each by itself would be a group of hardly a row.
+    """
+    if is_number(values):
+        names, codes = segment_codes(values)
+        return codes, [None if name == MISSING else name for name in names]
     texts = values.cast(pa.string())
     known = sorted(texts.unique().to_pylist(), key=lambda text: (text is None, text))
     codes = pc.index_in(texts, value_set=pa.array(known, pa.string()))

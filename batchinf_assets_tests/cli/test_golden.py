@@ -64,6 +64,30 @@ def test_json_holds_the_provenance_and_both_sets(fine: Told, output: Path) -> No
     assert (told["also_learned"], told["doubts"]) == ([], [])
 
 
+def test_a_number_is_shown_by_the_quartiles_of_both_sets(fine: Told, output: Path) -> None:
+    asked = ("--rows", "50", "--segment", "distance_miles", "-o", str(output))
+    told = json.loads(fine(*DRAW, *DAYS, *asked, "--json"))
+    ranges = told["proposed"]["segments"]["distance_miles"]
+    assert list(ranges) == list(told["present"]["segments"]["distance_miles"])
+    assert [name.partition(" ")[0] for name in ranges] == [
+        *("up", "above", "above", "above", "missing")
+    ]
+    assert sum(ranges.values()) == 50
+    assert len(told["provenance"]["strata"]) == 8  # late or not, by quartile
+
+
+def test_an_earlier_proposal_is_not_drawn_over_unless_asked_to(
+    fine: Told, refused: Refused, output: Path
+) -> None:
+    fine(*DRAW, *DAYS, "--rows", "50", "-o", str(output))
+    before = output.read_bytes()
+    line = refused(*DRAW, *DAYS, "--rows", "60", "-o", str(output), code=2)
+    assert f"{output} holds an earlier proposal." in line
+    assert output.read_bytes() == before
+    fine(*DRAW, *DAYS, "--rows", "60", "-o", str(output), "--force")
+    assert pq.read_table(output).num_rows == 60
+
+
 def test_windows_that_the_champion_learned_from_are_refused_by_name(
     refused: Refused, output: Path
 ) -> None:

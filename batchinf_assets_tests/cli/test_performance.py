@@ -42,6 +42,7 @@ def test_measured_waiting_and_missing_windows_stand_in_one_table(
     assert (two["labelled"], two["realised"]) == (0, {})
     assert three["revision"] is None
 
+    assert json.loads(fine("performance", "flight_delays", SECOND, "--json")) == [two]
     told = fine("performance", "flight_delays", "--metric", "brier")
     lines = [line for line in told.splitlines() if "2013-07" in line]
     assert len(lines) == 2
@@ -51,7 +52,13 @@ def test_measured_waiting_and_missing_windows_stand_in_one_table(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--from", THIRD, "--to", FIRST), ("--from", "x"), ("--metric", "luck")]
+    "arguments",
+    [
+        ("--from", THIRD, "--to", FIRST),
+        ("--from", "x"),
+        ("--metric", "luck"),
+        (FIRST, "--to", THIRD),
+    ],
 )
 def test_what_is_no_range_or_metric_is_wrong_use(
     batchinf: Callable[..., Result], arguments: tuple[str, ...]

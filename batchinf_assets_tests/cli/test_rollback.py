@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
-from batchinf_assets.project import Project
+from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.telemetry.ledger import Ledger
 
 DAY = "2013-07-01"
@@ -88,6 +92,68 @@ def test_a_window_is_taken_back_shown_and_not_published_again(
     unpublished = batchinf("verify", "flight_delays", DAY)
     assert unpublished.exit_code == 1
     assert "ann had it withdrawn" in unpublished.stderr
+
+
+def test_status_of_a_window_names_every_revision_that_readers_saw(
+    revisions: tuple[str, str], fine: Told
+) -> None:
+    old, bad = revisions
+    assert [(each["revision"], each["standing"]) for each in seen(fine)] == [
+        (bad, "visible"),
+        (old, "superseded"),
+    ]
+    fine("rollback", "flight_delays", DAY, "--reason", "Wrong weather", "--to", old)
+    assert [(each["revision"], each["standing"]) for each in seen(fine)] == [
+        (old, "visible"),
+        (bad, "condemned"),
+    ]
+    assert seen(fine)[1]["said"].endswith("Wrong weather")
+    told = fine("status", "flight_delays", DAY)
+    assert told.startswith(f"flight_delays {DAY}: rolled back. ")
+    assert all(revision in told for revision in revisions)
+    assert "flight_delays v1" in told
+    assert seen(fine, "2013-07-02") == []
+    assert fine("status", "flight_delays", "2013-07-02") == (
+        "Readers saw no revision of flight_delays 2013-07-02 yet.\n"
+    )
+
+
+def seen(told: Told, day: str = DAY) -> list[dict[str, Any]]:
+    return json.loads(told("status", "flight_delays", day, "--json"))["seen"]
+
+
+def test_at_a_terminal_a_withdrawal_shows_what_it_does_and_asks_and_a_script_is_not_asked(
+    revisions: tuple[str, str], fine: Told, environ: dict[str, str]
+) -> None:
+    _, bad = revisions
+    code, screen = at_a_terminal("no\n", environ, "--withdraw")
+    assert (code, "Nothing was changed." in screen) == (1, True)
+    assert f"Before: revision {bad}, " in screen
+    assert "After:  readers see nothing." in screen
+    assert f"Shall flight_delays {DAY} be withdrawn, and consumers be told? [y/N]" in screen
+    assert json.loads(fine("manifest", "flight_delays", DAY))["revision"] == bad
+    told = fine("rollback", "flight_delays", DAY, "--reason", "Bad", "--withdraw")
+    assert f"flight_delays {DAY}: withdrawn. Consumers were told." in told
+    assert f"Prove it: `batchinf verify flight_delays {DAY}` finds nothing published" in told
+
+
+def at_a_terminal(answer: str, environ: dict[str, str], *words: str) -> tuple[int, str]:
+    """Run `rollback` with a terminal as its input, and answer what it asks."""
+    ours, theirs = pty.openpty()
+    os.write(ours, answer.encode())
+    command = [sys.executable, "-m", "batchinf_assets.cli", "rollback", "flight_delays", DAY]
+    done = subprocess.run(
+        [*command, "--reason", "Bad", *words],
+        stdin=theirs,
+        capture_output=True,
+        text=True,
+        env=environ,
+        cwd=CHECKOUT,
+        check=False,
+    )
+    os.close(theirs)
+    os.close(ours)
+    return done.returncode, done.stdout
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,20 @@ def test_shares_are_those_computed_by_hand(
     assert allocate(available, count) == expected
 
 
+def test_numbers_are_grouped_by_quartile_and_missing_ones_together() -> None:
+    rows = pa.table({"hour": [*range(1, 9), None, None], "wind": [float("nan")] * 5 + [0.5] * 5})
+    by_hour = {s.values["hour"]: s.available for s in draw_stratified(rows, ["hour"], 5, seed=0)}
+    assert by_hour == {
+        "up to 2": 2,
+        "above 2 up to 4": 2,
+        "above 4 up to 6": 2,
+        "above 6": 2,
+        None: 2,
+    }
+    by_wind = {s.values["wind"]: s.available for s in draw_stratified(rows, ["wind"], 2, seed=0)}
+    assert by_wind == {"up to 0.5": 5, None: 5}
+
+
 @given(sizes, st.data())
 def test_shares_add_up_and_no_group_gives_nothing_or_more_than_it_has(
     available: list[int], data: st.DataObject

@@ -9,17 +9,14 @@ format in prose is `docs/formats/rollback.md`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from batchinf_assets.contract_spec import Name
 from batchinf_assets.errors import ManifestInvalid
-from batchinf_assets.lake.conditional import create
-from batchinf_assets.lake.digest import canonical_json
-from batchinf_assets.lake.files import read_bounded
+from batchinf_assets.lake.decisions import Decision, keep_decision, read_decision
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table_writer import COMMIT_KEY
 from batchinf_assets.manifest import RevisionId, Text
@@ -29,7 +26,6 @@ from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
 FOLDER = "_announcements"
-LARGEST_DOCUMENT = 65_536
 
 Event = Literal["rolled_back", "withdrawn", "reinstated"]
 
@@ -37,11 +33,10 @@ _EVENT, _FROM = "batchinf.event", "batchinf.from_revision"
 _BY, _REASON, _AT = "batchinf.by", "batchinf.reason", "batchinf.at"
 
 
-class Announcement(BaseModel):
+class Announcement(Decision):
     """What somebody did to what readers see of a window.
 
     Attributes:
-        format_version: Of this document.
         event: `rolled_back` to an earlier revision, `withdrawn` without another one in its place,
             or `reinstated`: a condemned revision is shown again.
         pipeline: The pipeline.
@@ -53,9 +48,8 @@ class Announcement(BaseModel):
         at: When.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
-    format_version: Literal[1] = 1
     event: Event
     pipeline: Name
     window: str
@@ -111,8 +105,7 @@ def announce(project: Project, spec: PipelineSpec, window: Window) -> Announceme
     said, place = _untold(project, spec, window)
     if said is None:
         return None
-    with suppress(FileExistsError):  # another process told it meanwhile
-        create(place, canonical_json(said.model_dump(mode="json", by_alias=True)) + b"\n")
+    keep_decision(place, said)  # or another process told it meanwhile
     return said
 
 
@@ -122,8 +115,10 @@ def announcements(project: Project, spec: PipelineSpec, window: Window) -> list[
     Raises:
         ManifestInvalid: A document is damaged, or about something else.
     """
-    found = [_read(place, spec, window) for place in _folder(project, spec, window).glob("*.json")]
-    return sorted(found, key=lambda each: each.at)
+    what, about = "announcement of its window", {"pipeline": spec.name, "window": window.key}
+    places = _folder(project, spec, window).glob("*.json")
+    found = (read_decision(place, Announcement, what, **about) for place in places)
+    return sorted(filter(None, found), key=lambda each: each.at)
 
 
 def _said(spec: PipelineSpec, window: Window, commit: Mapping[str, str]) -> Announcement | None:
@@ -161,19 +156,3 @@ def _untold(
     place = _folder(project, spec, window) / f"{commit.get(COMMIT_KEY)}.json"
     said = _said(spec, window, commit)
     return (None if place.is_file() else said), place
-
-
-def _read(place: Place, spec: PipelineSpec, window: Window) -> Announcement:
-    try:
-        found = Announcement.model_validate_json(read_bounded(place, LARGEST_DOCUMENT))
-    except ValidationError as error:
-        raise _invalid(place) from error
-    if (found.pipeline, found.window) != (spec.name, window.key):
-        raise _invalid(place)
-    return found
-
-
-def _invalid(place: Place) -> ManifestInvalid:
-    return ManifestInvalid(
-        f"{place} is no announcement of its window.", next_step="Restore it from a backup."
-    )

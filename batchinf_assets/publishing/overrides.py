@@ -12,17 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from batchinf_assets.checks import CheckResult, blocking_failures
 from batchinf_assets.contract_spec import Name
-from batchinf_assets.errors import LostRace, ManifestInvalid, UsageError
+from batchinf_assets.errors import LostRace, UsageError
 from batchinf_assets.evaluation.consequences import VERDICTS, held_against_figures, is_verdict
-from batchinf_assets.lake.conditional import create
-from batchinf_assets.lake.digest import canonical_json, json_sha256
-from batchinf_assets.lake.files import read_bounded
+from batchinf_assets.lake.decisions import Decision, keep_decision, read_decision
+from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import (
     Digest,
@@ -38,14 +34,12 @@ from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
 FOLDER = "_overrides"
-LARGEST_OVERRIDE = 65_536
 
 
-class Override(BaseModel):
+class Override(Decision):
     """An override as it is kept.
 
     Attributes:
-        format_version: Of this document.
         pipeline: The pipeline.
         window: The window's key.
         revision: The only revision that it counts for.
@@ -53,14 +47,16 @@ class Override(BaseModel):
         override: Of which check, by whom, why and when.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format_version: Literal[1] = 1
     pipeline: Name
     window: str
     revision: RevisionId
     failure: Digest
     override: OverrideRecord
+
+    @property
+    def check(self) -> str:
+        """The verdict that it is about."""
+        return self.override.check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,13 +203,9 @@ def write_override(
         failure=failure,
         override=record,
     )
-    content = canonical_json(document.model_dump(mode="json")) + b"\n"
-    try:
-        create(_place(project, spec, window, revision, record.check, failure), content)
-    except FileExistsError as error:
+    if not keep_decision(_place(project, spec, window, revision, record.check, failure), document):
         first = _read(project, spec, window, revision, record.check, failure)
-        if first != record:  # else the store took it, and the answer was lost
-            raise _too_late(spec, window, record.check, first) from error
+        raise _too_late(spec, window, record.check, first)
 
 
 def _figures(name: str, record: EvaluationRecord | None) -> dict[str, str]:
@@ -229,17 +221,18 @@ def _figures(name: str, record: EvaluationRecord | None) -> dict[str, str]:
 def _read(
     project: Project, spec: PipelineSpec, window: Window, revision: str, check: str, failure: str
 ) -> OverrideRecord | None:
-    place = _place(project, spec, window, revision, check, failure)
-    try:
-        found = Override.model_validate_json(read_bounded(place, LARGEST_OVERRIDE))
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise _invalid(place) from error
-    about = (found.pipeline, found.window, found.revision, found.override.check, found.failure)
-    if about != (spec.name, window.key, revision, check, failure):
-        raise _invalid(place)
-    return found.override
+    found = read_decision(
+        _place(project, spec, window, revision, check, failure),
+        Override,
+        "override of what its name says",
+        next_step="Restore it from a backup, or remove it and override again.",
+        pipeline=spec.name,
+        window=window.key,
+        revision=revision,
+        failure=failure,
+        check=check,
+    )
+    return found.override if found else None
 
 
 def _require_held(held: HeldVerdicts, check: str) -> None:
@@ -266,10 +259,3 @@ def _place(
 ) -> Place:
     folder = project.lake / spec.name / FOLDER / window.folder_name
     return folder / f"{revision}-{check}-{failure[:16]}.json"
-
-
-def _invalid(place: Place) -> ManifestInvalid:
-    return ManifestInvalid(
-        f"{place} is no override of what its name says.",
-        next_step="Restore it from a backup, or remove it and override again.",
-    )

@@ -8,15 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, Field
 
 from batchinf_assets.checks import Violation
 from batchinf_assets.contract_spec import Name
-from batchinf_assets.errors import ManifestInvalid
-from batchinf_assets.lake.digest import canonical_json, json_sha256
-from batchinf_assets.lake.files import read_bounded
+from batchinf_assets.lake.decisions import Decision, read_decision
+from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import RevisionId, Text
 from batchinf_assets.project import Project
@@ -24,31 +22,21 @@ from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import folder_name_of
 
 FOLDER = "_tickets"
-LARGEST_TICKET = 2**20
 ID_DIGITS = 16
+_WHAT = "ticket of what its name says"
 _TICKET = re.compile(rf"(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.json")
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def to_json(self) -> bytes:
-        """Return the bytes that are kept."""
-        return canonical_json(self.model_dump(mode="json")) + b"\n"
-
-
-class Ticket(_Document):
+class Ticket(Decision):
     """One cause of failed verdicts.
 
     Attributes:
-        format_version: Of this document.
         pipeline: The pipeline.
         check: The check that fails.
         cause: What makes it fail, such as one golden set, or since which window it fails.
         opened_at: When it was found first.
     """
 
-    format_version: Literal[1] = 1
     pipeline: Name
     check: Name
     cause: Text
@@ -60,11 +48,10 @@ class Ticket(_Document):
         return json_sha256([self.check, self.cause])[:ID_DIGITS]
 
 
-class Finding(_Document):
+class Finding(Decision):
     """A failed verdict on one revision of a window, as it was found first.
 
     Attributes:
-        format_version: Of this document.
         ticket: Id of the ticket that it belongs to.
         window: The window's key.
         revision: What was judged.
@@ -73,7 +60,6 @@ class Finding(_Document):
         found_at: When.
     """
 
-    format_version: Literal[1] = 1
     ticket: str = Field(pattern=rf"^[0-9a-f]{{{ID_DIGITS}}}$")
     window: str
     revision: RevisionId
@@ -87,18 +73,16 @@ class Finding(_Document):
         return f"{folder_name_of(self.window)}-{self.revision}.json"
 
 
-class Closing(_Document):
+class Closing(Decision):
     """Why a ticket needs nobody any more.
 
     Attributes:
-        format_version: Of this document.
         ticket: Id of the ticket.
         by: Who closed it.
         reason: Why.
         at: When.
     """
 
-    format_version: Literal[1] = 1
     ticket: str = Field(pattern=rf"^[0-9a-f]{{{ID_DIGITS}}}$")
     by: Text
     reason: Text
@@ -139,11 +123,9 @@ def read_kept(project: Project, spec: PipelineSpec, ticket_id: str) -> KeptTicke
     if not _TICKET.fullmatch(f"{ticket_id}.json"):
         return None
     place = ticket_place(project, spec, ticket_id)
-    ticket = _read(place, Ticket)
+    ticket = read_decision(place, Ticket, _WHAT, pipeline=spec.name, id=ticket_id)
     if ticket is None:
         return None
-    if (ticket.pipeline, ticket.id) != (spec.name, ticket_id):
-        raise _invalid(place)
     return KeptTicket(
         ticket=ticket,
         findings=tuple(sorted(_findings(project, spec, ticket_id), key=_by_window)),
@@ -158,10 +140,7 @@ def read_closing(project: Project, spec: PipelineSpec, ticket_id: str) -> Closin
         ManifestInvalid: The document is damaged, or about another ticket.
     """
     place = closing_place(project, spec, ticket_id)
-    closing = _read(place, Closing)
-    if closing is not None and closing.ticket != ticket_id:
-        raise _invalid(place)
-    return closing
+    return read_decision(place, Closing, _WHAT, ticket=ticket_id)
 
 
 def ticket_ids(project: Project, spec: PipelineSpec) -> list[str]:
@@ -180,7 +159,7 @@ def tickets_about(project: Project, spec: PipelineSpec, window: str, check: str)
     folder = project.lake / spec.name / FOLDER
     places = folder.glob(f"*/{folder_name_of(window)}-{'?' * ID_DIGITS}.json")
     ids = {place.parent.name for place in places}
-    found = (_read(ticket_place(project, spec, each), Ticket) for each in ids)
+    found = (read_decision(ticket_place(project, spec, each), Ticket, _WHAT) for each in ids)
     own = (ticket for ticket in found if ticket is not None and ticket.check == check)
     return sorted(own, key=lambda ticket: (ticket.opened_at, ticket.id))
 
@@ -203,29 +182,10 @@ def finding_place(project: Project, spec: PipelineSpec, finding: Finding) -> Pla
 def _findings(project: Project, spec: PipelineSpec, ticket_id: str) -> Iterator[Finding]:
     folder = project.lake / spec.name / FOLDER / ticket_id
     for place in folder.glob("*.json"):
-        found = _read(place, Finding)
-        if found is None or (found.ticket, found.name) != (ticket_id, place.name):
-            raise _invalid(place)
-        yield found
+        found = read_decision(place, Finding, _WHAT, ticket=ticket_id, name=place.name)
+        if found is not None:
+            yield found
 
 
 def _by_window(finding: Finding) -> tuple[str, AwareDatetime, str]:
     return finding.window, finding.found_at, finding.revision
-
-
-_Read = TypeVar("_Read", bound=_Document)
-
-
-def _read(place: Place, document: type[_Read]) -> _Read | None:
-    try:
-        return document.model_validate_json(read_bounded(place, LARGEST_TICKET))
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise _invalid(place) from error
-
-
-def _invalid(place: Place) -> ManifestInvalid:
-    return ManifestInvalid(
-        f"{place} is no ticket of what its name says.", next_step="Restore it from a backup."
-    )

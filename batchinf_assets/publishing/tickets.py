@@ -8,13 +8,12 @@ documents are in `ticket_documents`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import datetime
 
 from batchinf_assets.checks import CheckResult, summarize
 from batchinf_assets.errors import LostRace, UsageError
 from batchinf_assets.evaluation.consequences import PERFORMANCE, consequence, is_verdict
-from batchinf_assets.lake.conditional import create
+from batchinf_assets.lake.decisions import keep_decision
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.reasons import reasoned
@@ -101,12 +100,8 @@ def close_ticket(
             next_step=f"See which there are: `batchinf tickets {spec.name}`.",
         )
     closing = reasoned(Closing, "closing", by=by, reason=reason, at=at, ticket=ticket_id)
-    try:
-        create(closing_place(project, spec, ticket_id), closing.to_json())
-    except FileExistsError as error:
-        first = read_closing(project, spec, ticket_id)
-        if first != closing:  # else the store took it, and the answer was lost
-            raise _too_late(spec, kept.ticket, first) from error
+    if not keep_decision(closing_place(project, spec, ticket_id), closing):
+        raise _too_late(spec, kept.ticket, read_closing(project, spec, ticket_id))
     return KeptTicket(ticket=kept.ticket, findings=kept.findings, closing=closing)
 
 
@@ -127,10 +122,8 @@ def _opened(
     ticket = Ticket(pipeline=spec.name, check=check.name, cause=cause, opened_at=now)
     finding = _finding(ticket, window, manifest, check, now)
     # In this order: a finding without its ticket would be seen by nobody.
-    with suppress(FileExistsError):
-        create(ticket_place(project, spec, ticket.id), ticket.to_json())
-    with suppress(FileExistsError):
-        create(finding_place(project, spec, finding), finding.to_json())
+    keep_decision(ticket_place(project, spec, ticket.id), ticket)
+    keep_decision(finding_place(project, spec, finding), finding)
     return ticket
 
 

@@ -13,14 +13,17 @@ import re
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime
 
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.contract_spec import Name
-from batchinf_assets.errors import LostRace, ManifestInvalid, WindowRefused
-from batchinf_assets.lake.conditional import create
-from batchinf_assets.lake.digest import canonical_json
-from batchinf_assets.lake.files import read_bounded
+from batchinf_assets.errors import LostRace, WindowRefused
+from batchinf_assets.lake.decisions import (
+    LARGEST_DECISION,
+    Decision,
+    keep_decision,
+    read_decision,
+)
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import RevisionId, Text
 from batchinf_assets.project import Project
@@ -29,7 +32,6 @@ from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
 FOLDER = "_condemned"
-LARGEST_DOCUMENT = 1 << 20
 _NAME = re.compile(r"(?P<revision>[0-9a-f]{16})(\.(?P<number>[1-9][0-9]*))?\.json")
 
 
@@ -37,11 +39,10 @@ class RevisionCondemned(WindowRefused):
     """Somebody condemned the revision; it is not made, and not shown, again."""
 
 
-class Condemnation(BaseModel):
+class Condemnation(Decision):
     """What somebody said of a revision.
 
     Attributes:
-        format_version: Of this document.
         pipeline: The pipeline.
         window: The window's key.
         revision: The revision.
@@ -53,9 +54,6 @@ class Condemnation(BaseModel):
             tell of what readers see now. None where a person decided.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format_version: Literal[1] = 1
     pipeline: Name
     window: str
     revision: RevisionId
@@ -147,23 +145,20 @@ def say(project: Project, spec: PipelineSpec, window: Window, said: Condemnation
     if last and _read(places[last], spec, window, said.revision).verdict == said.verdict:
         return
     place = _place(project, spec, window, said.revision, last + 1)
-    try:
-        create(place, _document(said))
-    except FileExistsError as error:
-        if _read(place, spec, window, said.revision) != said:  # else the answer was lost
-            raise LostRace(
-                f"Somebody else judged revision {said.revision} of window {window} meanwhile.",
-                next_step="Nothing was changed; look at it and decide again.",
-            ) from error
+    if not keep_decision(place, _readable(said)):
+        raise LostRace(
+            f"Somebody else judged revision {said.revision} of window {window} meanwhile.",
+            next_step="Nothing was changed; look at it and decide again.",
+        )
 
 
-def _document(said: Condemnation) -> bytes:
-    """Write a verdict; a check that would make it unreadable is told by the reason alone."""
-    content = canonical_json(said.model_dump(mode="json")) + b"\n"
-    if len(content) < LARGEST_DOCUMENT or said.check is None:
-        return content
-    cut = replace(said.check, violations=(), measured={"omitted": f"{len(content)} bytes"})
-    return _document(said.model_copy(update={"check": cut}))
+def _readable(said: Condemnation) -> Condemnation:
+    """Return a verdict of which a check that would make it unreadable tells its reason alone."""
+    size = len(said.to_json())
+    if size < LARGEST_DECISION or said.check is None:
+        return said
+    cut = replace(said.check, violations=(), measured={"omitted": f"{size} bytes"})
+    return said.model_copy(update={"check": cut})
 
 
 def _documents(project: Project, spec: PipelineSpec, window: Window) -> dict[str, dict[int, Place]]:
@@ -187,17 +182,9 @@ def _place(
 
 
 def _read(place: Place, spec: PipelineSpec, window: Window, revision: str) -> Condemnation:
-    try:
-        found = Condemnation.model_validate_json(read_bounded(place, LARGEST_DOCUMENT))
-    except ValidationError as error:
-        raise _invalid(place) from error
-    if (found.pipeline, found.window, found.revision) != (spec.name, window.key, revision):
-        raise _invalid(place)
+    what = "verdict on the revision that its name says"
+    about = {"pipeline": spec.name, "window": window.key, "revision": revision}
+    found = read_decision(place, Condemnation, what, **about)
+    if found is None:
+        raise FileNotFoundError(f"{place} was removed while it was read")
     return found
-
-
-def _invalid(place: Place) -> ManifestInvalid:
-    return ManifestInvalid(
-        f"{place} is no verdict on the revision that its name says.",
-        next_step="Restore it from a backup.",
-    )

@@ -11,15 +11,12 @@ in the snapshot's footer alone.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from batchinf_assets.contract_spec import Name
-from batchinf_assets.errors import LostRace, ManifestInvalid, UsageError
-from batchinf_assets.lake.conditional import create
-from batchinf_assets.lake.digest import canonical_json
-from batchinf_assets.lake.files import read_bounded
+from batchinf_assets.errors import LostRace, UsageError
+from batchinf_assets.lake.decisions import Decision, keep_decision, read_decision
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import ApprovalRecord, Digest
 from batchinf_assets.project import Project
@@ -27,23 +24,18 @@ from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
 FOLDER = "_approvals"
-LARGEST_APPROVAL = 65_536
 
 
-class Approval(BaseModel):
+class Approval(Decision):
     """An approval as it is kept.
 
     Attributes:
-        format_version: Of this document.
         pipeline: The pipeline.
         window: The window's key.
         sha256: Of the landed file.
         approval: By whom, why and when.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format_version: Literal[1] = 1
     pipeline: Name
     window: str
     sha256: Digest
@@ -79,16 +71,16 @@ def read_approval(
     Raises:
         ManifestInvalid: The document is damaged, or about something else.
     """
-    place = _place(project, spec, window, sha256)
-    try:
-        found = Approval.model_validate_json(read_bounded(place, LARGEST_APPROVAL))
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise _invalid(place) from error
-    if (found.pipeline, found.window, found.sha256) != (spec.name, window.key, sha256):
-        raise _invalid(place)
-    return found.approval
+    found = read_decision(
+        _place(project, spec, window, sha256),
+        Approval,
+        "approval of what its name says",
+        next_step="Restore it from a backup, or remove it and approve again.",
+        pipeline=spec.name,
+        window=window.key,
+        sha256=sha256,
+    )
+    return found.approval if found else None
 
 
 def write_approval(
@@ -102,13 +94,8 @@ def write_approval(
         OSError: The disk is full or the folder cannot be written.
     """
     document = Approval(pipeline=spec.name, window=window.key, sha256=sha256, approval=approval)
-    content = canonical_json(document.model_dump(mode="json")) + b"\n"
-    try:
-        create(_place(project, spec, window, sha256), content)
-    except FileExistsError as error:
-        first = read_approval(project, spec, window, sha256)
-        if first != approval:  # else the store took it, and the answer was lost
-            raise _too_late(spec, window, first) from error
+    if not keep_decision(_place(project, spec, window, sha256), document):
+        raise _too_late(spec, window, read_approval(project, spec, window, sha256))
 
 
 def _too_late(spec: PipelineSpec, window: Window, first: ApprovalRecord | None) -> LostRace:
@@ -121,10 +108,3 @@ def _too_late(spec: PipelineSpec, window: Window, first: ApprovalRecord | None) 
 
 def _place(project: Project, spec: PipelineSpec, window: Window, sha256: str) -> Place:
     return project.lake / spec.name / FOLDER / window.folder_name / f"{sha256}.json"
-
-
-def _invalid(place: Place) -> ManifestInvalid:
-    return ManifestInvalid(
-        f"{place} is no approval of what its name says.",
-        next_step="Restore it from a backup, or remove it and approve again.",
-    )

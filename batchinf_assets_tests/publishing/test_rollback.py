@@ -192,7 +192,7 @@ def test_a_withdrawn_window_goes_back_to_what_nobody_condemned(shown: Shown) -> 
 STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "before the verdict": lambda patch: patch.setattr(module, "say", die),
     "between verdict and commit": lambda patch: patch.setattr(WindowTable, "commit", die),
-    "between commit and announcement": lambda patch: patch.setattr(telling, "create", die),
+    "between commit and announcement": lambda patch: patch.setattr(telling, "keep_decision", die),
 }
 
 
@@ -234,7 +234,7 @@ def test_the_next_publication_tells_of_a_rollback_that_died_untold(
     shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(telling, "create", die)
+        patch.setattr(telling, "keep_decision", die)
         with pytest.raises(Died):
             shown.roll_back()
     shown.desk.correct(without_first)

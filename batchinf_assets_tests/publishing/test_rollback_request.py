@@ -13,6 +13,7 @@ import pytest
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.errors import LostRace, ManifestInvalid
 from batchinf_assets.evaluation.report.places import window_report_place
+from batchinf_assets.lake.decisions import LARGEST_DECISION
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.publishing import announcements as telling
 from batchinf_assets.publishing import automatic
@@ -22,7 +23,7 @@ from batchinf_assets.publishing.rollback_plan import RollbackRequest, plan_rollb
 from batchinf_assets.publishing.rollback_target import NothingToGoBackTo
 from batchinf_assets.publishing.status import pipeline_status
 from batchinf_assets.publishing.verify import verify_window
-from batchinf_assets.scoring.condemnations import LARGEST_DOCUMENT, condemned, condemned_revisions
+from batchinf_assets.scoring.condemnations import condemned, condemned_revisions
 from batchinf_assets.spec import RollbackSpec
 from batchinf_assets_tests.publishing.conftest import Desk
 from batchinf_assets_tests.publishing.two_revisions import (
@@ -108,7 +109,7 @@ def test_who_saw_another_revision_takes_nothing_back(shown: Shown, withdraw: boo
 
 def untold(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(telling, "create", die)
+        patch.setattr(telling, "keep_decision", die)
         with pytest.raises(Died):
             act()
 
@@ -219,7 +220,7 @@ def test_the_check_that_condemned_a_revision_is_kept_as_it_was_found(shown: Show
 
 
 def test_a_check_that_no_document_holds_leaves_a_verdict_that_can_be_read(shown: Shown) -> None:
-    measured = {f"figure {number}": "x" * 1000 for number in range(LARGEST_DOCUMENT // 1000)}
+    measured = {f"figure {number}": "x" * 1000 for number in range(LARGEST_DECISION // 1000)}
     shown.roll_back(check=replace(FAILED, measured=measured))
     desk = shown.desk
     found = condemned(desk.project, desk.spec, desk.window, shown.bad)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from math import isfinite
 
 from batchinf_assets.checks import CheckResult, summarize
 from batchinf_assets.manifest import LONGEST_TEXT
 from batchinf_assets.project import Project
+from batchinf_assets.publishing.recorded_figures import writable
 from batchinf_assets.publishing.rollback import Rollback, attempt_rollback
 from batchinf_assets.publishing.rollback_plan import (
     RollbackRequest,
@@ -74,13 +74,14 @@ def roll_back_if_condemned(
         seen=visible,
         check=_as_found(performance_check),
     )
+    plan = None
     try:
-        plan_rollback(project, registry, spec, window, request)
+        plan = plan_rollback(project, registry, spec, window, request)
     except NothingToGoBackTo as error:
         if not spec.rollback.withdraw:
             return _left(project, spec, window, visible, error)
         request = replace(request, withdraw=True)
-    return attempt_rollback(project, registry, spec, window, request, run_id=run_id)
+    return attempt_rollback(project, registry, spec, window, request, run_id=run_id, planned=plan)
 
 
 def _left(
@@ -98,9 +99,5 @@ def _left(
 
 
 def _as_found(check: CheckResult) -> CheckResult:
-    """Return the check for a document: JSON has no word for a figure that is not finite."""
-    measured = {
-        name: str(value) if isinstance(value, float) and not isfinite(value) else value
-        for name, value in check.measured.items()
-    }
-    return replace(check, measured=measured)
+    """Return the check for a document."""
+    return replace(check, measured={name: writable(v) for name, v in check.measured.items()})

@@ -21,11 +21,14 @@ from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import Announcement, announce
 from batchinf_assets.publishing.publish import show_revision
 from batchinf_assets.publishing.reasons import reasoned
+from batchinf_assets.publishing.recorded_figures import recorded_figures
 from batchinf_assets.publishing.rollback_plan import (
+    RollbackPlan,
     RollbackRequest,
     Seen,
     plan_rollback,
     seen_revision,
+    still_so,
 )
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.condemnations import Condemnation, say
@@ -68,6 +71,7 @@ def roll_back(
     request: RollbackRequest,
     *,
     lease: Fence,
+    planned: RollbackPlan | None = None,
 ) -> Rollback:
     """Let readers see an earlier revision again, and condemn the one that they see.
 
@@ -81,6 +85,7 @@ def roll_back(
         window: The window.
         request: What is asked for.
         lease: The attempt's hold on the window.
+        planned: What was planned for this request a moment ago; its files are not read again.
 
     Raises:
         BatchinfError: What `plan_rollback` raises; nothing was changed.
@@ -92,7 +97,8 @@ def roll_back(
     told = announce(project, spec, window)
     if told is not None and _is_asked_for(told, request):
         return _done(project, spec, window, told)
-    plan = plan_rollback(project, registry, spec, window, request)
+    plan = planned if planned and still_so(project, spec, window, planned) else None
+    plan = plan or plan_rollback(project, registry, spec, window, request)
     said = reasoned(
         Announcement,
         "rollback",
@@ -136,6 +142,7 @@ def attempt_rollback(
     request: RollbackRequest,
     *,
     run_id: str,
+    planned: RollbackPlan | None = None,
 ) -> Rollback:
     """Do `roll_back` under the window's lease, and let the ledger know what was done and why.
 
@@ -149,13 +156,14 @@ def attempt_rollback(
         window: The window.
         request: What is asked for.
         run_id: The run that the ledger names.
+        planned: See `roll_back`.
 
     Raises:
         BatchinfError: What `roll_back` and `attempting` raise.
         OSError: The lake cannot be written.
     """
     with attempting(project, spec, window, run_id=run_id, stage=PUBLISHED) as attempt:
-        done = roll_back(project, registry, spec, window, request, lease=attempt)
+        done = roll_back(project, registry, spec, window, request, lease=attempt, planned=planned)
         shown = None
         if done.after is not None and done.after.rows is not None:
             shown = manifests(project, spec).read(window, done.after.revision)
@@ -199,6 +207,7 @@ def _write_down(
         reason=announced.reason,
         at=announced.at,
         check=check,
+        figures=recorded_figures(project, spec, window, revision),
     )
     say(project, spec, window, said)
 

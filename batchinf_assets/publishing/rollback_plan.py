@@ -17,6 +17,7 @@ from batchinf_assets.publishing.signed import VerifiedManifest
 from batchinf_assets.publishing.visible import nothing_visible
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.condemnations import (
+    condemned_revisions,
     require_not_condemned,
     verdicts,
 )
@@ -143,6 +144,13 @@ def plan_rollback(
         target=target,
         stepped_over=stepped_over,
     )
+
+
+def still_so(project: Project, spec: PipelineSpec, window: Window, plan: RollbackPlan) -> bool:
+    """Say whether readers see what they saw, and nobody condemned what they shall see, since."""
+    before, after = (each.revision if each else None for each in (plan.before, plan.after))
+    condemned = plan.event == "rolled_back" and after in condemned_revisions(project, spec, window)
+    return published_revision(project, spec, window) == before and not condemned
 
 
 def _require_one_wish(request: RollbackRequest) -> None:

@@ -13,7 +13,7 @@ import re
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.contract_spec import Name
@@ -52,6 +52,8 @@ class Condemnation(Decision):
         at: When.
         check: The failed check that condemned it, with its figures as they were then: the tables
             tell of what readers see now. None where a person decided.
+        figures: Realised performance of the revision as it was on record then, whoever decided;
+            empty where nothing was, None where that could not be read.
     """
 
     pipeline: Name
@@ -62,6 +64,9 @@ class Condemnation(Decision):
     reason: Text
     at: AwareDatetime
     check: CheckResult | None = None
+    figures: dict[str, int | float | str] | None = Field(
+        default_factory=dict[str, int | float | str]
+    )
 
     def __str__(self) -> str:
         return f"{self.by} {self.verdict} it on {self.at:%Y-%m-%d %H:%M %Z}: {self.reason}"

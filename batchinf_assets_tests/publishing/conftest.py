@@ -40,6 +40,7 @@ from batchinf_assets.windows import Window
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World
+    from batchinf_assets_tests.publishing.two_revisions import Shown
 
 NOW = datetime(2013, 7, 4, 5, tzinfo=UTC)
 DAY = "2013-07-04"
@@ -195,3 +196,17 @@ def _project(root: Path) -> Project:
         dagster_home=root / "dagster",
         keys=root / "keys",
     )
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test leaves the lake with two published revisions for the others."""
+    return tmp_path_factory.mktemp("two revisions") / "lake"
+
+
+@pytest.fixture
+def shown(desk: Desk, kept: Path) -> Shown:
+    """A window with two published revisions."""
+    from batchinf_assets_tests.publishing.two_revisions import two_revisions
+
+    return two_revisions(desk, kept)

@@ -25,28 +25,17 @@ from batchinf_assets.publishing.rollback_plan import RollbackRequest, plan_rollb
 from batchinf_assets.publishing.rollback_target import NothingToGoBackTo
 from batchinf_assets.scoring.condemnations import RevisionCondemned, verdicts
 from batchinf_assets.telemetry.ledger import Ledger
-from batchinf_assets_tests.publishing.conftest import Desk, Held
+from batchinf_assets_tests.publishing.conftest import Held
 from batchinf_assets_tests.publishing.two_revisions import (
     NOW,
     ROWS,
     Died,
     Shown,
     die,
-    two_revisions,
     without_first,
 )
 
 ASKED = RollbackRequest(by="tests", reason="Wrong weather", at=NOW)
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("two revisions") / "lake"
-
-
-@pytest.fixture
-def shown(desk: Desk, kept: Path) -> Shown:
-    return two_revisions(desk, kept)
 
 
 def test_readers_see_the_earlier_rows_again_and_no_data_is_copied(shown: Shown) -> None:

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.errors import LostRace, ManifestInvalid
+from batchinf_assets.evaluation.measure import measure_performance
 from batchinf_assets.evaluation.report.places import window_report_place
 from batchinf_assets.lake.decisions import LARGEST_DECISION
+from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.manifest import OutputRecord
 from batchinf_assets.publishing import announcements as telling
-from batchinf_assets.publishing import automatic
+from batchinf_assets.publishing import automatic, rollback_target
 from batchinf_assets.publishing.automatic import roll_back_if_condemned
 from batchinf_assets.publishing.rollback import Rollback, attempt_rollback
 from batchinf_assets.publishing.rollback_plan import RollbackRequest, plan_rollback
 from batchinf_assets.publishing.rollback_target import NothingToGoBackTo
 from batchinf_assets.publishing.status import pipeline_status
 from batchinf_assets.publishing.verify import verify_window
-from batchinf_assets.scoring.condemnations import condemned, condemned_revisions
+from batchinf_assets.scoring.condemnations import (
+    Condemnation,
+    condemned,
+    condemned_revisions,
+    say,
+    verdicts,
+)
 from batchinf_assets.spec import RollbackSpec
 from batchinf_assets_tests.publishing.conftest import Desk
 from batchinf_assets_tests.publishing.two_revisions import (
@@ -31,9 +41,11 @@ from batchinf_assets_tests.publishing.two_revisions import (
     Died,
     Shown,
     die,
-    two_revisions,
     without_first,
 )
+
+if TYPE_CHECKING:
+    from batchinf_assets_tests.conftest import World
 
 FAILED = CheckResult(
     name="performance",
@@ -44,16 +56,6 @@ FAILED = CheckResult(
     measured={"auroc": 0.61, "labelled": 700, "log_loss": float("inf")},
 )
 ASKED = RollbackRequest(by="tests", reason="Wrong weather", at=NOW)
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("two revisions") / "lake"
-
-
-@pytest.fixture
-def shown(desk: Desk, kept: Path) -> Shown:
-    return two_revisions(desk, kept)
 
 
 def correct(desk: Desk) -> str:
@@ -217,6 +219,70 @@ def test_the_check_that_condemned_a_revision_is_kept_as_it_was_found(shown: Show
     found = condemned(desk.project, desk.spec, desk.window, shown.bad)
     assert found is not None
     assert found.check == replace(FAILED, measured={**FAILED.measured, "log_loss": "inf"})
+
+
+def test_the_files_of_what_is_shown_again_are_read_once(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, look = list[str](), rollback_target.changed_files
+
+    def counted(folder: Place, outputs: tuple[OutputRecord, ...]) -> Iterator[Violation]:
+        read.extend(output.path for output in outputs)
+        return look(folder, outputs)
+
+    monkeypatch.setattr(rollback_target, "changed_files", counted)
+    done = taken_back(shown)
+    assert done is not None
+    assert done.state == "rolled_back"
+    assert len(read) == len(set(read)) == len(shown.desk.published().outputs)
+
+
+def test_what_was_condemned_between_plan_and_lease_is_not_shown(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = shown.desk
+
+    def late(*given: object, **named: object) -> Rollback:
+        said = Condemnation(
+            pipeline=desk.spec.name,
+            window=desk.window.key,
+            revision=shown.old,
+            verdict="condemned",
+            by="ann",
+            reason="Wrong planes",
+            at=NOW,
+        )
+        say(desk.project, desk.spec, desk.window, said)
+        return attempt_rollback(*given, **named)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(automatic, "attempt_rollback", late)
+    with pytest.raises(NothingToGoBackTo):
+        taken_back(shown)
+    assert desk.visible() == shown.bad
+
+
+def test_the_figures_on_record_are_kept_whoever_condemned_the_revision(
+    shown: Shown, world: World
+) -> None:
+    desk = shown.desk
+    outcomes = desk.project.landing / "outcomes"
+    outcomes.mkdir(exist_ok=True)
+    shutil.copy2(world.landing / f"outcomes/{desk.window}.parquet", outcomes)
+    performance = measure_performance(desk.project, desk.spec, desk.window).performance
+    assert performance.metrics is not None
+    shown.roll_back()
+    found = condemned(desk.project, desk.spec, desk.window, shown.bad)
+    assert found is not None
+    assert found.figures is not None
+    assert (found.check, found.by) == (None, "tests")
+    assert found.figures["auroc"] == performance.metrics.auroc
+    assert (found.figures["rows"], found.figures["labelled"]) == (
+        performance.rows,
+        performance.labelled,
+    )
+    shown.roll_back(withdraw=True)  # nothing was measured of the one before
+    (other,) = verdicts(desk.project, desk.spec, desk.window, shown.old)
+    assert other.figures == {}
 
 
 def test_a_check_that_no_document_holds_leaves_a_verdict_that_can_be_read(shown: Shown) -> None:

@@ -33,23 +33,12 @@ from batchinf_assets_tests.publishing.two_revisions import (
     Died,
     Shown,
     die,
-    two_revisions,
     without_first,
 )
 
 if TYPE_CHECKING:
     from batchinf_assets.publishing.backfill_plan import WindowPlan
     from batchinf_assets.publishing.window_status import WindowStatus
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("two revisions") / "lake"
-
-
-@pytest.fixture
-def shown(desk: Desk, kept: Path) -> Shown:
-    return two_revisions(desk, kept)
 
 
 def status(desk: Desk) -> WindowStatus:

@@ -313,6 +313,12 @@ class PipelineSpec(Declared):
     team: Name
     window: WindowSpec
     schedule: str | None = Field(default=None, description="Cron, in the windows' time zone.")
+    deadline: timedelta | None = Field(
+        default=None,
+        ge=timedelta(0),
+        description="How long after a window is due its source may land, as in PT6H; later, a "
+        "ticket is opened.",
+    )
     source: SourceSpec
     outcomes: OutcomesSpec | None = None
     references: dict[Name, ReferenceSpec] = Field(default_factory=dict)

@@ -15,7 +15,7 @@ from batchinf_assets.orchestration.maintenance import maintain_job, maintain_sch
 from batchinf_assets.orchestration.promotion import demote_job, promote_job
 from batchinf_assets.orchestration.retraining import retraining_sensor
 from batchinf_assets.orchestration.rollback import rollback_job
-from batchinf_assets.orchestration.schedules import window_schedule
+from batchinf_assets.orchestration.schedules import deadline_sensor, window_schedule
 from batchinf_assets.orchestration.sensors import landing_sensor, outcomes_sensor
 from batchinf_assets.orchestration.unfinished import unfinished_sensor
 from batchinf_assets.spec import Pipeline, PipelineSpec
@@ -56,6 +56,7 @@ def pipeline_definitions(pipeline: Pipeline) -> dg.Definitions:
     sensors = (
         landing_sensor(spec),
         outcomes_sensor(spec),
+        deadline_sensor(spec),
         retraining_sensor(spec),
         unfinished_sensor(spec),
     )

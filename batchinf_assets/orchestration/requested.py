@@ -1,11 +1,11 @@
-"""What Dagster knows of the runs that a sensor requested."""
+"""What Dagster knows of the runs that sensors and schedules requested."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import dagster as dg
-from dagster._core.storage.tags import PARTITION_NAME_TAG, RUN_KEY_TAG, SENSOR_NAME_TAG
+from dagster._core.storage.tags import PARTITION_NAME_TAG, RUN_KEY_TAG
 
 from batchinf_assets.snapshots.arrivals import Asked
 
@@ -15,17 +15,25 @@ LAUNCHED = [
 """Dagster launches what a tick that died left behind, if it is requested once more."""
 
 
-def last_request(instance: dg.DagsterInstance, sensor_name: str) -> Callable[[str], Asked | None]:
-    """Return what tells the last request of a sensor for a window that became a run.
+RUNS = 10
+"""Runs of one window that are looked at: those that a person started have no run key."""
+
+
+def last_request(instance: dg.DagsterInstance, job_name: str) -> Callable[[str], Asked | None]:
+    """Return what tells the last request for a window that became a run of a job.
+
+    The landing sensor and the schedule name their requests alike, so neither repeats the other.
 
     Args:
         instance: Knows the runs.
-        sensor_name: The sensor that requested them.
+        job_name: The job that was requested.
     """
 
     def found(window: str) -> Asked | None:
-        tags = {SENSOR_NAME_TAG: sensor_name, PARTITION_NAME_TAG: window}
-        runs = instance.get_runs(dg.RunsFilter(tags=tags, statuses=LAUNCHED), limit=1)
+        asked = dg.RunsFilter(
+            job_name=job_name, tags={PARTITION_NAME_TAG: window}, statuses=LAUNCHED
+        )
+        runs = [r for r in instance.get_runs(asked, limit=RUNS) if RUN_KEY_TAG in r.tags]
         return Asked(name=runs[0].tags[RUN_KEY_TAG], ended=runs[0].is_finished) if runs else None
 
     return found

@@ -31,16 +31,15 @@ LOOKBACK = 100
 
 def landing_sensor(spec: PipelineSpec) -> dg.SensorDefinition:
     """Run the whole graph of a window when its source file lands or changes."""
-    name = f"{spec.name}_landing"
 
     @dg.sensor(
-        name=name,
+        name=f"{spec.name}_landing",
         job_name=spec.name,
         minimum_interval_seconds=30,
         description="One run per window and source revision, from what lands from now on.",
     )
     def landing(context: dg.SensorEvaluationContext, workplace: Workplace) -> dg.SensorResult:
-        asked = last_request(context.instance, name)
+        asked = last_request(context.instance, spec.name)
         look = look_at_landing(workplace.project(), spec, context.cursor, asked, datetime.now(UTC))
         requests = _requests(look.plan)
         if requests:  # else the tick says it as why nothing runs
@@ -99,7 +98,7 @@ def _measurements(
         sha256=lambda key: _revision(digests.sha256(key), visible[key]),
         # A revision that readers see again is what it was before; the version that shows it is new.
         landing=lambda key: f"{landed[key][0]}.{predictions.version_of(spec.window.window(key))}",
-        asked=last_request(context.instance, context.sensor_name),
+        asked=last_request(context.instance, performance_job_name(spec)),
     )
     seen = {key: _identity(identity, visible[key]) for key, identity in landed.items()}
     plan = plan_arrivals(context.cursor, seen, evidence, EFFORT)

@@ -5,7 +5,7 @@ Folders are listed once for all windows; of a window only the documents that are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -23,6 +23,7 @@ from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import last_announcement
 from batchinf_assets.publishing.maintenance_lease import live_lease
+from batchinf_assets.publishing.overdue import Overdue, overdue_windows
 from batchinf_assets.publishing.stored_files import (
     CHECKPOINTS,
     LEASES,
@@ -82,13 +83,24 @@ def pipeline_status(
     with ThreadPoolExecutor(READERS) as readers:
         look = partial(_status_even_if_damaged, known, now)
         found = list(readers.map(look, names, map(windows.__getitem__, names)))
-    return [
+    shown = [
         replace(status, held_back=no_model)
         if status.state == "features ready" and status.held_back is None
         else status
         for status in found
         if status.state != "started" or status.held_by or status.pending  # else just an old lease
     ]
+    return _with_overdue(shown, overdue_windows(project, spec, now))
+
+
+def _with_overdue(shown: Sequence[WindowStatus], overdue: Sequence[Overdue]) -> list[WindowStatus]:
+    """Add windows whose data has not landed; of those that were run all the same, say so."""
+    known = {status.window: status for status in shown}
+    for each in overdue:
+        key = each.window.key
+        standing = known.get(key, WindowStatus(window=key, state="overdue"))
+        known[key] = replace(standing, state="overdue", held_back=str(each))
+    return [known[key] for key in sorted(known)]
 
 
 @dataclass(kw_only=True)

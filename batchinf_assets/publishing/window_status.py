@@ -17,6 +17,7 @@ State = Literal[
     "refused",
     "failed",
     "started",
+    "overdue",
 ]
 
 
@@ -92,7 +93,8 @@ class WindowStatus:
         window: Its key.
         state: The furthest it got; `rolled back` where readers see an earlier revision than the one
             that was published last, `withdrawn` where they see none any more, `condemned, still
-            visible` where a rollback was begun and not finished.
+            visible` where a rollback was begun and not finished, `overdue` where its data has not
+            landed by the declared deadline.
         revision: The revision that readers see.
         rows: Its published rows.
         quarantined: Rows that were set aside for it.

@@ -29,7 +29,8 @@ def is_whole(place: Path, declared: CompleteSpec, now: datetime) -> bool:
     """
     try:
         if declared.marker is None:
-            return now - landed_at(place) >= declared.quiet_for
+            landed, wait = landed_at(place), declared.quiet_for
+            return not wait or now - landed >= wait
         return all(_is_marked(part, declared.marker) for part in parts_of(place))
     except (FileNotFoundError, NotADirectoryError):
         return False

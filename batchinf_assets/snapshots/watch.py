@@ -14,14 +14,16 @@ from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.files import read_described
 from batchinf_assets.lake.place import Place
 from batchinf_assets.project import Project
-from batchinf_assets.snapshots.arrivals import Asked, Effort, Evidence, Plan, plan_arrivals
+from batchinf_assets.snapshots.arrivals import Arrival, Asked, Effort, Evidence, Plan, plan_arrivals
 from batchinf_assets.snapshots.completeness import is_whole
 from batchinf_assets.snapshots.freeze import SnapshotFooter, snapshot_table
 from batchinf_assets.snapshots.landed_digests import BoundedDigests, LandedDigests
 from batchinf_assets.snapshots.listing import identities, landed_files
-from batchinf_assets.snapshots.parts import Identity
+from batchinf_assets.snapshots.parts import Identity, identity_of, landed_sha256
+from batchinf_assets.snapshots.source import landing_of
 from batchinf_assets.snapshots.stock import Stock, keep_stock, read_stock, take_stock
 from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.windows import Window
 
 EFFORT = Effort(arrivals=20, windows=1_000)
 READ_BYTES = 4 * 2**30
@@ -100,6 +102,29 @@ def look_at_landing(
         gone=tuple(sorted(frozen.keys() - files.keys())),
         unreadable=digests.unreadable,
     )
+
+
+def landed_arrival(
+    project: Project, spec: PipelineSpec, window: Window, now: datetime
+) -> Arrival | None:
+    """Return what landed for one window as the landing sensor would ask for it.
+
+    Returns:
+        None where nothing landed, or not all of it.
+
+    Raises:
+        OSError: It is there and cannot be read.
+    """
+    place = landing_of(project).path(spec.source.files, window)
+    if not is_whole(place, spec.source.complete, now):
+        return None
+    changed, _ = identity_of(place)
+    return Arrival(window=window.key, sha256=landed_sha256(place), landing=str(changed))
+
+
+def frozen_from(project: Project, spec: PipelineSpec, window: Window) -> str | None:
+    """Return the SHA-256 of what a window's snapshot was made of; None where none can be read."""
+    return _used(snapshot_table(project, spec).files_of(window))
 
 
 def bounded_digests(

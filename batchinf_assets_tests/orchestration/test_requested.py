@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.tags import PARTITION_NAME_TAG, RUN_KEY_TAG, SENSOR_NAME_TAG
+from dagster._core.storage.tags import PARTITION_NAME_TAG, RUN_KEY_TAG
 from dagster._core.test_utils import create_run_for_test
 
 from batchinf_assets.orchestration.requested import last_request
@@ -19,7 +19,7 @@ from batchinf_assets.snapshots.arrivals import Asked
 from batchinf_assets_tests.test_spec import toy
 
 SPEC = toy(source__complete={"quiet_for": "PT0S"})
-SENSOR, DAY = "toy_landing", "2013-01-01"
+DAY = "2013-01-01"
 Status = dg.DagsterRunStatus
 
 
@@ -42,7 +42,6 @@ def drop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def launch(instance: dg.DagsterInstance, request: dg.RunRequest, status: Status) -> str:
     """Make the run that the daemon would make of a request."""
     tags = {
-        SENSOR_NAME_TAG: SENSOR,
         PARTITION_NAME_TAG: request.partition_key or "",
         RUN_KEY_TAG: request.run_key or "",
     }
@@ -64,26 +63,28 @@ def request(name: str) -> dg.RunRequest:
 
 
 def test_the_last_request_is_that_of_the_newest_run(ephemeral: dg.DagsterInstance) -> None:
-    asked = last_request(ephemeral, SENSOR)
+    asked = last_request(ephemeral, "toy")
     assert asked(DAY) is None
     launch(ephemeral, request("first"), Status.SUCCESS)
     launch(ephemeral, request("second"), Status.STARTED)
+    by_hand = {PARTITION_NAME_TAG: DAY}
+    create_run_for_test(ephemeral, job_name="toy", tags=by_hand, status=Status.STARTED)
     assert asked(DAY) == Asked(name="second", ended=False)
     assert asked("2013-01-02") is None
-    assert last_request(ephemeral, "another sensor")(DAY) is None
+    assert last_request(ephemeral, "another")(DAY) is None
 
 
 @pytest.mark.parametrize("status", [Status.SUCCESS, Status.FAILURE, Status.CANCELED])
 def test_a_run_has_ended_however_it_did(ephemeral: dg.DagsterInstance, status: Status) -> None:
     launch(ephemeral, request("it"), status)
-    assert last_request(ephemeral, SENSOR)(DAY) == Asked(name="it", ended=True)
+    assert last_request(ephemeral, "toy")(DAY) == Asked(name="it", ended=True)
 
 
 def test_a_run_that_was_made_and_never_launched_was_not_asked_for(
     ephemeral: dg.DagsterInstance,
 ) -> None:
     launch(ephemeral, request("it"), Status.NOT_STARTED)
-    assert last_request(ephemeral, SENSOR)(DAY) is None
+    assert last_request(ephemeral, "toy")(DAY) is None
 
 
 def test_a_daemon_that_died_before_it_kept_the_cursor_asks_for_nothing_twice(

@@ -37,6 +37,12 @@ def test_a_file_from_the_future_is_not_complete(tmp_path: Path) -> None:
     assert not is_whole(tmp_path / "day.parquet", QUIET, at - timedelta(days=1))
 
 
+def test_where_files_are_renamed_into_their_place_clocks_do_not_matter(tmp_path: Path) -> None:
+    at = drop(tmp_path / "day.parquet")
+    renamed = CompleteSpec(quiet_for=timedelta(0))
+    assert is_whole(tmp_path / "day.parquet", renamed, at - timedelta(days=1))
+
+
 def test_a_marker_decides_whatever_the_time(tmp_path: Path) -> None:
     path = tmp_path / "day.parquet"
     at = drop(path)

@@ -258,6 +258,12 @@ class ChallengerSpec(Declared):
     holdout: int = Field(ge=1, description="Newer windows, to compare with the champion on.")
 
 
+class RescoreSpec(Declared):
+    """What is scored again once another model is promoted, or gone back to."""
+
+    windows: int = Field(ge=1, le=1000, description="The newest published windows.")
+
+
 class ModelSpec(Declared):
     """Which registered model scores, and how a first one is made."""
 
@@ -267,6 +273,9 @@ class ModelSpec(Declared):
     valid_days: int = Field(default=365, ge=1, description="How long a signature counts.")
     promotion: PromotionSpec = PromotionSpec()
     challenger: ChallengerSpec | None = None
+    rescore: RescoreSpec | None = Field(
+        default=None, description="By default nothing: `backfill plan` names what is stale."
+    )
 
 
 class PredictionSpec(Declared):

@@ -13,6 +13,7 @@ from batchinf_assets.orchestration.assets import pipeline_assets
 from batchinf_assets.orchestration.jobs import challenger_job, performance_job, window_job
 from batchinf_assets.orchestration.maintenance import maintain_job, maintain_schedule
 from batchinf_assets.orchestration.promotion import demote_job, promote_job
+from batchinf_assets.orchestration.rescoring import rescoring_sensor
 from batchinf_assets.orchestration.retraining import retraining_sensor
 from batchinf_assets.orchestration.rollback import rollback_job
 from batchinf_assets.orchestration.schedules import deadline_sensor, window_schedule
@@ -57,6 +58,7 @@ def pipeline_definitions(pipeline: Pipeline) -> dg.Definitions:
         landing_sensor(spec),
         outcomes_sensor(spec),
         deadline_sensor(spec),
+        rescoring_sensor(spec),
         retraining_sensor(spec),
         unfinished_sensor(spec),
     )

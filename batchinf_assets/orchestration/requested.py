@@ -16,7 +16,8 @@ LAUNCHED = [
 
 
 RUNS = 10
-"""Runs of one window that are looked at: those that a person started have no run key."""
+"""Runs of one window that are looked at: those that people started have no run key, and those
+for another model have another one."""
 
 
 def last_request(instance: dg.DagsterInstance, job_name: str) -> Callable[[str], Asked | None]:
@@ -33,7 +34,10 @@ def last_request(instance: dg.DagsterInstance, job_name: str) -> Callable[[str],
         asked = dg.RunsFilter(
             job_name=job_name, tags={PARTITION_NAME_TAG: window}, statuses=LAUNCHED
         )
-        runs = [r for r in instance.get_runs(asked, limit=RUNS) if RUN_KEY_TAG in r.tags]
-        return Asked(name=runs[0].tags[RUN_KEY_TAG], ended=runs[0].is_finished) if runs else None
+        for run in instance.get_runs(asked, limit=RUNS):
+            name = run.tags.get(RUN_KEY_TAG, "")
+            if name.startswith(f"{window}:"):
+                return Asked(name=name, ended=run.is_finished)
+        return None
 
     return found

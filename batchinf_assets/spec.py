@@ -322,6 +322,11 @@ class PipelineSpec(Declared):
     team: Name
     window: WindowSpec
     schedule: str | None = Field(default=None, description="Cron, in the windows' time zone.")
+    automation: Literal["sensor", "declarative"] = Field(
+        default="sensor",
+        description="Who has landed windows run: the landing sensor, which asks for each landing "
+        "once, or Dagster's conditions on the assets.",
+    )
     deadline: timedelta | None = Field(
         default=None,
         ge=timedelta(0),

@@ -31,6 +31,7 @@ from batchinf_assets.orchestration.metadata import (
     view_key,
 )
 from batchinf_assets.orchestration.model_metadata import promoted_metadata
+from batchinf_assets.orchestration.partitions import partitions_of
 from batchinf_assets.orchestration.performance import performance_asset
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.window_asset import attempted_asset
@@ -69,6 +70,8 @@ def pipeline_assets(
 def landing_specs(pipeline: Pipeline) -> list[dg.AssetSpec]:
     """Declare what upstream systems drop; nothing here makes it."""
     spec = pipeline.spec
+    # A landing is of one window only where that is what makes windows run.
+    partitions = partitions_of(spec.window) if spec.automation == "declarative" else None
     files = {name: reference.file for name, reference in spec.references.items()}
     files["source"] = spec.source.files
     if spec.outcomes:
@@ -80,6 +83,7 @@ def landing_specs(pipeline: Pipeline) -> list[dg.AssetSpec]:
             owners=[spec.owner],
             kinds={"parquet"},
             description=f"Landed by upstream as {file}.",
+            partitions_def=partitions if name == "source" else None,
         )
         for name, file in sorted(files.items())
     ]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from batchinf_assets.errors import LostRace
+from batchinf_assets.orchestration.late_windows import source_key
 from batchinf_assets.orchestration.partitions import partitions_of
 from batchinf_assets.orchestration.requested import last_request
 from batchinf_assets.orchestration.resources import Workplace
@@ -17,8 +18,6 @@ from batchinf_assets.project import Project
 from batchinf_assets.publishing.overdue import close_landed, open_overdue, turns
 from batchinf_assets.snapshots.watch import frozen_from, landed_arrival
 from batchinf_assets.spec import PipelineSpec
-
-SOURCE = ("landing", "source")
 
 
 def window_schedule(spec: PipelineSpec) -> dg.ScheduleDefinition | None:
@@ -105,7 +104,7 @@ def _told(instance: dg.DagsterInstance, project: Project, spec: PipelineSpec) ->
 
 def _observed(spec: PipelineSpec, key: str, sentence: str) -> dg.AssetObservation:
     return dg.AssetObservation(
-        dg.AssetKey([spec.name, *SOURCE]),
+        source_key(spec),
         partition=key,
         description=sentence,
         metadata={"window": key, "state": sentence},

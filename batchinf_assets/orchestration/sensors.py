@@ -10,6 +10,7 @@ from batchinf_assets.evaluation.metric_tables import metric_table
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.lake.place import Place
 from batchinf_assets.orchestration.jobs import performance_job_name
+from batchinf_assets.orchestration.late_windows import source_key
 from batchinf_assets.orchestration.requested import last_request
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.project import Project
@@ -20,6 +21,7 @@ from batchinf_assets.snapshots.parts import Identity
 from batchinf_assets.snapshots.watch import (
     EFFORT,
     READ_BYTES,
+    Look,
     bounded_digests,
     look_at_landing,
 )
@@ -41,14 +43,9 @@ def landing_sensor(spec: PipelineSpec) -> dg.SensorDefinition:
     def landing(context: dg.SensorEvaluationContext, workplace: Workplace) -> dg.SensorResult:
         asked = last_request(context.instance, spec.name)
         look = look_at_landing(workplace.project(), spec, context.cursor, asked, datetime.now(UTC))
-        requests = _requests(look.plan)
-        if requests:  # else the tick says it as why nothing runs
+        if look.plan.arrivals:  # else the tick says it as why nothing runs
             context.log.info(str(look))
-        return dg.SensorResult(
-            run_requests=requests,
-            skip_reason=None if requests else dg.SkipReason(str(look)),
-            cursor=look.plan.cursor,
-        )
+        return _result(spec, look)
 
     return landing
 
@@ -138,6 +135,21 @@ def _used(found: Measured) -> str | None:
     if found.outcomes is None:
         return None
     return f"{found.outcomes}:{found.revision}{'' if found.followed_up else ':unfinished'}"
+
+
+def _result(spec: PipelineSpec, look: Look) -> dg.SensorResult:
+    arrivals = look.plan.arrivals
+    if not arrivals:
+        return dg.SensorResult(skip_reason=str(look), cursor=look.plan.cursor)
+    if spec.automation == "sensor":
+        return dg.SensorResult(run_requests=_requests(look.plan), cursor=look.plan.cursor)
+    landed = [
+        dg.AssetMaterialization(
+            source_key(spec), partition=each.window, metadata={"sha256": each.sha256}
+        )
+        for each in arrivals
+    ]
+    return dg.SensorResult(asset_events=landed, cursor=look.plan.cursor)
 
 
 def _requests(plan: Plan) -> list[dg.RunRequest]:

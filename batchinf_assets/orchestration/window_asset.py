@@ -8,6 +8,7 @@ import dagster as dg
 from batchinf_assets.attempts import Attempt, attempting
 from batchinf_assets.orchestration.checks import check_specs
 from batchinf_assets.orchestration.isolation import Try, isolated
+from batchinf_assets.orchestration.late_windows import window_condition
 from batchinf_assets.orchestration.partitions import partitions_of
 from batchinf_assets.orchestration.pools import pool_of
 from batchinf_assets.orchestration.provenance import code_version
@@ -79,6 +80,7 @@ def window_asset(
                 kinds=kinds,
                 code_version=code_version(pipeline, name),
                 partitions_def=partitions,
+                automation_condition=window_condition(spec, name),
             )
         ],
         check_specs=check_specs(key, partitions, spec),

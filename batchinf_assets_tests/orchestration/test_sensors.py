@@ -214,6 +214,7 @@ def test_outcomes_are_measured_for_published_windows_only(
         land(world.landing / "outcomes" / f"{window}.parquet", drop / f"{window}.parquet")
     (late,) = outcomes.tick()
     assert late.partition_key == OLD
+    assert run_of(instance, pipeline, "flight_delays_performance", OLD)
     touch(drop / f"{OLD}.parquet")
     assert outcomes.tick() == []
     rows = pq.read_table(drop / f"{OLD}.parquet")

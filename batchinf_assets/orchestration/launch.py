@@ -9,6 +9,7 @@ import dagster as dg
 from dagster._core.execution.backfill import PartitionBackfill
 from dagster._core.utils import make_new_backfill_id
 from dagster._daemon.daemon import BackfillDaemon
+from dagster_shared.utils.warnings import disable_dagster_warnings
 
 from batchinf_assets.errors import UsageError
 from batchinf_assets.orchestration.keys import WINDOWED, asset_key
@@ -39,19 +40,20 @@ def launch_backfill(
         UsageError: No daemon has been heard of lately: nobody would run it.
     """
     _require_daemon(instance, time.time())
-    backfill = PartitionBackfill.from_asset_partitions(
-        backfill_id=make_new_backfill_id(),
-        asset_graph=definitions.resolve_asset_graph(),
-        partition_names=list(windows),
-        asset_selection=[asset_key(pipeline.name, name) for name in WINDOWED],
-        backfill_timestamp=time.time(),
-        tags={"team": pipeline.spec.team},
-        dynamic_partitions_store=instance,
-        all_partitions=False,
-        title=None,
-        description="batchinf backfill run",
-        run_config=None,
-    )
+    with disable_dagster_warnings():  # Dagster warns of what it calls itself
+        backfill = PartitionBackfill.from_asset_partitions(
+            backfill_id=make_new_backfill_id(),
+            asset_graph=definitions.resolve_asset_graph(),
+            partition_names=list(windows),
+            asset_selection=[asset_key(pipeline.name, name) for name in WINDOWED],
+            backfill_timestamp=time.time(),
+            tags={"team": pipeline.spec.team},
+            dynamic_partitions_store=instance,
+            all_partitions=False,
+            title=None,
+            description="batchinf backfill run",
+            run_config=None,
+        )
     instance.add_backfill(backfill)
     return backfill.backfill_id
 

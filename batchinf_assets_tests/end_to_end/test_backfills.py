@@ -6,6 +6,7 @@ It takes a minute and more, because Dagster's daemon looks for new backfills eve
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -70,6 +71,7 @@ def url(environ: dict[str, str], tmp_path: Path) -> Iterator[str]:
             env=environ,
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         yield f"http://127.0.0.1:{port}"
@@ -77,7 +79,8 @@ def url(environ: dict[str, str], tmp_path: Path) -> Iterator[str]:
         process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=30)
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         print(output.read_text())
 

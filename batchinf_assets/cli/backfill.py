@@ -106,7 +106,8 @@ def _tell(spec: PipelineSpec, plan: Plan, chunk: int) -> None:
     runs = len(runs_of(spec, to_run(plan), chunk))
     in_runs = f", in {runs} runs" if runs > 1 else ""
     click.echo(
-        f"{current} of {len(plan.windows)} windows are current. To run: {_said(work)}{in_runs}."
+        f"{current} of {len(plan.windows)} windows are current. To run: {_said(work)}"
+        f"{cost_text(spec, work.seconds)}{in_runs}."
     )
     for obstacle, windows in left_out(plan).items():
         click.echo(f"Cannot run now, as {obstacle}: {which(spec, windows)}.")
@@ -166,6 +167,16 @@ def _said(work: Work) -> str:
     return f"{work.windows} window{plural}, {_count(work.rows)} rows, {_time(work.seconds)}"
 
 
+def cost_text(spec: PipelineSpec, seconds: float | None) -> str:
+    """Say what so many seconds cost; nothing where no price is declared."""
+    from batchinf_assets.publishing.caps import cost_of
+
+    cost = cost_of(seconds, spec.price)
+    if spec.price is None:
+        return ""
+    return f", {cost:,.2f} {spec.price.currency}" if cost is not None else ", unknown cost"
+
+
 def _count(rows: int | None) -> str:
     return "unknown" if rows is None else f"{rows:,}"
 
@@ -200,6 +211,7 @@ def _shown(window: WindowPlan) -> dict[str, object]:
 
 def _document(spec: PipelineSpec, plan: Plan) -> dict[str, object]:
     from batchinf_assets.publishing.backfill_plan import contiguous, work_of
+    from batchinf_assets.publishing.caps import cost_of
 
     def summary(windows: Sequence[WindowPlan]) -> dict[str, object]:
         ranges = contiguous(spec, (window.window for window in windows))
@@ -210,6 +222,8 @@ def _document(spec: PipelineSpec, plan: Plan) -> dict[str, object]:
         "pipeline": spec.name,
         "reasons": {reason: summary(windows) for reason, windows in _by_reason(plan)},
         "to_run": summary(plan.to_run),
+        "cost": cost_of(work_of(plan.to_run).seconds, spec.price),
+        "currency": spec.price.currency if spec.price else None,
         "absent": plan.absent,
         "pace": asdict(plan.pace) if plan.pace else None,
     }

@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
+from batchinf_assets.cli.backfill import cost_text
 from batchinf_assets.project import Project
+from batchinf_assets.run_spec import PriceSpec
 from batchinf_assets.scoring.predictions import predictions_table, published_revision
 from batchinf_assets.spec import Pipeline
 
@@ -131,3 +133,20 @@ def test_a_plan_of_an_empty_world_is_empty(fine: Told, three_days: Project) -> N
         flights(three_days, day).unlink()
     told = fine("backfill", "plan", "flight_delays")
     assert told == "0 of 0 windows are current. To run: 0 windows, 0 rows, 0.0 s.\n"
+
+
+@pytest.mark.parametrize(
+    ("price", "seconds", "told"),
+    [
+        (None, 3600.0, ""),
+        (2.5, 7200.0, ", 5.00 EUR"),
+        (2.5, 0.0, ", 0.00 EUR"),
+        (2.5, None, ", unknown cost"),
+    ],
+)
+def test_a_plan_tells_its_cost_where_a_price_is_declared_and_never_takes_unknown_for_zero(
+    pipeline: Pipeline, price: float | None, seconds: float | None, told: str
+) -> None:
+    declared = None if price is None else PriceSpec(machine_hour=price, currency="EUR")
+    spec = pipeline.spec.model_copy(update={"price": declared})
+    assert cost_text(spec, seconds) == told

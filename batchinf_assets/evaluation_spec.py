@@ -19,6 +19,24 @@ Quality = Literal["precision", "recall", "f1", "accuracy", "auroc", "average_pre
 Loss = Literal["log_loss", "brier", "calibration_error"]
 """Metrics of a binary label where less is better."""
 
+Fit = Literal["r_squared"]
+"""Metrics of a numeric label where more is better."""
+
+Error = Literal["mae", "rmse", "quantile_loss"]
+"""Metrics of a numeric label where less is better."""
+
+Lean = Literal["bias"]
+"""Metrics of a numeric label that are the better the nearer to 0."""
+
+Metric = Quality | Loss | Fit | Error | Lean
+
+Ranked = Quality | Loss | Fit | Error
+"""Metrics of which one of two different figures is the better one, whatever they are."""
+
+AtLeast = Quality | Fit | Lean
+AtMost = Loss | Error | Lean
+"""Metrics that may have a lower, or an upper, bound."""
+
 Consequence = Literal["block", "ticket", "inform"]
 """What a failed check leads to: the window stays back, somebody must look at it, or it is shown."""
 
@@ -35,8 +53,8 @@ class GoldenSpec(Declared):
     )
     label: Name = "label"
     decision: float = Field(default=0.5, ge=0, le=1, description="Score that counts as positive.")
-    at_least: dict[Quality, float] = Field(default_factory=dict)
-    at_most: dict[Loss, float] = Field(default_factory=dict)
+    at_least: dict[AtLeast, float] = Field(default_factory=dict)
+    at_most: dict[AtMost, float] = Field(default_factory=dict)
     segments: tuple[Name, ...] = Field(default=(), description="Features to report by.")
     max_age_days: int = Field(
         default=365, ge=1, description="An older set, seen from the window's end, is stale."
@@ -112,8 +130,8 @@ class DriftSpec(Declared):
 class PerformanceSpec(Declared):
     """What realised outcomes must show, over the trailing windows that have enough of them."""
 
-    at_least: dict[Quality, float] = Field(default_factory=dict)
-    at_most: dict[Loss, float] = Field(default_factory=dict)
+    at_least: dict[AtLeast, float] = Field(default_factory=dict)
+    at_most: dict[AtMost, float] = Field(default_factory=dict)
     min_labelled: int = Field(
         default=200, ge=1, description="Fewer labelled rows: insufficient data."
     )

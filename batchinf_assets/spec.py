@@ -43,12 +43,13 @@ from batchinf_assets.evaluation_spec import (
     DriftSpec,
     GateSpec,
     GoldenSpec,
-    Loss,
+    Metric,
     PerformanceSpec,
-    Quality,
+    Ranked,
     RetrainingSpec,
     RollbackSpec,
 )
+from batchinf_assets.prediction_spec import PredictionSpec
 from batchinf_assets.run_spec import BackfillSpec, CapsSpec, PriceSpec, RetrySpec
 from batchinf_assets.seasons import require_season
 from batchinf_assets.windows import WindowSpec
@@ -135,7 +136,10 @@ class OutcomesSpec(Declared):
     history: int = Field(
         default=0, ge=0, description="Windows before the scored one that feature SQL sees."
     )
-    label: str = Field(description="SQL condition over the columns; NULL means no label.")
+    label: str = Field(
+        description="SQL over the columns: a condition, or of a regression a number; NULL means no "
+        "label, and so does what is no finite number."
+    )
     columns: dict[Name, ColumnSpec]
 
     @model_validator(mode="after")
@@ -215,18 +219,21 @@ class TrainingSpec(Declared):
         return self
 
 
-Metric = Quality | Loss
-
-
 class CanarySpec(Declared):
     """A share of a recent window, scored by candidate and champion before a promotion."""
 
     share: float = Field(default=0.2, gt=0, le=1, description="Of the window's rows, by key.")
     max_shift: float = Field(
-        default=0.05, gt=0, description="Largest difference of the mean scores."
+        default=0.05,
+        gt=0,
+        description="Largest difference of the mean scores; of a regression in standard deviations "
+        "of the champion's.",
     )
     max_flips: float = Field(
-        default=0.15, gt=0, le=1, description="Largest share of rows whose label changes."
+        default=0.15,
+        gt=0,
+        le=1,
+        description="Largest share of rows whose label changes; a regression has no such.",
     )
     segments: tuple[Name, ...] = Field(default=(), description="Features to report by.")
 
@@ -234,10 +241,11 @@ class CanarySpec(Declared):
 class PromotionSpec(Declared):
     """What a candidate must show before it becomes the champion."""
 
-    margin: dict[Metric, float] = Field(
-        default_factory=lambda: {"auroc": 0.01, "brier": 0.005},
+    margin: dict[Ranked, float] | None = Field(
+        default=None,
         min_length=1,
-        description="How much worse than the champion a golden metric may be.",
+        description="How much worse than the champion a golden metric may be; by default AUROC by "
+        "0.01 and the Brier score by 0.005, of a regression R² by 0.01.",
     )
     confidence: float = Field(default=0.95, ge=0.5, lt=1, description="Of the bootstrap interval.")
     resamples: int = Field(default=1000, ge=100, le=100_000)
@@ -245,7 +253,7 @@ class PromotionSpec(Declared):
 
     @model_validator(mode="after")
     def _margins_are_not_negative(self) -> PromotionSpec:
-        for metric, margin in self.margin.items():
+        for metric, margin in (self.margin or {}).items():
             if margin < 0:
                 raise ValueError(f"the margin of {metric} is negative")
         return self
@@ -276,20 +284,6 @@ class ModelSpec(Declared):
     rescore: RescoreSpec | None = Field(
         default=None, description="By default nothing: `backfill plan` names what is stale."
     )
-
-
-class PredictionSpec(Declared):
-    """The model's output column: the probability of the label."""
-
-    column: Name
-    min: float = 0.0
-    max: float = 1.0
-
-    @model_validator(mode="after")
-    def _bounds_are_in_order(self) -> PredictionSpec:
-        if self.min > self.max:
-            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
-        return self
 
 
 class PostprocessSpec(Declared):
@@ -392,6 +386,36 @@ class PipelineSpec(Declared):
         return self
 
     @model_validator(mode="after")
+    def _metrics_are_those_of_the_kind(self) -> PipelineSpec:
+        kind = self.prediction.of
+        declared = {
+            "golden.at_least": self.golden.at_least,
+            "golden.at_most": self.golden.at_most,
+            "performance.at_least": self.performance.at_least,
+            "performance.at_most": self.performance.at_most,
+            "model.promotion.margin": self.model.promotion.margin or {},
+        }
+        for where, metrics in declared.items():
+            for metric in metrics:
+                if metric not in kind.metrics:
+                    raise ValueError(f"{where} names '{metric}', no metric of kind {kind.name}")
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_have_no_classes(self) -> PipelineSpec:
+        kind, canary = self.prediction.of, self.model.promotion.canary
+        declared = {
+            "golden.decision": (self.golden, "decision"),
+            "golden.min_class_share": (self.golden, "min_class_share"),
+            "model.promotion.canary.max_flips": (canary, "max_flips"),
+        }
+        for where, (section, name) in declared.items():
+            default = type(section).model_fields[name].default
+            if not kind.has_classes and getattr(section, name) != default:
+                raise ValueError(f"{where} is declared, but kind {kind.name} has no classes")
+        return self
+
+    @model_validator(mode="after")
     def _what_is_acted_on_is_declared(self) -> PipelineSpec:
         for name in self.drift.columns:
             if name not in {*self.features.columns, self.prediction.column}:
@@ -449,9 +473,21 @@ class PipelineSpec(Declared):
     @property
     def prediction_table(self) -> dict[str, ColumnSpec]:
         """Columns of the predictions table: key, score, post-processed columns."""
-        score = ColumnSpec(type="float64", min=self.prediction.min, max=self.prediction.max)
+        low, high = self.prediction.bounds
+        score = ColumnSpec(type="float64", min=low, max=high)
         extra = self.postprocess.columns if self.postprocess else {}
         return {**self.key_columns, self.prediction.column: score, **extra}
+
+    @property
+    def decision(self) -> float | None:
+        """The score that counts as positive; None where rows fall into no classes."""
+        return self.golden.decision if self.prediction.of.has_classes else None
+
+    @property
+    def margins(self) -> Mapping[Metric, float]:
+        """How much worse than the champion a golden metric may be, declared or by default."""
+        declared = self.model.promotion.margin
+        return self.prediction.of.margins if declared is None else {**declared}
 
 
 @dataclass(frozen=True)

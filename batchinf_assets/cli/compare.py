@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchinf_assets.cli.compared import (
+    NO_FLIPS,
     SHOWN,
     micro,
     plain,
@@ -20,7 +21,7 @@ from batchinf_assets.cli.compared import (
 from batchinf_assets.cli.workplace import as_json, here, open_registry
 from batchinf_assets.console import Console, one_line, print_json, print_table
 from batchinf_assets.errors import UsageError
-from batchinf_assets.spec import Pipeline, load_pipeline
+from batchinf_assets.spec import Metric, Pipeline, load_pipeline
 
 if TYPE_CHECKING:
     from batchinf_assets.promotion.comparison.models import ModelComparison
@@ -89,7 +90,7 @@ def _compare_revisions(
     if json_:
         print_json(found.as_record())
     else:
-        _tell_revisions(found)
+        _tell_revisions(found, pipeline.spec.prediction.of.headline[0])
 
 
 def _compare_models(
@@ -105,10 +106,10 @@ def _compare_models(
     if json_:
         print_json(found.as_record())
     else:
-        _tell_models(found)
+        _tell_models(found, pipeline.spec.prediction.of.headline[0])
 
 
-def _tell_revisions(found: RevisionComparison) -> None:
+def _tell_revisions(found: RevisionComparison, metric: Metric) -> None:
     click.echo(f"{found.pipeline} {found.window}")
     for name, side in (("A", found.a), ("B", found.b)):
         click.echo(f"  {name}: {_described(side)}")
@@ -121,7 +122,7 @@ def _tell_revisions(found: RevisionComparison) -> None:
         click.echo(f"  Note: {one_line(note)}")
     if found.changed_alone:
         click.echo(f"  {found.changed_alone:,} scores differ on rows with the same features.")
-    tell_differences(found)
+    tell_differences(found, metric)
     print_table(
         f"Changed features: {found.features.changed:,} of {found.features.rows:,} rows",
         ["feature", "rows", "share", "missing in A", "missing in B"],
@@ -137,7 +138,7 @@ def _tell_revisions(found: RevisionComparison) -> None:
     )
 
 
-def _tell_models(found: ModelComparison) -> None:
+def _tell_models(found: ModelComparison, metric: Metric) -> None:
     for name, side in (("A", found.a), ("B", found.b)):
         click.echo(
             f"{name}: {side.name} v{side.version} ({side.asked}), digest {side.digest[:16]}, "
@@ -153,7 +154,7 @@ def _tell_models(found: ModelComparison) -> None:
                 f"{each.rows:,}",
                 signed(each.mean),
                 plain(each.mean_absolute),
-                each.flips.count,
+                each.flips.count if each.flips else NO_FLIPS,
             ]
             for each in found.windows
         ],
@@ -162,7 +163,7 @@ def _tell_models(found: ModelComparison) -> None:
         click.echo(f"Left out {window}: {one_line(reason)}")
     if found.a.digest == found.b.digest:
         click.echo("A and B are the same model.")
-    tell_differences(found)
+    tell_differences(found, metric)
     tell_times(found.slowest)
 
 

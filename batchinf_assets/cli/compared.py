@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchinf_assets.console import one_line, print_table
+from batchinf_assets.spec import Metric
 
 if TYPE_CHECKING:
     from batchinf_assets.evaluation.comparison.deltas import Flips, ScoreDeltas
@@ -21,17 +22,17 @@ if TYPE_CHECKING:
     from batchinf_assets.promotion.comparison.revisions import RevisionComparison
     from batchinf_assets.promotion.comparison.segment_times import SegmentTime
 
-SEGMENT_COLUMNS = (
-    *("segment", "rows", "mean difference", "mean |difference|", "flips", "labelled"),
-    *("AUROC A", "AUROC B", "difference"),
-)
+SEGMENT_COLUMNS = ("segment", "rows", "mean difference", "mean |difference|", "flips", "labelled")
+
+NO_FLIPS = "none"
+"""What stands for label flips where rows fall into no classes."""
 
 SHOWN = 10
 """So many segments, columns and rows a table shows; JSON has all."""
 
 
-def tell_differences(found: RevisionComparison | ModelComparison) -> None:
-    """Show what differs, and in one sentence that nothing does."""
+def tell_differences(found: RevisionComparison | ModelComparison, metric: Metric) -> None:
+    """Show what differs, of segments one metric, and in one sentence that nothing does."""
     deltas = found.deltas
     if deltas.rows and not deltas.changed:
         click.echo(f"The scores of all {deltas.rows:,} rows are the same.")
@@ -39,14 +40,18 @@ def tell_differences(found: RevisionComparison | ModelComparison) -> None:
         _tell_scores(deltas, found.flips, found.decision)
     _tell_quality(found.quality)
     if deltas.changed:
-        _tell_segments(found.segments)
+        _tell_segments(found.segments, metric)
     _tell_drift(found.drift)
 
 
-def _tell_scores(deltas: ScoreDeltas, flips: Flips, decision: float) -> None:
+def _tell_scores(deltas: ScoreDeltas, flips: Flips | None, decision: float | None) -> None:
+    flipped = "numbers have no labels to flip"
+    if flips is not None and decision is not None:
+        flipped = (
+            f"{flips.count:,} labels flip at {decision:g} ({flips.up:,} up, {flips.down:,} down)"
+        )
     print_table(
-        f"Scores: {deltas.changed:,} of {deltas.rows:,} rows differ; {flips.count:,} labels flip "
-        f"at {decision:g} ({flips.up:,} up, {flips.down:,} down)",
+        f"Scores: {deltas.changed:,} of {deltas.rows:,} rows differ; {flipped}",
         ["mean A", "mean B", "mean difference", "mean |difference|", *deltas.quantiles],
         [
             [
@@ -71,8 +76,10 @@ def _tell_quality(quality: ComparedQuality) -> None:
     if quality.state != "measured":
         click.echo(f"Quality: {quality.state}.")
         return
+    known = quality.positives
+    positives = "" if known is None else f", {known:,} of them positive"
     print_table(
-        f"Quality on {quality.labelled:,} labelled rows, {quality.positives:,} of them positive",
+        f"Quality on {quality.labelled:,} labelled rows{positives}",
         ["metric", "A", "B", "difference", "95 % interval"],
         [
             [name, plain(each.a), plain(each.b), signed(each.difference), _interval(each)]
@@ -81,13 +88,13 @@ def _tell_quality(quality: ComparedQuality) -> None:
     )
 
 
-def _tell_segments(segments: Sequence[SegmentComparison]) -> None:
+def _tell_segments(segments: Sequence[SegmentComparison], metric: Metric) -> None:
     if not segments:
         return
     print_table(
         f"Most changed segments, {min(SHOWN, len(segments))} of {len(segments)}",
-        SEGMENT_COLUMNS,
-        [_segment_cells(segment) for segment in segments[:SHOWN]],
+        [*SEGMENT_COLUMNS, f"{metric} A", f"{metric} B", "difference"],
+        [_segment_cells(segment, metric) for segment in segments[:SHOWN]],
     )
 
 
@@ -106,16 +113,16 @@ def tell_times(times: Sequence[SegmentTime]) -> None:
     )
 
 
-def _segment_cells(segment: SegmentComparison) -> Sequence[object]:
-    auroc = segment.quality.metrics.get("auroc")
+def _segment_cells(segment: SegmentComparison, metric: Metric) -> Sequence[object]:
+    found = segment.quality.metrics.get(metric)
     return [
         f"{segment.column}={segment.value}",
         f"{segment.rows:,}",
         signed(segment.mean),
         plain(segment.mean_absolute),
-        segment.flips.count,
+        segment.flips.count if segment.flips else NO_FLIPS,
         segment.quality.labelled,
-        *((plain(auroc.a), plain(auroc.b), signed(auroc.difference)) if auroc else (None,) * 3),
+        *((plain(found.a), plain(found.b), signed(found.difference)) if found else (None,) * 3),
     ]
 
 

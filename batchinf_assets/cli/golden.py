@@ -99,13 +99,15 @@ class Summary:
 
     Attributes:
         rows: Its rows.
-        positives: Rows whose label is true.
+        positives: Rows whose label is true; None where labels are numbers.
+        mean: Of the labels.
         segments: Rows by column and value; a missing value is called `missing`. Numbers are parted
             at the quartiles of both sets together.
     """
 
     rows: int
-    positives: int
+    positives: int | None
+    mean: float
     segments: dict[str, dict[str, int]]
 
 
@@ -213,10 +215,18 @@ def _summaries(
 
 
 def _summary(rows: pa.Table, spec: PipelineSpec, segments: dict[str, dict[str, int]]) -> Summary:
-    from batchinf_assets.evaluation.golden_set import class_counts
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    count, positives = class_counts(rows.column(spec.golden.label))
-    return Summary(rows=count, positives=positives, segments=segments)
+    from batchinf_assets.evaluation.golden_set import positives_among
+
+    labels = rows.column(spec.golden.label)
+    return Summary(
+        rows=rows.num_rows,
+        positives=positives_among(labels),
+        mean=float(pc.mean(labels.cast(pa.float64())).as_py()),
+        segments=segments,
+    )
 
 
 def _counts(columns: Sequence[pa.ChunkedArray]) -> list[dict[str, int]]:
@@ -256,11 +266,15 @@ def _tell(told: Proposal, spec: PipelineSpec) -> None:
 def _rows(told: Proposal, spec: PipelineSpec) -> Iterator[list[object]]:
     old, new = told.present, told.proposed
     yield ["rows", old and f"{old.rows:,}", f"{new.rows:,}"]
-    yield [
-        f"share of {spec.golden.label}",
-        old and _share(old.positives, old),
-        _share(new.positives, new),
-    ]
+    if new.positives is None:
+        yield [f"mean of {spec.golden.label}", old and f"{old.mean:.4g}", f"{new.mean:.4g}"]
+    else:
+        before = old.positives if old else None
+        yield [
+            f"share of {spec.golden.label}",
+            None if old is None or before is None else _share(before, old),
+            _share(new.positives, new),
+        ]
     for column, counts in new.segments.items():
         before = old.segments[column] if old else {}
         moved = sorted(

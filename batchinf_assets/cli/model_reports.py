@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import click
 from batchinf_assets.cli.workplace import complain, here, open_instance
 from batchinf_assets.console import print_json
 from batchinf_assets.errors import KeyringInvalid, ModelRefused
+from batchinf_assets.prediction_spec import KINDS
 from batchinf_assets.spec import Pipeline
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def model_cells(row: dict[str, object]) -> Sequence[object]:
         str(row["signed_until"])[:10] if "signed_until" in row else None,
         row.get("key_id"),
         row.get("scorer"),
-        figure(golden.get("auroc")) if isinstance(golden, dict) else None,
+        headline({**golden}) if isinstance(golden, dict) else None,
         row["state"],
     ]
 
@@ -121,6 +122,13 @@ def tell_refusal(error: PromotionRefused, *, json_: bool) -> None:
     for verdict in error.verdicts:
         _tell_clauses(verdict.clauses)
     complain(str(error))
+
+
+def headline(golden: Mapping[str, float | None]) -> str | None:
+    """Write the one metric that stands for the others: `auroc 0.7213`; None where it is unknown."""
+    first = (kind.headline[0] for kind in KINDS.values() if kind.headline[0] in golden)
+    name = next(first, None)
+    return None if name is None else f"{name} {figure(golden[name]) or 'undefined'}"
 
 
 def figure(value: float | None) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchinf_assets.cli.model_reports import (
-    figure,
+    headline,
     model_cells,
     model_row,
     tell_promotion,
@@ -86,8 +86,8 @@ def model_register(*, pipeline: str, path: Path | None, open_sandbox: bool, json
         return
     click.echo(
         f"Registered {version.name} v{version.version}, digest {version.digest[:16]}, signed by "
-        f"{key.id} until {found.expires_at:%Y-%m-%d}: {card.training.rows} rows, golden AUROC "
-        f"{figure(card.golden.metrics.get('auroc'))}, scored by {card.scorer}."
+        f"{key.id} until {found.expires_at:%Y-%m-%d}: {card.training.rows} rows, golden "
+        f"{headline(card.golden.metrics)}, scored by {card.scorer}."
     )
     for record in card.parity:
         speed = found.rows_per_second.get(record.scorer)
@@ -251,7 +251,17 @@ def model_list(*, pipeline: str | None, json_: bool) -> None:
         return
     print_table(
         f"{len(rows)} model version{'s' if len(rows) != 1 else ''}",
-        ["name", "version", "aliases", "digest", "signed until", "key", "scorer", "AUROC", "state"],
+        [
+            "name",
+            "version",
+            "aliases",
+            "digest",
+            "signed until",
+            "key",
+            "scorer",
+            "golden",
+            "state",
+        ],
         [model_cells(row) for row in rows],
     )
 

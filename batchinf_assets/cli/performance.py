@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import click
 
 from batchinf_assets.cli.workplace import as_json, here
 from batchinf_assets.console import print_json, print_table
 from batchinf_assets.errors import UsageError
-from batchinf_assets.evaluation_spec import Loss, Quality
+from batchinf_assets.prediction_spec import KINDS
 from batchinf_assets.spec import PipelineSpec, load_pipeline
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from batchinf_assets.windows import Window
 
 HOUR = 3600.0
-METRICS = (*get_args(Quality), *get_args(Loss))
+METRICS = tuple(metric for kind in KINDS.values() for metric in kind.metrics)
 
 
 @click.command()
@@ -30,9 +30,7 @@ METRICS = (*get_args(Quality), *get_args(Loss))
 @click.option(
     "--metric",
     type=click.Choice(METRICS),
-    default="auroc",
-    show_default=True,
-    help="Which to show.",
+    help="Which to show; by default auroc, of a regression mae.",
 )
 @as_json
 def performance(
@@ -41,7 +39,7 @@ def performance(
     window: str | None,
     first: str | None,
     last: str | None,
-    metric: str,
+    metric: str | None,
     json_: bool,
 ) -> None:
     """Show what outcomes say of the windows of PIPELINE so far, or of WINDOW alone.
@@ -72,11 +70,12 @@ def performance(
     if not history:
         click.echo(f"Nothing of {spec.name} is published yet.")
         return
+    shown = metric or spec.prediction.of.headline[0]
     trailing = [f"trailing_{count}" for count in sorted(set(spec.performance.trailing))]
     print_table(
-        f"{spec.name}: {metric}",
-        _columns(metric, trailing),
-        [_line(each, metric, trailing) for each in history],
+        f"{spec.name}: {shown}",
+        _columns(shown, trailing),
+        [_line(each, shown, trailing) for each in history],
     )
 
 

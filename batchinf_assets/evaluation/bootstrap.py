@@ -14,12 +14,12 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from batchinf_assets.evaluation_spec import Loss, Quality
+from batchinf_assets.evaluation_spec import Loss, Metric, Quality
 
 Booleans = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
-Metric = TypeVar("Metric", bound=str)
+Named = TypeVar("Named", bound=str)
 
 RESAMPLES = 1000
 SEED = 20130101
@@ -61,8 +61,8 @@ class ScoredLabels:
     mean_log_losses: Floats | None = None
     mean_squares: Floats | None = None
 
-    def resampled(self, metric: Quality | Loss, counts: Floats) -> Floats:
-        """Measure resamples; NaN where the metric is undefined.
+    def resampled(self, metric: Metric, counts: Floats) -> Floats:
+        """Measure resamples; NaN where the metric is undefined, or none of a binary label.
 
         Args:
             metric: What to measure.
@@ -78,8 +78,10 @@ class ScoredLabels:
                 return self._average_precision(counts)
             case "log_loss" | "brier" | "calibration_error":
                 return ratio(self._loss(metric, counts), counts.sum(axis=1))
-            case _:
+            case "precision" | "recall" | "f1" | "accuracy":
                 return self._decided(metric, counts)
+            case _:
+                return np.full(len(counts), np.nan)
 
     def calibration_strays(self, counts: Floats, once: Floats) -> Floats:
         """Measure how far the bins of resamples stray from those of the rows themselves.
@@ -195,10 +197,10 @@ def resample_counts(
 
 
 def resampled_figures(
-    measure: Callable[[Metric, Floats], Floats],
+    measure: Callable[[Named, Floats], Floats],
     weights: npt.NDArray[np.int64],
-    metrics: Sequence[Metric],
-) -> dict[Metric, Floats]:
+    metrics: Sequence[Named],
+) -> dict[Named, Floats]:
     """Measure `RESAMPLES` resamples of weighted cells, drawn with the fixed seed.
 
     Args:
@@ -209,7 +211,7 @@ def resampled_figures(
     Returns:
         Each metric by resample, NaN where it is undefined, (resamples,).
     """
-    parts: dict[Metric, list[Floats]] = {metric: [] for metric in metrics}
+    parts: dict[Named, list[Floats]] = {metric: [] for metric in metrics}
     for counts in resample_counts(weights, RESAMPLES, seed=SEED):
         for metric, found in parts.items():
             found.append(measure(metric, counts))

@@ -11,7 +11,6 @@ from typing import Literal, TypedDict
 from batchinf_assets.evaluation.calibration import (
     CALIBRATION,
     MEAN_SCORE,
-    POSITIVE_SHARE,
     CalibrationBin,
 )
 from batchinf_assets.evaluation.figures import Figure, Metrics
@@ -74,9 +73,9 @@ def segment_records(kind: Kind, segments: Iterable[SegmentMetrics]) -> Iterator[
 
 def calibration_records(bin_: CalibrationBin) -> Iterator[Record]:
     """Yield the two rows of one bin of the calibration curve."""
-    share = Figure(value=bin_.positive_share, interval=bin_.interval)
+    share = Figure(value=bin_.mean_label, interval=bin_.interval)
     mean = Figure(value=bin_.mean_score, interval=None)
-    for measure, figure in {MEAN_SCORE: mean, POSITIVE_SHARE: share}.items():
+    for measure, figure in {MEAN_SCORE: mean, bin_.measure: share}.items():
         yield Record(
             subject_kind=CALIBRATION,
             subject=str(bin_.number),

@@ -53,7 +53,7 @@ class Provenance(_Value):
         version: Of the set; it is raised with every one that takes another's place.
         sha256: Of the Parquet file.
         rows: Its rows.
-        positives: Rows whose label is true.
+        positives: Rows whose label is true; None of a regression.
         drawn_at: When it was drawn, by the clock on the wall.
         first: The first window that rows were drawn from.
         last: The last one; its end is where the set's age begins.
@@ -71,7 +71,7 @@ class Provenance(_Value):
     version: Text
     sha256: Digest
     rows: Count = Field(gt=0)
-    positives: Count
+    positives: Count | None = None
     drawn_at: AwareDatetime
     first: WindowRecord
     last: WindowRecord
@@ -86,7 +86,7 @@ class Provenance(_Value):
 
     @model_validator(mode="after")
     def _counts_fit_each_other(self) -> Provenance:
-        if not self.positives <= self.rows <= self.available:
+        if not (self.positives or 0) <= self.rows <= self.available:
             raise ValueError("positives are some of the rows, and these some of those available")
         if self.last.end < self.first.end:
             raise ValueError("the last window is before the first one")

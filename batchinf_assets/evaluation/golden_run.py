@@ -49,7 +49,9 @@ def measure_golden(project: Project, spec: PipelineSpec, model: ScoringModel) ->
         _GoldenRun(
             model=model.version.digest,
             files=(_digest(path), _digest(provenance_path(path))),
-            declared=json_sha256(spec.model_dump(mode="json", include={"golden", "features"})),
+            declared=json_sha256(
+                spec.model_dump(mode="json", include={"golden", "features", "prediction"})
+            ),
             project=project,
             spec=spec,
             scorer=model.scorer,
@@ -77,7 +79,7 @@ def _digest(path: Path) -> str | None:
 def _measured(run: _GoldenRun) -> GoldenMeasures:
     golden, declared = read_golden_set(run.project, run.spec), run.spec.golden
     features = golden.rows.select(list(run.spec.features.columns))
-    scores = pa.array(score_rows(run.scorer, features))
+    scores = pa.array(score_rows(run.scorer, features, run.spec.prediction.of))
     labels = golden.rows.column(declared.label)
     task = task_of(run.spec)
     return GoldenMeasures(

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchinf_assets.checks import CheckResult, Violation
+from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.errors import GoldenSetInvalid
 from batchinf_assets.evaluation.consequences import consequence
 from batchinf_assets.evaluation.golden_provenance import (
@@ -37,6 +38,8 @@ CHECK = "golden_set"
 SMALLEST_SEGMENT = 30
 """Rows of a segment below which its figures say little: an interval of a share of one half is then
 wider than a third."""
+
+NO_CLASSES = "does not apply: the labels are numbers"
 
 _NAMED = 5
 
@@ -69,11 +72,11 @@ def read_golden_set(project: Project, spec: PipelineSpec) -> GoldenSet:
             have.
     """
     found = _verified(project.root / spec.golden.file)
-    label = pa.field(spec.golden.label, pa.bool_(), nullable=False)
-    schema = pa.schema([*arrow_schema(spec.features.columns), label])
+    label = ColumnSpec(type=spec.prediction.of.label)
+    schema = arrow_schema({**spec.features.columns, spec.golden.label: label})
     rows = pa.table([_column(found, field) for field in schema], schema=schema)
     known = found.provenance
-    _require_positives(found, rows.column(spec.golden.label))
+    _require_labels(found, rows.column(spec.golden.label))
     record = GoldenSetRecord(
         sha256=found.sha256,
         version=known.version if known else None,
@@ -128,9 +131,11 @@ def judge_golden_set(golden: GoldenSet, spec: PipelineSpec, window: Window) -> C
     )
 
 
-def class_counts(labels: pa.ChunkedArray) -> tuple[int, int]:
-    """Return how many labels there are, and how many of them are true."""
-    return len(labels), int(pc.sum(labels.cast(pa.int64())).as_py() or 0)
+def positives_among(labels: pa.ChunkedArray) -> int | None:
+    """Return how many labels are true; None where labels are numbers."""
+    if not pa.types.is_boolean(labels.type):
+        return None
+    return int(pc.sum(labels.cast(pa.int64())).as_py() or 0)
 
 
 def segment_counts(values: pa.ChunkedArray) -> dict[str | None, int]:
@@ -143,12 +148,12 @@ def segment_counts(values: pa.ChunkedArray) -> dict[str | None, int]:
 def _measured(
     golden: GoldenSet, spec: PipelineSpec, window: Window
 ) -> dict[str, int | float | str]:
-    rows, positives = class_counts(golden.rows.column(spec.golden.label))
+    rows, positives = golden.rows.num_rows, positives_among(golden.rows.column(spec.golden.label))
     known = golden.provenance
     return {
         "rows": rows,
-        "positives": positives,
-        "rarer_class": min(positives, rows - positives) / rows,
+        "positives": NO_CLASSES if positives is None else positives,
+        "rarer_class": NO_CLASSES if positives is None else min(positives, rows - positives) / rows,
         "sha256": golden.record.sha256,
         "version": known.version if known else "unknown",
         "drawn_from": f"{known.first.key} to {known.last.key}" if known else "unknown",
@@ -177,7 +182,9 @@ def _age_of(provenance: Provenance, window: Window) -> timedelta:
 
 
 def _balance(rows: pa.Table, spec: PipelineSpec) -> Iterator[Violation]:
-    total, positives = class_counts(rows.column(spec.golden.label))
+    total, positives = rows.num_rows, positives_among(rows.column(spec.golden.label))
+    if positives is None:
+        return
     rarer = min(positives, total - positives)
     if rarer / total < spec.golden.min_class_share:
         yield Violation(
@@ -247,14 +254,20 @@ def _require_described(found: _Verified) -> None:
         )
 
 
-def _require_positives(found: _Verified, labels: pa.ChunkedArray) -> None:
-    known, (_, positives) = found.provenance, class_counts(labels)
+def _require_labels(found: _Verified, labels: pa.ChunkedArray) -> None:
+    known, positives = found.provenance, positives_among(labels)
+    if positives is None and not pc.all(pc.is_finite(labels)).as_py():
+        raise _invalid(found.path, "has labels that are no finite numbers")
     if known is not None and known.positives != positives:
         raise GoldenSetInvalid(
-            f"Golden set {found.path} has {positives} positives; its provenance says "
-            f"{known.positives}.",
+            f"Golden set {found.path} has {_said(positives)}; its provenance says "
+            f"{_said(known.positives)}.",
             next_step=RESTORE,
         )
+
+
+def _said(positives: int | None) -> str:
+    return "numbers as labels" if positives is None else f"{positives} positives"
 
 
 def _column(found: _Verified, field: pa.Field) -> pa.ChunkedArray:
@@ -281,5 +294,5 @@ def _invalid(path: Path, what: str) -> GoldenSetInvalid:
     return GoldenSetInvalid(
         f"Golden set {path} {what}.",
         next_step="Restore it from version control, or build it again with the declared features "
-        "and a bool label.",
+        "and a label of the declared kind.",
     )

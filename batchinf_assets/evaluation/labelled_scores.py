@@ -14,6 +14,7 @@ from functools import lru_cache
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from batchinf_assets.evaluation.calibration import CalibrationBin
 from batchinf_assets.evaluation.performance import SCORE, Performance
 from batchinf_assets.evaluation.tasks import Kept, task_of
 from batchinf_assets.features.labels import LABEL
@@ -25,8 +26,6 @@ from batchinf_assets.project import Project
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
-TABLE = "labelled_scores"
-
 
 class MeasuredWindow(BaseModel):
     """What a file of the table says of itself.
@@ -37,6 +36,7 @@ class MeasuredWindow(BaseModel):
         rows: Its predictions.
         labelled: Those with a label.
         figures: The window's own metrics; None is undefined.
+        curve: Predicted against realised, where the rows do not tell it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +46,7 @@ class MeasuredWindow(BaseModel):
     rows: int
     labelled: int
     figures: dict[str, float | None]
+    curve: tuple[CalibrationBin, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,8 @@ class LabelledScores:
 
 def labelled_scores_table(project: Project, spec: PipelineSpec) -> WindowTable:
     """Return the table: per window what its task keeps of labelled rows."""
-    return WindowTable(project.lake / spec.name / TABLE, task_of(spec).kept_schema)
+    task = task_of(spec)
+    return WindowTable(project.lake / spec.name / task.kept_table, task.kept_schema)
 
 
 def keep_labelled_scores(
@@ -94,8 +96,9 @@ def keep_labelled_scores(
         rows=performance.rows,
         labelled=performance.labelled,
         figures=performance.metrics.figures,
+        curve=kept.curve,
     )
-    footer = measured.model_dump(mode="json")
+    footer = measured.model_dump(mode="json", exclude_defaults=True)
     name = json_sha256([content_digest(kept.rows, task.kept_key), footer])[:16]
     labelled_scores_table(project, spec).keep(window, name, kept.rows, footer, token=token)
     return LabelledScores(window=window, measured=measured, kept=kept)
@@ -117,4 +120,5 @@ def read_labelled_scores(
 def _read(window: Window, path: Place) -> LabelledScores:
     """Read a file once per process: its name is made of what it holds."""
     measured = read_described(path, MeasuredWindow)
-    return LabelledScores(window=window, measured=measured, kept=Kept(rows=read_parquet(path)))
+    kept = Kept(rows=read_parquet(path), curve=measured.curve)
+    return LabelledScores(window=window, measured=measured, kept=kept)

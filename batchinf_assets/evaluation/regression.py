@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from batchinf_assets.evaluation.bootstrap import (
 )
 from batchinf_assets.evaluation.figures import Interval, Metrics
 from batchinf_assets.evaluation.intervals import bootstrap_interval
+from batchinf_assets.evaluation_spec import Error, Fit, Lean, Metric
 from batchinf_assets.lake.query import query, sql_beside
 
 RESIDUAL_BLOCKS_SQL = sql_beside(__file__, "sql/residual_blocks.sql")
@@ -32,9 +33,24 @@ REGRESSION_SQL = sql_beside(__file__, "sql/regression.sql")
 
 Column = pa.Array | pa.ChunkedArray
 
-Error = Literal["mae", "rmse", "r_squared", "quantile_loss", "bias"]
+Figure = Fit | Error | Lean
 
-ERRORS: tuple[Error, ...] = ("mae", "rmse", "r_squared", "quantile_loss", "bias")
+FIGURES: tuple[Figure, ...] = ("mae", "rmse", "r_squared", "quantile_loss", "bias")
+
+BLOCKS_SCHEMA = pa.schema(
+    [
+        pa.field("block", pa.int64(), nullable=False),
+        pa.field("origin", pa.float64(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),
+        *(
+            pa.field(name, pa.float64(), nullable=False)
+            for name in ("over", "under", "squared_errors", "labels", "squared_labels")
+        ),
+    ]
+)
+"""Sums over blocks of rows, as `sql/residual_blocks.sql` makes them."""
+
+SUMMED = ("rows", "over", "under", "squared_errors", "labels", "squared_labels")
 
 EQUAL_LABELS = 1e-12
 """Share of the labels' squares below which a resample's spread is rounding."""
@@ -58,7 +74,7 @@ class RegressionMetrics(Metrics):
         bias: Mean error.
     """
 
-    names: ClassVar[tuple[str, ...]] = ERRORS
+    names: ClassVar[tuple[str, ...]] = FIGURES
 
     quantile: float
     mae: float | None
@@ -66,6 +82,10 @@ class RegressionMetrics(Metrics):
     r_squared: float | None
     quantile_loss: float | None
     bias: float | None
+
+    def tells(self, name: str) -> bool:
+        """Whether labels differ, without which no variance can be explained."""
+        return name != "r_squared" or self.r_squared is not None or self.mae is None
 
 
 def regression_metrics(
@@ -123,22 +143,74 @@ def regression_by_group(
             f"at quantile {quantile:g}"
         )
     paired = _in_blocks(_numbers(labels), _numbers(predictions), groups.to_numpy())
-    blocks = query(RESIDUAL_BLOCKS_SQL, {"paired": paired}, {"quantile": quantile})
+    blocks = query(RESIDUAL_BLOCKS_SQL, {"paired": paired})
     return _measured(blocks, number, quantile=quantile, intervals=intervals)
+
+
+def residual_blocks(labels: Column, predictions: Column) -> pa.Table:
+    """Sum up labelled predictions so that they can be measured again, alone or with others.
+
+    Args:
+        labels: Numbers, n.
+        predictions: Numbers, n.
+
+    Returns:
+        Rows of `BLOCKS_SCHEMA`, one per row up to `MOST_CELLS` of them, that many above.
+    """
+    groups = np.zeros(len(labels), np.int64)
+    paired = _in_blocks(_numbers(labels), _numbers(predictions), groups)
+    blocks = query(RESIDUAL_BLOCKS_SQL, {"paired": paired})
+    return blocks.select(BLOCKS_SCHEMA.names).cast(BLOCKS_SCHEMA)
+
+
+def regression_of_blocks(windows: Sequence[pa.Table], *, quantile: float) -> RegressionMetrics:
+    """Measure what was summed up of several windows as if it were one.
+
+    Args:
+        windows: Rows of `BLOCKS_SCHEMA` of each.
+        quantile: Of the quantile loss, above 0 and below 1.
+    """
+    blocks = _from_one_origin(pa.concat_tables([BLOCKS_SCHEMA.empty_table(), *windows]))
+    return _measured(blocks, 1, quantile=quantile, intervals=True)[0]
+
+
+def _from_one_origin(blocks: pa.Table) -> pa.Table:
+    """Count labels from the mean of all, and put blocks together where there are too many."""
+    found = {name: blocks.column(name).to_numpy().astype(np.float64) for name in SUMMED}
+    origins = blocks.column("origin").to_numpy()
+    mean = float(np.average(origins, weights=found["rows"])) if len(origins) else 0.0
+    moved = origins - mean
+    found["squared_labels"] += 2 * moved * found["labels"] + found["rows"] * moved**2
+    found["labels"] += found["rows"] * moved
+    together = _blocks(len(moved))
+    number = int(together.max(initial=-1)) + 1
+    sums = {name: np.bincount(together, own, number) for name, own in found.items()}
+    return pa.table(
+        {
+            "segment": np.zeros(number, np.int64),
+            "block": np.arange(number),
+            **sums,
+            "rows": sums["rows"].astype(np.int64),
+        }
+    )
 
 
 def _measured(
     blocks: pa.Table, number: int, *, quantile: float, intervals: bool
 ) -> list[RegressionMetrics]:
     segments = pa.table({"segment": np.arange(number)})
-    rows = query(REGRESSION_SQL, {"blocks": blocks, "segments": segments}).to_pylist()
+    rows = query(
+        REGRESSION_SQL, {"blocks": blocks, "segments": segments}, {"quantile": quantile}
+    ).to_pylist()
     ends = np.searchsorted(blocks.column("segment").to_numpy(), np.arange(number + 1)).tolist()
     return [
         RegressionMetrics(
             rows=row["rows"],
             quantile=quantile,
-            **{name: row[name] for name in ERRORS},
-            intervals=_intervals(row, blocks.slice(start, end - start)) if intervals else {},
+            **{name: row[name] for name in FIGURES},
+            intervals=_intervals(row, blocks.slice(start, end - start), quantile)
+            if intervals
+            else {},
         )
         for row, (start, end) in zip(rows, pairwise(ends), strict=True)
     ]
@@ -169,10 +241,12 @@ def _blocks(rows: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng(SEED).permutation(rows) % MOST_CELLS
 
 
-def _intervals(row: Mapping[str, Any], blocks: pa.Table) -> dict[str, Interval | None]:
+def _intervals(
+    row: Mapping[str, Any], blocks: pa.Table, quantile: float
+) -> dict[str, Interval | None]:
     has_spread = blocks.num_rows > 1
-    names: list[Error] = [name for name in ERRORS if has_spread and row[name] is not None]
-    drawn = _resampled(blocks, names) if names else {}
+    names: list[Figure] = [name for name in FIGURES if has_spread and row[name] is not None]
+    drawn = _resampled(blocks, names, quantile) if names else {}
     return {
         name: bootstrap_interval(
             row[name],
@@ -182,36 +256,66 @@ def _intervals(row: Mapping[str, Any], blocks: pa.Table) -> dict[str, Interval |
         )
         if name in drawn
         else None
-        for name in ERRORS
+        for name in FIGURES
     }
 
 
-def _resampled(blocks: pa.Table, names: Sequence[Error]) -> dict[Error, Floats]:
+def _resampled(blocks: pa.Table, names: Sequence[Figure], quantile: float) -> dict[Figure, Floats]:
     sums = {name: blocks.column(name).to_numpy().astype(np.float64) for name in blocks.column_names}
     once_each = np.ones(blocks.num_rows, np.int64)
-    return resampled_figures(_BlockSums(sums=sums).resampled, once_each, names)
+    return resampled_figures(ResidualSums(sums=sums, quantile=quantile).resampled, once_each, names)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _BlockSums:
-    """Sums over blocks by name, each (blocks,)."""
+class ResidualSums:
+    """Sums over blocks, to be measured on many resamples of them at once.
+
+    Attributes:
+        sums: By name, as `residual_blocks` has them, each (blocks,).
+        quantile: Of the quantile loss.
+    """
 
     sums: Mapping[str, Floats]
+    quantile: float
 
-    def resampled(self, metric: Error, counts: Floats) -> Floats:
-        """Measure resamples: counts (resamples, blocks) to the metric (resamples,)."""
-        rows = counts @ self.sums["rows"]
+    @classmethod
+    def of(cls, labels: Floats, predictions: Floats, *, quantile: float) -> ResidualSums:
+        """Make a block of every row, in the order given; both (n,)."""
+        errors, labels = predictions - labels, labels - labels.mean()
+        sums = {
+            "rows": np.ones(len(labels)),
+            "over": np.maximum(errors, 0),
+            "under": np.maximum(-errors, 0),
+            "squared_errors": errors**2,
+            "labels": labels,
+            "squared_labels": labels**2,
+        }
+        return cls(sums=sums, quantile=quantile)
+
+    def resampled(self, metric: Metric, counts: Floats) -> Floats:
+        """Measure resamples; NaN where the metric is undefined, or none of a numeric label.
+
+        Args:
+            metric: What to measure.
+            counts: How often each resample holds each block, (resamples, blocks).
+
+        Returns:
+            The metric by resample, (resamples,).
+        """
+        rows, over, under = (counts @ self.sums[name] for name in ("rows", "over", "under"))
         match metric:
             case "mae":
-                return ratio(counts @ self.sums["absolute_errors"], rows)
+                return ratio(over + under, rows)
             case "rmse":
                 return np.sqrt(ratio(counts @ self.sums["squared_errors"], rows))
             case "quantile_loss":
-                return ratio(counts @ self.sums["quantile_losses"], rows)
+                return ratio(self.quantile * under + (1 - self.quantile) * over, rows)
             case "bias":
-                return ratio(counts @ self.sums["errors"], rows)
+                return ratio(over - under, rows)
             case "r_squared":
                 return self._r_squared(counts, rows)
+            case _:
+                return np.full(len(counts), np.nan)
 
     def _r_squared(self, counts: Floats, rows: Floats) -> Floats:
         squares = counts @ self.sums["squared_labels"]

@@ -9,9 +9,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from batchinf_assets.evaluation.figures import Interval
-from batchinf_assets.evaluation_spec import Loss
+from batchinf_assets.evaluation_spec import Error, Lean, Loss
 
-Direction = Literal["better", "worse", "steady"]
+Direction = Literal["better", "worse", "steady", "rising", "falling"]
 
 LEAST_WINDOWS = 3
 """With two a line always fits, and nothing says how sure it is."""
@@ -49,10 +49,15 @@ class Trend:
     rows: int
 
     def direction(self, metric: str) -> Direction:
-        """Say where the metric goes; steady as long as the interval holds 0."""
+        """Say where the metric goes; steady as long as the interval holds 0.
+
+        Of a metric that is the better the nearer to 0 nobody says which way is better.
+        """
         if self.interval.low <= 0 <= self.interval.high:
             return "steady"
-        falls_for_the_better = metric in get_args(Loss)
+        if metric in get_args(Lean):
+            return "rising" if self.slope > 0 else "falling"
+        falls_for_the_better = metric in (*get_args(Loss), *get_args(Error))
         return "better" if (self.slope < 0) == falls_for_the_better else "worse"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import duckdb
 import pyarrow as pa
 
@@ -17,6 +19,9 @@ from batchinf_assets.windows import Window
 LABEL = "label"
 KNOWN_AT = "_known_at"
 """When the outcome that gave the label became known; declared names start with a letter."""
+
+LABEL_TYPES: Mapping[str, str] = {"bool": "BOOLEAN", "float64": "DOUBLE"}
+"""What DuckDB calls the types of labels."""
 
 
 def require_outcomes(spec: PipelineSpec) -> OutcomesSpec:
@@ -58,14 +63,15 @@ def label_rows(spec: PipelineSpec, outcomes: pa.Table) -> pa.Table:
     """Label outcomes by the declared condition.
 
     Of several outcomes of one key the one known last counts, so a correction replaces what it
-    corrects. Outcomes whose condition is NULL have no label and are left out.
+    corrects. Outcomes whose condition is NULL, or no finite number, have no label and are
+    left out.
 
     Args:
         spec: Declares key and condition.
         outcomes: Rows with the declared outcome columns.
 
     Returns:
-        The key columns and a boolean `label`; keys unique.
+        The key columns and a `label` of the declared kind; keys unique.
 
     Raises:
         FeatureSqlFailed: DuckDB refuses the condition.
@@ -77,8 +83,8 @@ def timed_labels(spec: PipelineSpec, outcomes: pa.Table) -> pa.Table:
     """Label outcomes as `label_rows` does, and say when each became known.
 
     Returns:
-        The key columns, a boolean `label` and the time `KNOWN_AT`, null where nobody knows; keys
-        unique.
+        The key columns, a `label` of the declared kind and the time `KNOWN_AT`, null where nobody
+        knows; keys unique.
 
     Raises:
         FeatureSqlFailed: DuckDB refuses the condition.
@@ -89,7 +95,8 @@ def timed_labels(spec: PipelineSpec, outcomes: pa.Table) -> pa.Table:
     except duckdb.Error as error:
         raise FeatureSqlFailed(
             f"Pipeline {spec.name}, outcomes.label '{declared.label}': {refusal_text(error)}.",
-            next_step="Correct it in defs.yaml: a condition over outcomes.columns.",
+            next_step="Correct it in defs.yaml: a condition, or of a regression a number, over "
+            "outcomes.columns.",
         ) from error
 
 
@@ -104,11 +111,11 @@ def _labelling_sql(spec: PipelineSpec, declared: OutcomesSpec) -> str:
         WITH labels AS (
             SELECT {key}, {known_at} AS {KNOWN_AT}, CAST((
                 {declared.label}
-            ) AS BOOLEAN) AS _label
+            ) AS {LABEL_TYPES[spec.prediction.of.label]}) AS _label
             FROM outcomes
             QUALIFY row_number() OVER (
                 PARTITION BY {key} ORDER BY {known_at} DESC NULLS LAST, _label
             ) = 1
         )
-        SELECT {key}, _label AS {LABEL}, {KNOWN_AT} FROM labels WHERE _label IS NOT NULL
+        SELECT {key}, _label AS {LABEL}, {KNOWN_AT} FROM labels WHERE isfinite(_label::DOUBLE)
     """  # noqa: S608 - the names are quoted, the condition is the pipeline's own code

@@ -39,6 +39,7 @@ def evaluation_metadata(record: EvaluationRecord, table: MetricTable, window: Wi
     return {
         **{f"golden/{name}": figure(value) for name, value in record.golden.items()},
         **{f"estimated/{name}": figure(value) for name, value in record.estimated.items()},
+        **({} if record.estimated else {"estimated": dg.MetadataValue.text("not available")}),
         **_table("golden_intervals", _golden_intervals(record)),
         **_table("golden_by_segment", _golden_segments(kept)),
         "golden_set": dg.MetadataValue.text(_golden_set(record)),

@@ -128,7 +128,10 @@ def _figures(verdict: Verdict) -> Iterator[tuple[str, object]]:
     figures = asdict(report)
     yield from ((name.replace("_", " "), figures[name]) for name in CANARY_FIGURES)
     flips = report.flips
-    yield "label flips", f"{flips.count} ({flips.up} to true, {flips.down} to false)"
+    if flips is None:
+        yield "label flips", "none: numbers have no labels"
+    else:
+        yield "label flips", f"{flips.count} ({flips.up} to true, {flips.down} to false)"
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> dg.MetadataValue:

@@ -58,7 +58,7 @@ class Segment:
         rows: How many rows.
         state: `too few rows` below 30 of them: then there are no figures.
         mean_shift: Mean of the candidate's scores minus mean of the champion's.
-        flips_share: Share of rows whose label changes.
+        flips_share: Share of rows whose label changes; None where rows fall into no classes.
     """
 
     column: str
@@ -77,26 +77,28 @@ class CanaryReport:
 
     Attributes:
         rows: Scored by both.
-        decision: The score that counts as positive.
+        decision: The score that counts as positive; None where rows fall into no classes.
         champion_mean: Mean of the champion's scores.
+        champion_deviation: Their standard deviation.
         candidate_mean: Mean of the candidate's.
         mean_shift: candidate_mean - champion_mean.
         largest_difference: Largest |candidate - champion| of a row.
         difference_quantiles: Of |candidate - champion|, by `p50`, `p95` and `p99`; each occurred.
         psi: Population stability index of the score, between the champion's deciles.
-        flips: Rows whose label changes.
+        flips: Rows whose label changes; None where rows fall into no classes.
         segments: By the declared columns in their order.
     """
 
     rows: int
-    decision: float
+    decision: float | None
     champion_mean: float | None
+    champion_deviation: float | None
     candidate_mean: float | None
     mean_shift: float | None
     largest_difference: float | None
     difference_quantiles: Mapping[str, float | None]
     psi: float | None
-    flips: Flips
+    flips: Flips | None
     segments: tuple[Segment, ...]
 
     def as_record(self) -> dict[str, Any]:
@@ -138,7 +140,7 @@ def compare_scores(
     champion: Floats,
     candidate: Floats,
     *,
-    decision: float,
+    decision: float | None,
     segments: Sequence[str],
 ) -> CanaryReport:
     """Compare two models' scores of the same rows; the rows' order does not matter.
@@ -150,7 +152,8 @@ def compare_scores(
         rows: n, with the columns to report by.
         champion: Its scores, (n,).
         candidate: Its scores, (n,).
-        decision: The score that counts as positive, itself included.
+        decision: The score that counts as positive, itself included; None where rows fall into no
+            classes.
         segments: Columns to report by.
 
     Raises:
@@ -164,6 +167,7 @@ def compare_scores(
         rows=rows.num_rows,
         decision=decision,
         champion_mean=_mean(champion),
+        champion_deviation=_deviation(champion),
         candidate_mean=_mean(candidate),
         mean_shift=_shift(champion, candidate),
         largest_difference=float(apart.max()) if len(apart) else None,
@@ -213,12 +217,21 @@ def _mean(scores: Floats) -> float | None:
     return math.fsum(scores.tolist()) / len(scores) if len(scores) else None
 
 
+def _deviation(scores: Floats) -> float | None:
+    mean = _mean(scores)
+    if mean is None:
+        return None
+    return math.sqrt(math.fsum(((scores - mean) ** 2).tolist()) / len(scores))
+
+
 def _shift(champion: Floats, candidate: Floats) -> float | None:
     before, after = _mean(champion), _mean(candidate)
     return None if before is None or after is None else after - before
 
 
-def _flips(champion: Floats, candidate: Floats, decision: float) -> Flips:
+def _flips(champion: Floats, candidate: Floats, decision: float | None) -> Flips | None:
+    if decision is None:
+        return None
     before, after = champion >= decision, candidate >= decision
     up, down = int(np.count_nonzero(after & ~before)), int(np.count_nonzero(before & ~after))
     share = (up + down) / len(champion) if len(champion) else None
@@ -236,16 +249,17 @@ def _stability(champion: Floats, candidate: Floats) -> float | None:
 
 
 def _segment(
-    column: str, value: str, champion: Floats, candidate: Floats, decision: float
+    column: str, value: str, champion: Floats, candidate: Floats, decision: float | None
 ) -> Segment:
     enough = len(champion) >= MIN_SEGMENT_ROWS
+    flips = _flips(champion, candidate, decision) if enough else None
     return Segment(
         column=column,
         value=value,
         rows=len(champion),
         state="measured" if enough else "too few rows",
         mean_shift=_shift(champion, candidate) if enough else None,
-        flips_share=_flips(champion, candidate, decision).share if enough else None,
+        flips_share=flips.share if flips else None,
     )
 
 

@@ -116,10 +116,11 @@ def compare_later(
         )
     rows = labelled_rows(project, pipeline, later, on_progress).rows
     inputs = rows.select(list(pipeline.spec.features.columns))
+    kind = pipeline.spec.prediction.of
     differences = compare_on(
         rows.column(LABEL),
-        score_rows(champion.scorer, inputs),
-        score_rows(challenger.scorer, inputs),
+        score_rows(champion.scorer, inputs, kind),
+        score_rows(challenger.scorer, inputs, kind),
         pipeline,
         task_of(pipeline.spec).metrics,
     )

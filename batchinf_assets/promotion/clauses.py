@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
 from batchinf_assets.evaluation.figures import Metrics
-from batchinf_assets.evaluation_spec import GoldenSpec, Loss, Quality
+from batchinf_assets.evaluation_spec import Fit, GoldenSpec, Metric, Quality
 from batchinf_assets.promotion.bootstrap import Difference
-from batchinf_assets.promotion.canary import CanaryReport, Segment
+from batchinf_assets.promotion.canary import CanaryReport, Flips, Segment
 from batchinf_assets.registry.artifact import schema_differences
 from batchinf_assets.registry.card import ModelCard, ParityRecord
 from batchinf_assets.registry.promotions import Clause
-from batchinf_assets.spec import CanarySpec, Metric, PromotionSpec
+from batchinf_assets.spec import CanarySpec
 
-TITLES: Mapping[Quality | Loss, str] = {
+TITLES: Mapping[Metric, str] = {
     "precision": "precision",
     "recall": "recall",
     "f1": "F1",
@@ -28,9 +28,14 @@ TITLES: Mapping[Quality | Loss, str] = {
     "log_loss": "log loss",
     "brier": "Brier score",
     "calibration_error": "calibration error",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "r_squared": "R²",
+    "quantile_loss": "quantile loss",
+    "bias": "bias",
 }
 
-HIGHER_IS_BETTER: frozenset[Metric] = frozenset(get_args(Quality))
+HIGHER_IS_BETTER: frozenset[Metric] = frozenset((*get_args(Quality), *get_args(Fit)))
 
 
 def first_promotion(model: str, alias: str) -> Clause:
@@ -75,7 +80,10 @@ def judge_bounds(metrics: Metrics, spec: GoldenSpec) -> tuple[Clause, ...]:
 
 
 def judge_margin(
-    differences: Mapping[Metric, Difference], spec: PromotionSpec
+    differences: Mapping[Metric, Difference],
+    margins: Mapping[Metric, float],
+    *,
+    confidence: float,
 ) -> tuple[Clause, ...]:
     """Ask that no metric is worse than the champion's beyond its margin, one clause per margin.
 
@@ -84,14 +92,20 @@ def judge_margin(
     not measured, or has no interval, fails.
     """
     return tuple(
-        _margin(metric, differences.get(metric), margin, spec.confidence)
-        for metric, margin in spec.margin.items()
+        _margin(metric, differences.get(metric), margin, confidence)
+        for metric, margin in margins.items()
     )
 
 
-def judge_canary(report: CanaryReport, spec: CanarySpec) -> tuple[Clause, Clause]:
-    """Hold mean shift and label flips against their bounds; without rows both fail."""
-    return _canary_shift(report, spec), _canary_flips(report, spec)
+def judge_canary(report: CanaryReport, spec: CanarySpec) -> tuple[Clause, ...]:
+    """Hold mean shift and label flips against their bounds; without rows both fail.
+
+    Where rows fall into no classes no label flips, and the shift is held against its bound in
+    standard deviations of the champion's scores.
+    """
+    if report.flips is None:
+        return (_canary_deviation(report, spec),)
+    return _canary_shift(report, spec), _canary_flips(report, report.flips, spec)
 
 
 def judge_schema(candidate: ModelCard, champion: ModelCard) -> Clause:
@@ -125,7 +139,7 @@ def judge_parity(records: Sequence[ParityRecord], chosen: str) -> Clause:
 
 def _bound(
     metrics: Metrics,
-    metric: Quality | Loss,
+    metric: Metric,
     bound: float,
     side: Literal["at least", "at most"],
 ) -> Clause:
@@ -226,8 +240,37 @@ def _farthest(segments: Sequence[Segment]) -> str:
     return f" (farthest: {segment.column} '{segment.value}' by {shift:+.3f}, {segment.rows} rows)"
 
 
-def _canary_flips(report: CanaryReport, spec: CanarySpec) -> Clause:
-    flips = report.flips
+def _canary_deviation(report: CanaryReport, spec: CanarySpec) -> Clause:
+    shift, deviation = report.mean_shift, report.champion_deviation
+    if shift is None or deviation is None:
+        moved, sentence = None, "The canary has no rows: no mean scores to compare"
+    elif deviation == 0:
+        moved = None if shift else 0.0
+        sentence = f"The champion gives every canary row the same score, the candidate {shift:+.3g}"
+    else:
+        moved = abs(shift) / deviation
+        at = _decimals(moved, spec.max_shift)
+        sentence = (
+            f"The mean score of {report.rows} canary rows shifts by {shift:+.4g}, which is "
+            f"{moved:.{at}f} standard deviations of the champion's: may be "
+            f"{spec.max_shift:.{at}f} at most{_farthest(report.segments)}"
+        )
+    return Clause(
+        name="canary_shift",
+        passed=moved is not None and moved <= spec.max_shift,
+        sentence=sentence,
+        measured={
+            "rows": report.rows,
+            "champion_mean": report.champion_mean,
+            "candidate_mean": report.candidate_mean,
+            "mean_shift": shift,
+            "deviations": moved,
+            "max_shift": spec.max_shift,
+        },
+    )
+
+
+def _canary_flips(report: CanaryReport, flips: Flips, spec: CanarySpec) -> Clause:
     if flips.share is None:
         passed, sentence = False, "The canary has no rows: no labels to compare"
     else:

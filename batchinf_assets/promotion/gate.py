@@ -31,7 +31,7 @@ from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import open_version, promotion_log
 from batchinf_assets.scoring.model import ScoringModel, candidate_model
 from batchinf_assets.scoring.scorer import score_rows
-from batchinf_assets.spec import Metric, Pipeline
+from batchinf_assets.spec import Metric, Pipeline, PipelineSpec
 
 SEED = 0
 """Of the bootstrap: the same two models always get the same verdict."""
@@ -80,7 +80,7 @@ def judge_candidate(
     spec, card = pipeline.spec, candidate.artifact.card
     golden = read_golden_set(project, spec).rows
     labels = golden.column(spec.golden.label)
-    scores = score_rows(candidate.scorer, golden.select(list(spec.features.columns)))
+    scores = _scores(candidate, golden, spec)
     metrics = task_of(spec).measure(labels, pa.array(scores))
     own = (judge_parity(card.parity, card.scorer), *judge_bounds(metrics, spec.golden))
     champion = _champion(registry, pipeline, candidate, alias)
@@ -93,7 +93,7 @@ def judge_candidate(
         clauses=(
             judge_schema(card, champion.artifact.card),
             *own,
-            *judge_margin(differences, spec.model.promotion),
+            *judge_margin(differences, spec.margins, confidence=spec.model.promotion.confidence),
             *_judged(report, pipeline),
         ),
         canary=report,
@@ -135,10 +135,10 @@ def golden_differences(
     spec = pipeline.spec
     return compare_on(
         labelled.column(spec.golden.label),
-        score_rows(champion.scorer, labelled.select(list(spec.features.columns))),
+        _scores(champion, labelled, spec),
         candidate_scores,
         pipeline,
-        tuple(spec.model.promotion.margin),
+        tuple(spec.margins),
     )
 
 
@@ -163,6 +163,11 @@ def compare_on(
     )
 
 
+def _scores(model: ScoringModel, rows: pa.Table, spec: PipelineSpec) -> npt.NDArray[np.float64]:
+    inputs = rows.select(list(spec.features.columns))
+    return score_rows(model.scorer, inputs, spec.prediction.of)
+
+
 def _canary(
     project: Project, pipeline: Pipeline, champion: ScoringModel, candidate: ScoringModel
 ) -> tuple[str | None, CanaryReport | None]:
@@ -174,12 +179,11 @@ def _canary(
     rows = load_features(project, spec, spec.window.window(newest)).rows
     seed = f"{newest} {candidate.version.digest}"  # asking again gives the same answer
     sample = canary_sample(rows, key=spec.source.key, share=declared.share, seed_text=seed)
-    inputs = sample.select(list(spec.features.columns))
     return newest, compare_scores(
         sample,
-        score_rows(champion.scorer, inputs),
-        score_rows(candidate.scorer, inputs),
-        decision=spec.golden.decision,
+        _scores(champion, sample, spec),
+        _scores(candidate, sample, spec),
+        decision=spec.decision,
         segments=declared.segments,
     )
 

@@ -30,6 +30,7 @@ TABLES = (
     "score_changes",
     "sketches",
     "labelled_scores",
+    "labelled_residuals",
 )
 
 _STAGED_COMMITS = "*.json#*"

@@ -47,19 +47,20 @@ class OutputColumn(_Frozen):
 
     name: Name
     type: Literal["float64"] = "float64"
-    meaning: Literal["probability of the label"] = "probability of the label"
+    meaning: Literal["probability of the label", "predicted number"] = "probability of the label"
 
 
 class Training(_Frozen):
     """What the model learned from; `end` is the day after the last training window.
 
-    Of a model that came as a file: the windows of its reference profile.
+    Of a model that came as a file: the windows of its reference profile. A regression has no
+    positives.
     """
 
     start: date
     end: date
     rows: Count
-    positives: Count
+    positives: Count | None = None
 
 
 class GoldenRecord(_Frozen):
@@ -68,15 +69,15 @@ class GoldenRecord(_Frozen):
     Attributes:
         sha256: The golden file.
         rows: Its rows.
-        positives: Rows whose label is true.
-        decision: The score that counted as positive.
+        positives: Rows whose label is true; None of a regression.
+        decision: The score that counted as positive; None of a regression.
         metrics: By name; an undefined one is None.
     """
 
     sha256: Digest
     rows: Count
-    positives: Count
-    decision: FiniteFloat
+    positives: Count | None = None
+    decision: FiniteFloat | None = None
     metrics: dict[str, FiniteFloat | None]
 
 

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import BatchinfError, ModelRefused, Refusal
+from batchinf_assets.prediction_spec import BINARY, Kind
 from batchinf_assets.scoring.frame import model_frame
 
 SMALL_SHARD = 16_384
@@ -53,24 +54,32 @@ class Scorer(Protocol):
         ...
 
 
-def score_rows(scorer: Scorer, features: pa.Table) -> Scores:
-    """Return the probability of the label, float64, shape (rows,); row i belongs to row i.
+def score_rows(scorer: Scorer, features: pa.Table, kind: Kind = BINARY) -> Scores:
+    """Return the probability of the label, or the predicted number, of each row.
+
+    Args:
+        scorer: The model.
+        features: n rows.
+        kind: What the model must be.
+
+    Returns:
+        Float64, (n,).
 
     Raises:
-        ModelRefused: The model cannot read the rows, or is no classifier of two classes.
+        ModelRefused: The model cannot read the rows, or is of another kind.
         BatchinfError: A feature column does not fit, or a score is not finite.
     """
     if features.num_rows == 0:
         return np.empty(0, dtype=np.float64)
     outputs = scorer.outputs(features)
-    if outputs.shape != (features.num_rows, 2):
+    if outputs.shape != (features.num_rows, kind.outputs):
         raise ModelRefused(
             f"The model gives outputs of shape {outputs.shape} for {features.num_rows} rows; a "
-            "binary classifier gives two probabilities per row.",
+            f"{kind.model} gives {kind.gives}.",
             reason=Refusal.SCHEMA,
-            next_step="Train on rows with both labels.",
+            next_step=f"{kind.remedy}, or correct prediction.kind in defs.yaml.",
         )
-    return _finite(np.ascontiguousarray(outputs[:, 1]))
+    return _finite(np.ascontiguousarray(outputs[:, -1]))
 
 
 @dataclass(frozen=True)

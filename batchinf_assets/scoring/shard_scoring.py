@@ -24,6 +24,7 @@ from batchinf_assets.lake.order import KeySpan
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.row_groups import RowGroups, write_row_groups
 from batchinf_assets.lake.schema import arrow_schema
+from batchinf_assets.prediction_spec import BINARY, Kind
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.carried import EarlierScores
 from batchinf_assets.scoring.observed import observe
@@ -134,14 +135,15 @@ class ShardScoring:
 
     def _scores(self, features: pa.Table, tally: _Tally) -> Scores:
         inputs = features.select(list(self.pipeline.spec.features.columns))
+        kind = self.pipeline.spec.prediction.of
         if self.earlier is None:
-            scores = scores_in_parts(self.scorer, inputs)
+            scores = scores_in_parts(self.scorer, inputs, kind)
         else:
             scores, known = self.earlier.of(features)
             tally.lap("compare")
             tally.carried += int(known.sum())
             unknown = ~known
-            scores[unknown] = scores_in_parts(self.scorer, inputs.filter(pa.array(unknown)))
+            scores[unknown] = scores_in_parts(self.scorer, inputs.filter(pa.array(unknown)), kind)
         tally.lap("score")
         return scores
 
@@ -166,22 +168,22 @@ class ShardScoring:
         return rows
 
 
-def scores_in_parts(scorer: Scorer, rows: pa.Table) -> Scores:
+def scores_in_parts(scorer: Scorer, rows: pa.Table, kind: Kind = BINARY) -> Scores:
     """Score rows; where memory does not suffice, half of them at a time, and so on.
 
     Raises:
         MemoryError: Not even `SMALLEST_PART` rows fit.
     """
     try:
-        return score_rows(scorer, rows)
+        return score_rows(scorer, rows, kind)
     except MemoryError:
         half = rows.num_rows // 2
         if half < SMALLEST_PART:
             raise
     return np.concatenate(
         [
-            scores_in_parts(scorer, rows.slice(0, half)),
-            scores_in_parts(scorer, rows.slice(half)),
+            scores_in_parts(scorer, rows.slice(0, half), kind),
+            scores_in_parts(scorer, rows.slice(half), kind),
         ]
     )
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import BatchinfError, ModelRefused, Refusal
+from batchinf_assets.prediction_spec import KINDS
 from batchinf_assets.registry.card import ParityRecord, ScorerFile, SignedFile
 from batchinf_assets.registry.estimator import load_estimator
 from batchinf_assets.registry.inspection import ModelFormat, inspect_onnx, recognize
@@ -93,8 +94,8 @@ def main(folder: Path) -> None:
         thresholds=compared.thresholds,
         rows_per_second=dict(compared.speeds),
     )
-    _keep(folder / SCORES, score_rows(compared.chosen, rows))
-    _keep(folder / GOLDEN_SCORES, score_rows(compared.chosen, golden))
+    _keep(folder / SCORES, score_rows(compared.chosen, rows, KINDS[job.kind]))
+    _keep(folder / GOLDEN_SCORES, score_rows(compared.chosen, golden, KINDS[job.kind]))
     for name, content in compared.files.items():
         (folder / name).write_bytes(content)
     (folder / FINDINGS).write_text(findings.model_dump_json(), encoding="utf-8")

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import ModelRefused, Refusal
+from batchinf_assets.prediction_spec import KindName
 from batchinf_assets.registry.card import Measure, ParityRecord, ScorerFile
 from batchinf_assets.registry.inspection import ModelFormat
 from batchinf_assets.registry.sandbox import Limits, SandboxReport, read_left_behind, run_sandboxed
@@ -41,7 +42,8 @@ class Job(BaseModel):
 
     Attributes:
         columns: The declared features.
-        decision: The score that counts as positive.
+        decision: The score that counts as positive, where rows fall into classes.
+        kind: What the model must be.
         scorer: The stored scorer to hold against the reference; None to make one of the model.
         seed: Decides the adversarial rows.
     """
@@ -50,6 +52,7 @@ class Job(BaseModel):
 
     columns: dict[str, FeatureSpec]
     decision: float
+    kind: KindName = "binary"
     scorer: str | None = None
     seed: int = 0
 

@@ -22,7 +22,7 @@ from batchinf_assets.evaluation.golden_provenance import (
     Stratum,
     provenance_path,
 )
-from batchinf_assets.evaluation.golden_set import class_counts
+from batchinf_assets.evaluation.golden_set import positives_among
 from batchinf_assets.features.labels import LABEL
 from batchinf_assets.lake.digest import sort_by
 from batchinf_assets.lake.files import write_bytes, write_parquet
@@ -233,12 +233,11 @@ def write_golden_set(path: Path, drawn: DrawnSet, spec: PipelineSpec) -> Provena
 
 def _provenance(drawn: DrawnSet, sha256: str, spec: PipelineSpec) -> Provenance:
     draw, code = drawn.draw, running_code()
-    rows, positives = class_counts(drawn.rows.column(spec.golden.label))
     return Provenance(
         version=draw.version,
         sha256=sha256,
-        rows=rows,
-        positives=positives,
+        rows=drawn.rows.num_rows,
+        positives=positives_among(drawn.rows.column(spec.golden.label)),
         drawn_at=draw.at,
         first=_recorded(draw.windows[0]),
         last=_recorded(draw.windows[-1]),

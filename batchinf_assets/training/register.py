@@ -179,7 +179,11 @@ def register_model(
     spec = pipeline.spec
     golden_set = read_golden_set(project, spec)
     golden = golden_set.rows
-    job = Job(columns=dict(spec.features.columns), decision=spec.golden.decision)
+    job = Job(
+        columns=dict(spec.features.columns),
+        decision=spec.golden.decision,
+        kind=spec.prediction.kind,
+    )
     examined = examine_model(
         data,
         job=job,
@@ -257,7 +261,9 @@ def _card(
         model_format=findings.model_format,
         origin=origin,
         input_schema=input_schema(spec.features.columns),
-        output_schema=(OutputColumn(name=spec.prediction.column),),
+        output_schema=(
+            OutputColumn(name=spec.prediction.column, meaning=spec.prediction.of.meaning),
+        ),
         training=Training(
             start=start,
             end=end,
@@ -269,7 +275,7 @@ def _card(
             sha256=golden_sha256,
             rows=golden.rows,
             **golden.counts,
-            decision=spec.golden.decision,
+            decision=spec.decision,
             metrics=golden.figures,
         ),
         feature_definition=feature_definition(pipeline),

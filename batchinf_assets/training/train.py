@@ -11,6 +11,7 @@ import pandas as pd
 
 from batchinf_assets.errors import InvalidSpec
 from batchinf_assets.features.labels import LABEL
+from batchinf_assets.prediction_spec import Kind
 from batchinf_assets.scoring.frame import model_frame
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.training.dataset import LabelledRows
@@ -20,19 +21,21 @@ def train_model(pipeline: Pipeline, labelled: LabelledRows) -> bytes:
     """Train on labelled rows and return the fitted estimator as a skops file.
 
     Raises:
-        InvalidSpec: `train.py` has no `train`, or it returns no fitted classifier.
+        InvalidSpec: `train.py` has no `train`, or it returns no fitted model of the kind.
     """
     import skops.io  # imported where used: with scikit-learn it takes two seconds
 
     train = training_function(pipeline)
     frame = model_frame(labelled.rows, pipeline.spec.features.columns)
     estimator = train(frame, labelled.rows.column(LABEL).to_pandas())
-    if not callable(getattr(estimator, "predict_proba", None)):
-        raise _no_training(pipeline, f"returned {type(estimator).__name__}, no fitted classifier")
+    kind = pipeline.spec.prediction.of
+    if not _is_fitted(estimator, kind):
+        found = type(estimator).__name__
+        raise _no_training(pipeline, f"returned {found}, no fitted {kind.model}")
     return skops.io.dumps(estimator, compression=ZIP_DEFLATED)
 
 
-def training_function(pipeline: Pipeline) -> Callable[[pd.DataFrame, pd.Series[bool]], Any]:
+def training_function(pipeline: Pipeline) -> Callable[[pd.DataFrame, pd.Series[Any]], Any]:
     """Return the pipeline's own `train`.
 
     Raises:
@@ -51,5 +54,11 @@ def training_function(pipeline: Pipeline) -> Callable[[pd.DataFrame, pd.Series[b
 def _no_training(pipeline: Pipeline, reason: str) -> InvalidSpec:
     return InvalidSpec(
         f"{pipeline.name}/{pipeline.training_script.name} {reason}.",
-        next_step="Define `train(features, labels)` that returns a fitted binary classifier.",
+        next_step="Define `train(features, labels)` that returns a fitted "
+        f"{pipeline.spec.prediction.of.model}.",
     )
+
+
+def _is_fitted(estimator: Any, kind: Kind) -> bool:
+    classifies = callable(getattr(estimator, "predict_proba", None))
+    return classifies if kind.has_classes else not classifies and hasattr(estimator, "predict")

@@ -33,7 +33,12 @@ def verify_model(project: Project, pipeline: Pipeline, artifact: Artifact) -> Fi
     }
     findings = examine_model(
         artifact.contents[card.model_file],
-        job=Job(columns=columns, decision=spec.golden.decision, scorer=card.scorer),
+        job=Job(
+            columns=columns,
+            decision=spec.golden.decision,
+            kind=spec.prediction.kind,
+            scorer=card.scorer,
+        ),
         rows=golden,
         golden=golden,
         limits=Limits(),

@@ -23,8 +23,8 @@ def test_rows_of_one_bin_are_put_together_by_their_numbers() -> None:
     low, high = calibration_curve(counts((0.21, 1, 2), (0.29, 1, 0), (0.8, 3, 1)))
     assert (low.number, low.rows) == (2, 4)
     assert low.mean_score == pytest.approx((3 * 0.21 + 0.29) / 4)
-    assert low.positive_share == pytest.approx(2 / 4)
-    assert (high.number, high.rows, high.positive_share) == (8, 4, 0.75)
+    assert low.mean_label == pytest.approx(2 / 4)
+    assert (high.number, high.rows, high.mean_label) == (8, 4, 0.75)
     assert high.interval is not None
     assert high.interval.low == pytest.approx(0.3006, abs=1e-4)  # Wilson, 3 of 4
     assert high.interval.high == pytest.approx(0.9544, abs=1e-4)

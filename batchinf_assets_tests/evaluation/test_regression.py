@@ -17,7 +17,7 @@ from sklearn.metrics import (
 )
 
 from batchinf_assets.evaluation.bootstrap import MOST_CELLS
-from batchinf_assets.evaluation.regression import ERRORS, RegressionMetrics, regression_metrics
+from batchinf_assets.evaluation.regression import FIGURES, RegressionMetrics, regression_metrics
 
 NUMBERS = st.floats(-1000, 1000).map(lambda number: round(number, 3))
 
@@ -148,8 +148,8 @@ def test_one_row_has_errors_and_no_interval() -> None:
 def test_no_rows_leave_every_figure_undefined() -> None:
     metrics = measure([], [])
     assert metrics.rows == 0
-    assert metrics.figures == dict.fromkeys(ERRORS)
-    assert metrics.intervals == dict.fromkeys(ERRORS)
+    assert metrics.figures == dict.fromkeys(FIGURES)
+    assert metrics.intervals == dict.fromkeys(FIGURES)
 
 
 @pytest.mark.parametrize("bad", [None, math.nan, math.inf, -math.inf, 1e200, 1e308])
@@ -161,8 +161,8 @@ def test_what_is_no_number_or_too_large_leaves_every_figure_undefined(
     columns[side][1] = bad
     metrics = measure(*columns)
     assert metrics.rows == 3
-    assert metrics.figures == dict.fromkeys(ERRORS)
-    assert metrics.intervals == dict.fromkeys(ERRORS)
+    assert metrics.figures == dict.fromkeys(FIGURES)
+    assert metrics.intervals == dict.fromkeys(FIGURES)
 
 
 @pytest.mark.parametrize("quantile", [0.0, 1.0, math.nan])

@@ -26,7 +26,7 @@ from batchinf_assets.evaluation.multiclass import (
     multiclass_metrics,
 )
 from batchinf_assets.evaluation.regression import (
-    ERRORS,
+    FIGURES,
     RegressionMetrics,
     regression_by_group,
     regression_metrics,
@@ -147,7 +147,7 @@ def test_a_group_of_classes_is_measured_as_if_it_were_alone() -> None:
 
 def test_a_group_without_rows_has_no_figures() -> None:
     empty, one = regression_by_group(pa.array([1.0]), pa.array([2.0]), pa.array([1]), 2)
-    assert (empty.rows, empty.figures) == (0, dict.fromkeys(ERRORS))
+    assert (empty.rows, empty.figures) == (0, dict.fromkeys(FIGURES))
     assert (one.rows, one.mae) == (1, 1.0)
     probabilities = pa.table({"a": [0.9], "b": [0.1]})
     nobody, _ = multiclass_by_group(pa.array(["a"]), probabilities, pa.array([1]), 2)

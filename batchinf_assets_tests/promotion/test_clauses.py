@@ -1,6 +1,7 @@
 """The clauses of the promotion gate: what passes, what fails, and what each says."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from typing import Any, get_args
@@ -12,6 +13,7 @@ from batchinf_assets.evaluation.binary import FIGURES, BinaryMetrics
 from batchinf_assets.evaluation.tasks import BinaryTask
 from batchinf_assets.evaluation_spec import GoldenSpec, Loss, Quality
 from batchinf_assets.lake.digest import canonical_json
+from batchinf_assets.prediction_spec import BINARY
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
 from batchinf_assets.promotion.canary import CanaryReport, Flips, Segment
 from batchinf_assets.promotion.clauses import (
@@ -32,7 +34,7 @@ from batchinf_assets.registry.card import (
     Training,
 )
 from batchinf_assets.registry.promotions import Clause
-from batchinf_assets.spec import CanarySpec, Metric, PromotionSpec
+from batchinf_assets.spec import CanarySpec, Metric
 
 GOOD = BinaryMetrics(
     rows=400,
@@ -56,6 +58,7 @@ REPORT = CanaryReport(
     rows=312,
     decision=0.4,
     champion_mean=0.2143,
+    champion_deviation=0.1,
     candidate_mean=0.2313,
     mean_shift=0.017,
     largest_difference=0.3,
@@ -69,6 +72,7 @@ NO_ROWS = replace(
     REPORT,
     rows=0,
     champion_mean=None,
+    champion_deviation=None,
     candidate_mean=None,
     mean_shift=None,
     flips=Flips(count=0, share=None, up=0, down=0),
@@ -80,15 +84,17 @@ def golden(**bounds: dict[str, float]) -> GoldenSpec:
     return GoldenSpec.model_validate({"file": "golden.parquet", **bounds})
 
 
-def margins(**margin: float) -> PromotionSpec:
-    """Declare margins."""
-    return PromotionSpec.model_validate({"margin": margin})
+def judged(
+    differences: Mapping[Metric, Difference], margins: Mapping[Metric, float]
+) -> tuple[Clause, ...]:
+    """Hold differences against margins."""
+    return judge_margin(differences, margins, confidence=0.95)
 
 
 def margin_clause(metric: Metric, difference: Difference | None, margin: float) -> Clause:
     """Judge one metric."""
     differences = {} if difference is None else {metric: difference}
-    (clause,) = judge_margin(differences, margins(**{metric: margin}))
+    (clause,) = judged(differences, {metric: margin})
     return clause
 
 
@@ -256,7 +262,7 @@ def test_an_interval_next_to_its_margin_is_written_on_its_side_of_it() -> None:
 def test_a_margin_fails_alone(broken: Metric) -> None:
     differences = dict.fromkeys(FIGURES, EQUAL)
     differences[broken] = replace(EQUAL, low=-0.02, high=0.02)
-    clauses = judge_margin(differences, margins(**dict.fromkeys(FIGURES, 0.01)))
+    clauses = judged(differences, dict.fromkeys(FIGURES, 0.01))
     assert [c.name for c in clauses if not c.passed] == [f"margin_{broken}"]
     assert len(clauses) == 9
 
@@ -299,20 +305,20 @@ def test_measured_differences_are_judged_as_they_come() -> None:
     random = np.random.default_rng(0)
     truth = random.random(800)
     labels = random.random(800) < truth
-    spec = margins(auroc=0.02, brier=0.02)
+    margins: dict[Metric, float] = {"auroc": 0.02, "brier": 0.02}
     passed: dict[str, list[bool]] = {}
     for name, noise in (("near", 0.01), ("far", 0.4)):
         differences = paired_differences(
             labels,
             truth,
             np.clip(truth + random.normal(0, noise, 800), 0, 1),
-            metrics=tuple(spec.margin),
+            metrics=tuple(margins),
             task=BinaryTask(decision=0.5),
             resamples=200,
-            confidence=spec.confidence,
+            confidence=0.95,
             seed=1,
         )
-        passed[name] = [clause.passed for clause in judge_margin(differences, spec)]
+        passed[name] = [clause.passed for clause in judged(differences, margins)]
     assert passed == {"near": [True, True], "far": [False, False]}
 
 
@@ -443,7 +449,7 @@ def test_every_clause_reads_back_from_its_record() -> None:
     clauses = [
         first_promotion("flight_delays", "champion"),
         *judge_bounds(replace(GOOD, auroc=None), golden(at_least={"auroc": 0.7})),
-        *judge_margin({"auroc": EQUAL}, PromotionSpec()),
+        *judged({"auroc": EQUAL}, BINARY.margins),
         *judge_canary(NO_ROWS, CanarySpec()),
         *judge_canary(REPORT, CanarySpec()),
         judge_schema(card(), card()),
@@ -452,3 +458,34 @@ def test_every_clause_reads_back_from_its_record() -> None:
     for clause in clauses:
         document = canonical_json(clause.model_dump(mode="json"))
         assert Clause.model_validate_json(document) == clause
+
+
+def numbers(shift: float | None, deviation: float | None) -> CanaryReport:
+    """A canary of two regressors."""
+    return replace(
+        REPORT,
+        decision=None,
+        champion_mean=None if shift is None else 5.0,
+        candidate_mean=None if shift is None else 5.0 + shift,
+        champion_deviation=deviation,
+        mean_shift=shift,
+        flips=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("shift", "deviation", "passed", "said"),
+    [
+        (-0.9, 20.0, True, "0.045 standard deviations of the champion's"),
+        (1.2, 20.0, False, "0.060 standard deviations of the champion's"),
+        (0.0, 0.0, True, "the same score"),
+        (0.1, 0.0, False, "the same score"),
+        (None, None, False, "no rows"),
+    ],
+)
+def test_numbers_may_shift_by_a_share_of_their_standard_deviation_and_flip_nothing(
+    shift: float | None, deviation: float | None, passed: bool, said: str
+) -> None:
+    (clause,) = judge_canary(numbers(shift, deviation), CanarySpec(max_shift=0.05))
+    assert (clause.name, clause.passed) == ("canary_shift", passed)
+    assert said in clause.sentence

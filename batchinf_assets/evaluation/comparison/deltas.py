@@ -97,8 +97,13 @@ def score_deltas(a: Floats, b: Floats, largest: Sequence[LargestDelta] = ()) -> 
     )
 
 
-def label_flips(a: Floats, b: Floats, decision: float) -> Flips:
-    """Count the rows that cross the decision, both ways; a score equal to it counts as positive."""
+def label_flips(a: Floats, b: Floats, decision: float | None) -> Flips | None:
+    """Count the rows that cross the decision, both ways; a score equal to it counts as positive.
+
+    None where there is no decision: numbers have no classes to change.
+    """
+    if decision is None:
+        return None
     before, after = a >= decision, b >= decision
     up, down = int(np.count_nonzero(after & ~before)), int(np.count_nonzero(before & ~after))
     share = (up + down) / len(a) if len(a) else None

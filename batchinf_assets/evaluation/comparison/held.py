@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batchinf_assets.evaluation.comparison.deltas import LargestDelta, LargestDeltas
-from batchinf_assets.evaluation.comparison.labels import UNKNOWN, Labels
+from batchinf_assets.evaluation.comparison.labels import Labels
 from batchinf_assets.evaluation.comparison.pairs import SCORE
 from batchinf_assets.spec import PipelineSpec
 
@@ -25,7 +25,7 @@ class HeldRows:
     Attributes:
         a: Scores of the one side, (rows,).
         b: Scores of the other, (rows,).
-        labels: 0, 1 or `UNKNOWN`, (rows,).
+        labels: Numbers, true and false as 1 and 0, or `UNKNOWN`, (rows,).
         segments: The columns to report by, as b has them.
         largest: The rows that changed most.
     """
@@ -39,7 +39,7 @@ class HeldRows:
     @property
     def labelled(self) -> HeldRows:
         """Those whose label is known."""
-        return self.of(self.labels != UNKNOWN)
+        return self.of(~np.isnan(self.labels))
 
     def of(self, chosen: Booleans) -> HeldRows:
         """Return the rows of these flags, (rows,), without their segments."""
@@ -53,7 +53,7 @@ class HeldRows:
 
 
 class RowHolder:
-    """Collects paired rows; 17 bytes of each, and its segments.
+    """Collects paired rows; 24 bytes of each, and its segments.
 
     Args:
         key: The key columns.
@@ -88,7 +88,7 @@ def joined(parts: Sequence[HeldRows], largest: Sequence[LargestDelta]) -> HeldRo
     return HeldRows(
         a=np.concatenate([np.empty(0), *(part.a for part in parts)]),
         b=np.concatenate([np.empty(0), *(part.b for part in parts)]),
-        labels=np.concatenate([np.empty(0, np.int8), *(part.labels for part in parts)]),
+        labels=np.concatenate([np.empty(0), *(part.labels for part in parts)]),
         segments=_stacked([part.segments for part in parts]),
         largest=tuple(largest),
     )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.errors import (
     FeatureSqlFailed,
     LandedFileMissing,
@@ -25,10 +26,10 @@ from batchinf_assets.project import Project
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
-Labels = npt.NDArray[np.int8]
+Labels = npt.NDArray[np.float64]
 
-UNKNOWN = -1
-"""In the place of a label, 0 or 1, that nobody knows."""
+UNKNOWN = np.nan
+"""In the place of a label that nobody knows; one that is true or false is 1 or 0."""
 
 LabelState = Literal["landed", "no outcomes yet", "no outcomes declared", "outcomes unreadable"]
 
@@ -50,8 +51,8 @@ class WindowLabels:
     problem: str | None = None
 
     def of(self, rows: pa.Table) -> Labels:
-        """Return the labels of rows that ascend by key: 0, 1 or `UNKNOWN`, shape (rows,)."""
-        labels = np.full(rows.num_rows, UNKNOWN, dtype=np.int8)
+        """Return the labels of rows that ascend by key, `UNKNOWN` where there is none, (rows,)."""
+        labels = np.full(rows.num_rows, UNKNOWN)
         if not rows.num_rows or not self.rows.num_rows:
             return labels
         keys = rows.select(list(self.key))
@@ -83,12 +84,15 @@ def joint_state(states: Sequence[LabelState]) -> LabelState:
 
 def _in_key_order(spec: PipelineSpec, labels: pa.Table) -> pa.Table:
     key = list(spec.source.key)
-    schema = pa.schema([*arrow_schema(spec.key_columns), pa.field(LABEL, pa.bool_())])
-    return sort_by(labels.select([*key, LABEL]).drop_null().cast(schema), key)
+    return sort_by(labels.select([*key, LABEL]).drop_null().cast(_schema(spec)), key)
 
 
 def _without(spec: PipelineSpec, state: LabelState, problem: str | None = None) -> WindowLabels:
-    schema = pa.schema([*arrow_schema(spec.key_columns), pa.field(LABEL, pa.bool_())])
     return WindowLabels(
-        state=state, rows=schema.empty_table(), key=spec.source.key, problem=problem
+        state=state, rows=_schema(spec).empty_table(), key=spec.source.key, problem=problem
     )
+
+
+def _schema(spec: PipelineSpec) -> pa.Schema:
+    label = ColumnSpec(type=spec.prediction.of.label, nullable=True)
+    return arrow_schema({**spec.key_columns, LABEL: label})

@@ -25,8 +25,9 @@ from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.spec import PipelineSpec
 
-ALWAYS_DRAWN = ("auroc", "brier")
-MONTHLY = ("auroc", "precision", "recall", "brier")
+ALWAYS_DRAWN = ("auroc", "brier", "mae", "r_squared")
+"""Of these the ones that the pipeline is measured by."""
+
 PERCENTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 MOST_TROUBLES = 200
 
@@ -50,6 +51,7 @@ def range_page(
     return render(
         "range.html",
         spec=spec,
+        headline=spec.prediction.of.headline[0],
         found=found,
         first=found[0].window.key,
         last=found[-1].window.key,
@@ -61,7 +63,7 @@ def range_page(
         scores=_score_chart(spec, found),
         labels=_label_chart(found),
         months=months,
-        monthly=_known_metrics(months),
+        monthly=_known_metrics(months, spec),
         moved=moved_columns(months),
         troubles=troubles[:MOST_TROUBLES],
         more_troubles=max(0, len(troubles) - MOST_TROUBLES),
@@ -72,7 +74,8 @@ def drawn_metrics(spec: PipelineSpec) -> list[str]:
     """Return the metrics to draw: those with a declared bound, and two that every reader asks."""
     golden, realised = spec.golden, spec.performance
     bounded = (*golden.at_least, *golden.at_most, *realised.at_least, *realised.at_most)
-    return [name for name in METRICS if name in (*ALWAYS_DRAWN, *bounded)]
+    wanted = {*ALWAYS_DRAWN, *bounded} & {*spec.prediction.of.metrics}
+    return [name for name in METRICS if name in wanted]
 
 
 def _trends(spec: PipelineSpec, found: Sequence[WindowReading]) -> Iterator[tuple[str, Markup]]:
@@ -140,12 +143,12 @@ def _total(cells: Sequence[DriftCell]) -> float:
 
 
 def _score_chart(spec: PipelineSpec, found: Sequence[WindowReading]) -> Markup | None:
-    score = spec.prediction
+    score, (low, high) = spec.prediction, spec.prediction.bounds
     quantiles: list[tuple[float, ...] | None] = []
     for each in found:
         bins = each.sketches.subjects.get(score.column) if each.sketches else None
         quantiles.append(
-            quantiles_of(bins, PERCENTILES, low=score.min, high=score.max)
+            quantiles_of(bins, PERCENTILES, low=low, high=high)
             if isinstance(bins, NumericBins)
             else None
         )
@@ -160,5 +163,6 @@ def _label_chart(found: Sequence[WindowReading]) -> Markup | None:
     return label_chart(shares, [each.window for each in found]) if known else None
 
 
-def _known_metrics(months: Sequence[Month]) -> list[str]:
-    return [name for name in MONTHLY if any(name in month.realised for month in months)]
+def _known_metrics(months: Sequence[Month], spec: PipelineSpec) -> list[str]:
+    headline = spec.prediction.of.headline
+    return [name for name in headline if any(name in month.realised for month in months)]

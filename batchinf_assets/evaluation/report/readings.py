@@ -18,6 +18,7 @@ from batchinf_assets.manifest import EvaluationRecord
 METRICS = (
     *("auroc", "average_precision", "precision", "recall", "f1", "accuracy"),
     *("log_loss", "brier", "calibration_error"),
+    *("mae", "rmse", "r_squared", "quantile_loss", "bias"),
 )
 """The order in which metrics are shown."""
 

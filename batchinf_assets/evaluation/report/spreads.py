@@ -77,20 +77,23 @@ def spread_of(subject: str, window: Binned, training: Binned | None) -> Spread |
 
 
 def quantiles_of(
-    bins: NumericBins, at: Sequence[float], *, low: float, high: float
+    bins: NumericBins, at: Sequence[float], *, low: float | None, high: float | None
 ) -> tuple[float, ...] | None:
     """Return quantiles, values taken as evenly spread inside their bins; None without values.
 
     Args:
         bins: The rows by bin.
         at: Which quantiles, between 0 and 1.
-        low: Where the first bin begins.
-        high: Where the last bin ends.
+        low: Where the first bin begins; None where nobody knows: at its edge, then.
+        high: Where the last bin ends, likewise.
     """
     total = sum(bins.counts)
     if not total:
         return None
-    ends = [min(low, *bins.edges, high), *bins.edges, max(high, *bins.edges, low)]
+    outer = [*(end for end in (low, high) if end is not None), *bins.edges]
+    if not outer:
+        return None
+    ends = [min(outer), *bins.edges, max(outer)]
     shares = [0.0, *(count / total for count in accumulate(bins.counts))]
     return tuple(float(value) for value in np.interp(at, shares, ends))
 

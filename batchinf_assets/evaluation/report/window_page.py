@@ -26,6 +26,7 @@ from batchinf_assets.evaluation.report.standing import Standing
 from batchinf_assets.evaluation.report.window_charts import calibration_chart, spread_chart
 from batchinf_assets.evaluation_spec import GoldenSpec, PerformanceSpec
 from batchinf_assets.manifest import Manifest
+from batchinf_assets.prediction_spec import Kind
 from batchinf_assets.registry.bins import Binned
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.spec import PipelineSpec
@@ -35,7 +36,6 @@ MOST_DRIFTED = 4
 USUAL = "usual_psi"
 """A measure that is known where windows of the reference told how far they differ."""
 LONGEST_NAME = 30
-SEGMENT_METRICS = ("auroc", "precision", "recall", "brier")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,12 +127,12 @@ def window_page(
         checks=in_reading_order(manifest.checks),
         quality=tuple(quality_rows(reading, spec)),
         segments=segment_tables(reading),
-        segment_metrics=SEGMENT_METRICS,
+        kind=spec.prediction.of,
         drift=drift_tables(reading),
         realised_bounds=bool(spec.performance.at_least or spec.performance.at_most),
         spreads=_spread_chart(spreads, drift),
         training_known=training is not None,
-        calibration=_calibration_chart(reading),
+        calibration=_calibration_chart(reading, spec.prediction.of),
     )
 
 
@@ -228,6 +228,6 @@ def _title(drift: DriftReading) -> str:
     return f"{name}  ({said})" if said else name
 
 
-def _calibration_chart(reading: Reading) -> Markup | None:
+def _calibration_chart(reading: Reading, kind: Kind) -> Markup | None:
     golden, realised = reading.golden_calibration, reading.realised_calibration
-    return calibration_chart(golden, realised) if golden or realised else None
+    return calibration_chart(golden, realised, kind) if golden or realised else None

@@ -66,9 +66,9 @@ class ModelComparison:
         b: The other.
         windows: The windows that were scored.
         left_out: Why other windows of the range were not, by window.
-        decision: The score that counts as positive.
+        decision: The score that counts as positive; None where rows fall into no classes.
         deltas: How the scores differ, over all windows.
-        flips: Labels that flip.
+        flips: Labels that flip; None where rows fall into no classes.
         quality: Metrics of both, where outcomes have landed.
         segments: By declared segment and value, the most changed first.
         slowest: What the rows of each segment took both models here and now, the slowest first.
@@ -80,9 +80,9 @@ class ModelComparison:
     b: ModelSide
     windows: tuple[WindowDeltas, ...]
     left_out: Mapping[str, str]
-    decision: float
+    decision: float | None
     deltas: ScoreDeltas
-    flips: Flips
+    flips: Flips | None
     quality: ComparedQuality
     segments: tuple[SegmentComparison, ...]
     slowest: tuple[SegmentTime, ...]
@@ -145,9 +145,9 @@ def _measured(scored: ScoredWindows, a: ModelSide, b: ModelSide) -> ModelCompari
         b=b,
         windows=tuple(each.deltas for each in scored.found),
         left_out=scored.left_out,
-        decision=spec.golden.decision,
+        decision=spec.decision,
         deltas=score_deltas(held.a, held.b, held.largest),
-        flips=label_flips(held.a, held.b, spec.golden.decision),
+        flips=label_flips(held.a, held.b, spec.decision),
         quality=compare_quality(held, spec, state, problem),
         segments=compare_segments(held, spec, state),
         slowest=scored.segment_times(),

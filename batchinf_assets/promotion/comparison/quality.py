@@ -18,7 +18,7 @@ from batchinf_assets.evaluation.comparison.deltas import Flips, label_flips, mea
 from batchinf_assets.evaluation.comparison.held import HeldRows
 from batchinf_assets.evaluation.comparison.labels import LabelState
 from batchinf_assets.evaluation.segments import segment_codes
-from batchinf_assets.evaluation.tasks import task_of
+from batchinf_assets.evaluation.tasks import Labels, task_of
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
 from batchinf_assets.spec import Metric, PipelineSpec
 
@@ -63,14 +63,14 @@ class ComparedQuality:
     Attributes:
         state: `measured`, or why nothing is.
         labelled: Rows with a label.
-        positives: Of these, those whose label is true.
+        positives: Of these, those whose label is true; None where rows fall into no classes.
         metrics: By name; empty unless measured.
         problem: What is wrong with the outcomes that landed; None where nothing is.
     """
 
     state: QualityState
     labelled: int
-    positives: int
+    positives: int | None
     metrics: Mapping[Metric, MetricDifference]
     problem: str | None = None
 
@@ -85,7 +85,7 @@ class SegmentComparison:
         rows: Rows that both sides have.
         mean: Mean of b - a over their scores.
         mean_absolute: Mean of |b - a|.
-        flips: Rows whose label flips.
+        flips: Rows whose label flips; None where rows fall into no classes.
         quality: What outcomes say of them.
     """
 
@@ -94,7 +94,7 @@ class SegmentComparison:
     rows: int
     mean: float | None
     mean_absolute: float | None
-    flips: Flips
+    flips: Flips | None
     quality: ComparedQuality
 
 
@@ -115,20 +115,21 @@ def compare_quality(
 
     Args:
         held: The paired rows.
-        spec: Declares the decision and the number of resamples.
+        spec: Declares what is measured and the number of resamples.
         state: Whether outcomes have landed.
         problem: Why those that landed are not used.
         most: Rows to resample.
     """
     rows = held.labelled
-    labels = rows.labels == 1
+    kind = spec.prediction.of
+    labels = rows.labels == 1 if kind.has_classes else rows.labels
     if state != "landed" or not len(labels):
         why = "no labels" if state == "landed" else state
         return ComparedQuality(state=why, labelled=0, positives=0, metrics={}, problem=problem)
     return ComparedQuality(
         state="measured",
         labelled=len(labels),
-        positives=int(np.count_nonzero(labels)),
+        positives=int(np.count_nonzero(labels)) if kind.has_classes else None,
         metrics=_differences(rows, labels, spec, most),
         problem=problem,
     )
@@ -164,13 +165,13 @@ def _segment(
         rows=len(deltas),
         mean=mean_of(deltas),
         mean_absolute=mean_of(np.abs(deltas)),
-        flips=label_flips(rows.a, rows.b, spec.golden.decision),
+        flips=label_flips(rows.a, rows.b, spec.decision),
         quality=compare_quality(rows, spec, state, most=MOST_RESAMPLED_OF_SEGMENT),
     )
 
 
 def _differences(
-    rows: HeldRows, labels: npt.NDArray[np.bool_], spec: PipelineSpec, most: int
+    rows: HeldRows, labels: Labels, spec: PipelineSpec, most: int
 ) -> dict[Metric, MetricDifference]:
     task = task_of(spec)
     every, chosen = len(labels), np.arange(len(labels))

@@ -80,10 +80,10 @@ class RevisionComparison:
         window: The window's key.
         a: The one revision.
         b: The other.
-        decision: The score that counts as positive.
+        decision: The score that counts as positive; None where rows fall into no classes.
         deltas: How the scores of rows that both have differ.
         changed_alone: Rows whose score differs although their features are the same.
-        flips: Labels that flip.
+        flips: Labels that flip; None where rows fall into no classes.
         quality: Metrics of both, where outcomes have landed.
         segments: By declared segment and value, the most changed first.
         drift: Distance of b's distributions from a's, by feature and for the score; empty where
@@ -98,10 +98,10 @@ class RevisionComparison:
     window: str
     a: RevisionSide
     b: RevisionSide
-    decision: float
+    decision: float | None
     deltas: ScoreDeltas
     changed_alone: int
-    flips: Flips
+    flips: Flips | None
     quality: ComparedQuality
     segments: tuple[SegmentComparison, ...]
     drift: tuple[Difference, ...]
@@ -124,7 +124,7 @@ def compare_revisions(
     b: str,
     on_rows: OnRows = lambda _done, _all: None,
 ) -> RevisionComparison:
-    """Compare two published or superseded revisions; holds 17 bytes of a row, and its segments.
+    """Compare two published or superseded revisions; holds 24 bytes of a row, and its segments.
 
     Args:
         project: Where the tables and the landed files are.
@@ -173,10 +173,10 @@ def _measured(spec: PipelineSpec, past: Past, rows: RevisionRows) -> RevisionCom
         window=inputs.window.key,
         a=_side(inputs.a, rows.only_a, visible),
         b=_side(inputs.b, rows.only_b, visible),
-        decision=spec.golden.decision,
+        decision=spec.decision,
         deltas=score_deltas(held.a, held.b, held.largest),
         changed_alone=rows.changed_alone,
-        flips=label_flips(held.a, held.b, spec.golden.decision),
+        flips=label_flips(held.a, held.b, spec.decision),
         quality=compare_quality(held, spec, labels.state, labels.problem),
         segments=compare_segments(held, spec, labels.state),
         drift=rows.distributions.differences() if rows.distributions else (),

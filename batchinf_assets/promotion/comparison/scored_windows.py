@@ -46,7 +46,7 @@ class WindowDeltas:
         rows: Its rows.
         mean: Mean of b - a over their scores.
         mean_absolute: Mean of |b - a|.
-        flips: Labels that flip.
+        flips: Labels that flip; None where rows fall into no classes.
     """
 
     window: str
@@ -54,7 +54,7 @@ class WindowDeltas:
     rows: int
     mean: float | None
     mean_absolute: float | None
-    flips: Flips
+    flips: Flips | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,14 +141,14 @@ class ScoredWindows:
         return segment_times(self.a.scorer, self.b.scorer, rows, columns)
 
     def _scored(self, window: Window) -> ScoredWindow:
-        spec = self.pipeline.spec
+        spec, kind = self.pipeline.spec, self.pipeline.spec.prediction.of
         declared, manifest = spec.features.columns, self._published(window)
         labels = read_labels(self.project, spec, window)
         holder = RowHolder(spec.source.key, segment_columns(spec))
         for rows in feature_rows_of(self.project, spec, window, manifest).tables():
             inputs = rows.select([name for name in declared if name in rows.column_names])
             one, other = (
-                rows.append_column(SCORE, pa.array(scores_in_parts(model.scorer, inputs)))
+                rows.append_column(SCORE, pa.array(scores_in_parts(model.scorer, inputs, kind)))
                 for model in (self.a, self.b)
             )
             holder.add(one, other, labels.of(rows))
@@ -162,7 +162,7 @@ class ScoredWindows:
                 rows=len(deltas),
                 mean=mean_of(deltas),
                 mean_absolute=mean_of(abs(deltas)),
-                flips=label_flips(held.a, held.b, spec.golden.decision),
+                flips=label_flips(held.a, held.b, spec.decision),
             ),
             rows=held,
             labels=labels,

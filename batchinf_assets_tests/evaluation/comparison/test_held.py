@@ -12,7 +12,7 @@ from batchinf_assets.spec import Pipeline
 
 A = pa.table({"k": [1, 2, 3], "c": ["x", "x", "y"], SCORE: [0.1, 0.2, 0.3]})
 B = pa.table({"k": [1, 2, 3], "c": ["x", "y", "y"], SCORE: [0.1, 0.3, 0.9]})
-LABELS = np.array([1, UNKNOWN, 0], np.int8)
+LABELS = np.array([1, UNKNOWN, 0])
 
 
 def test_rows_are_held_in_order_with_the_segments_of_b() -> None:

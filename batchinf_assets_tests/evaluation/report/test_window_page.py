@@ -43,7 +43,7 @@ def drifted(subject: str, verdict: str, psi: float | None) -> DriftReading:
     return DriftReading(subject=subject, reference="training", measures=measures, verdict=verdict)
 
 
-BIN = CalibrationBin(number=3, mean_score=0.35, positive_share=0.4, interval=None, rows=9)
+BIN = CalibrationBin(number=3, mean_score=0.35, mean_label=0.4, interval=None, rows=9)
 PUBLISHED = Standing(state="published")
 READING = Reading(
     golden={"auroc": figure(0.7123), "recall": figure(None)},
@@ -60,7 +60,7 @@ READING = Reading(
     trends={"auroc": TrendReading(slope=figure(-0.002), direction="worse")},
     delay={"median": 7200.0},
     golden_calibration=(BIN,),
-    realised_calibration=(replace(BIN, positive_share=0.2),),
+    realised_calibration=(replace(BIN, mean_label=0.2),),
 )
 
 

@@ -23,7 +23,7 @@ def held(rows: int, seed: int = 0) -> HeldRows:
     return HeldRows(
         a=a,
         b=np.clip(a + random.normal(0, 0.2, rows), 0, 1),
-        labels=(random.random(rows) < a).astype(np.int8),
+        labels=(random.random(rows) < a).astype(np.float64),
         segments=pa.table({"c": random.choice(["x", "y", "z"], rows)}),
         largest=(),
     )

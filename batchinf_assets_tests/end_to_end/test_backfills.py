@@ -169,7 +169,8 @@ def test_ranges_run_through_graphql_and_the_command_and_what_failed_alone_runs_a
     again = ask(url, AGAIN, params)
     assert ended(instance, again).status is BulkActionStatus.COMPLETED_SUCCESS
     (only,) = runs(instance, again)
-    assert only.tags["dagster/partition"] == BAD
+    ends = [only.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end")]
+    assert ends == [BAD, BAD]
     for window in pipeline.spec.window.between(RANGE[0], HANDED_OVER[-1]):
         assert published_revision(project, pipeline.spec, window), window
     assert {len(materialized(instance, asset)) for asset in WINDOWED} == {7}

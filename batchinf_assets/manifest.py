@@ -376,7 +376,7 @@ class EvaluationRecord(_Value):
             nobody knows.
         psi: Population stability index against training by feature, and of the score.
         drift: Verdict against training by feature, and of the score.
-        drift_verdict: The worst of these.
+        drift_verdict: The worst against any reference.
         drift_by_reference: Verdicts by feature, and of the score, against each reference.
         drift_windows: How many windows of each reference told how far windows usually differ; 0
             where that is not known and rows were taken as independent.

@@ -194,7 +194,7 @@ def _record(measures: _Measures) -> EvaluationRecord:
         golden_set_end=provenance.last.end if provenance else None,
         psi={drift.subject: drift.psi for drift in training},
         drift={drift.subject: drift.verdict for drift in training},
-        drift_verdict=overall_verdict(training),
+        drift_verdict=overall_verdict(measures.drifts),
         drift_by_reference=verdicts,
         drift_windows={**drift_windows(measures.drifts)},
         earlier_windows=measures.earlier,

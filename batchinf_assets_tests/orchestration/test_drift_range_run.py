@@ -41,6 +41,7 @@ def test_the_days_of_a_range_are_references_of_each_other(
     assert found == {"insufficient data", "not judged"}
     (check,) = [check for check in alone.checks if check.name == "drift"]
     assert check.measured["verdict/previous"] == "insufficient data"
+    assert alone.evaluation.drift_verdict == check.measured["verdict"] == "insufficient data"
 
     assert after.evaluation is not None
     expected = EarlierWindowsRecord(counted=1, candidates=1)

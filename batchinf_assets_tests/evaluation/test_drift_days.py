@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from batchinf_assets.features.labels import LABEL
@@ -40,14 +41,11 @@ def test_unseen_days_of_the_same_season_seldom_alarm_anybody(days: Judged) -> No
     assert rows_alone[0] < 0.2
 
 
-def test_a_day_whose_flights_all_score_like_a_storm_does(days: Judged) -> None:
+def test_a_day_whose_distances_are_in_kilometres_is_major(days: Judged) -> None:
     learned, rows = days[0]
     calm = {drift.subject: drift.verdict for drift in learned.judge(rows)}
-    late = pa.array([0.9] * rows.num_rows)
-    place = rows.schema.get_field_index("carrier_delay_rate")
-    route = rows.schema.get_field_index("route_delay_rate")
-    storm = rows.set_column(place, "carrier_delay_rate", late).set_column(
-        route, "route_delay_rate", late
-    )
-    moved = {drift.subject: drift.verdict for drift in learned.judge(storm)}
-    assert (calm["delay_probability"], moved["delay_probability"]) == ("stable", "major")
+    place = rows.schema.get_field_index("distance_miles")
+    kilometres = pc.multiply(rows.column(place), 1.609344)
+    other_unit = rows.set_column(place, "distance_miles", kilometres)
+    moved = {drift.subject: drift.verdict for drift in learned.judge(other_unit)}
+    assert (calm["distance_miles"], moved["distance_miles"]) == ("stable", "major")

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from batchinf_assets.evaluation.segments import segment_codes
-from batchinf_assets.scoring.scorer import Scorer, score_rows
+from batchinf_assets.scoring.scorer import Scorer
 
 MOST_SAMPLED = 65_536
 BLOCK = 4_096
@@ -113,10 +113,10 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _per_row(scorer: Scorer, block: pa.Table, clock: Clock) -> float:
-    score_rows(scorer, block)  # what is set up once is not the segment's
+    scorer.outputs(block)  # what is set up once is not the segment's
     taken = list[float]()
     for _ in range(TRIES):
         started = clock()
-        score_rows(scorer, block)
+        scorer.outputs(block)
         taken.append(clock() - started)
     return min(taken) / block.num_rows

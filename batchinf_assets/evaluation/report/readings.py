@@ -23,8 +23,8 @@ METRICS = (
 """The order in which metrics are shown."""
 
 MEASURES = (
-    *("psi", "usual_psi", "jensen_shannon", "kolmogorov_smirnov", "wasserstein"),
-    *("usual_wasserstein", "chi_squared", "design_effect", "p_value", "usual_p_value", "q_value"),
+    *("psi", "jensen_shannon", "kolmogorov_smirnov", "wasserstein"),
+    *("chi_squared", "p_value", "q_value"),
     *("missing", "unseen"),
 )
 """The order in which measures of drift are shown."""

@@ -33,7 +33,8 @@ from batchinf_assets.spec import PipelineSpec
 
 MOST_DRIFTED = 4
 
-USUAL = "usual_psi"
+USUAL = ("usual_psi", "usual_wasserstein", "usual_p_value", "design_effect")
+"""What a reference's own windows tell; a table of its own, or the page is too wide to print."""
 """A measure that is known where windows of the reference told how far they differ."""
 LONGEST_NAME = 30
 
@@ -79,19 +80,22 @@ class DriftTable:
     Attributes:
         reference: What the window is held against.
         measures: Those that are known of any subject.
+        usual: What the reference's own windows tell of any subject.
         rows: The worst first.
     """
 
     reference: str
     measures: tuple[str, ...]
+    usual: tuple[str, ...]
     rows: tuple[DriftReading, ...]
 
     @property
     def sampling(self) -> str:
         """What rows were taken for; nothing where it was not recorded."""
-        if any(row.measures.get(USUAL) is not None for row in self.rows):
+        if self.usual:
             return "Compared with how far its own windows lie from each other."
-        return "Rows taken as independent." if USUAL in self.measures else ""
+        recorded = any(USUAL[0] in row.measures for row in self.rows)
+        return "Rows taken as independent." if recorded else ""
 
 
 def window_page(
@@ -166,6 +170,7 @@ def drift_tables(reading: Reading) -> list[DriftTable]:
         DriftTable(
             reference=reference,
             measures=tuple(name for name in MEASURES if any(name in d.measures for d in rows)),
+            usual=tuple(n for n in USUAL if any(d.measures.get(n) is not None for d in rows)),
             rows=tuple(worst_first(rows)),
         )
         for reference in sorted(references, key=lambda name: name != TRAINING)

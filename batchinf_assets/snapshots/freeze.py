@@ -122,11 +122,13 @@ def required_before(project: Project, spec: PipelineSpec, window: Window) -> Req
     """Return which columns the newest frozen window before this one says are required.
 
     Up to `LOOKED_BACK` windows are asked: one whose file is damaged, was frozen by an older version
-    or from a text file says nothing.
+    or from a text file says nothing. Where none says anything, what this window was frozen from
+    before does.
     """
     files = snapshot_table(project, spec).files()
     earlier = sorted((key for key in files if key < window.key), reverse=True)
-    for key in earlier[:LOOKED_BACK]:
+    own = [window.key] if window.key in files else []
+    for key in [*earlier[:LOOKED_BACK], *own]:
         try:
             required = read_described(files[key][0], SnapshotFooter).record.required
         except ManifestInvalid:  # its own run makes it anew

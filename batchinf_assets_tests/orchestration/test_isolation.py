@@ -16,6 +16,7 @@ from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.window_asset import window_asset
 from batchinf_assets.orchestration.window_runs import REFUSED, WindowResult
 from batchinf_assets.project import CHECKOUT, Project
+from batchinf_assets.publishing.caps import Budget
 from batchinf_assets.run_spec import RetrySpec
 from batchinf_assets.spec import Pipeline, load_pipeline
 from batchinf_assets.telemetry.ledger import Ledger
@@ -50,7 +51,7 @@ def run_over(
     """Materialize eight windows with a step that does this and is otherwise that of an asset."""
 
     def run(body: Body) -> dg.ExecuteInProcessResult:
-        def step(_workplace: Workplace, tried: Try, window: Window) -> WindowResult:
+        def step(_at: Workplace, _budget: Budget, tried: Try, window: Window) -> WindowResult:
             body(tried, window)
             return WindowResult(data_version="1", metadata={})
 

@@ -65,25 +65,25 @@ def request(name: str) -> dg.RunRequest:
 def test_the_last_request_is_that_of_the_newest_run(ephemeral: dg.DagsterInstance) -> None:
     asked = last_request(ephemeral, "toy")
     assert asked(DAY) is None
-    launch(ephemeral, request("first"), Status.SUCCESS)
-    launch(ephemeral, request("second"), Status.STARTED)
+    launch(ephemeral, request(f"{DAY}:first"), Status.SUCCESS)
+    launch(ephemeral, request(f"{DAY}:second"), Status.STARTED)
     by_hand = {PARTITION_NAME_TAG: DAY}
     create_run_for_test(ephemeral, job_name="toy", tags=by_hand, status=Status.STARTED)
-    assert asked(DAY) == Asked(name="second", ended=False)
+    assert asked(DAY) == Asked(name=f"{DAY}:second", ended=False)
     assert asked("2013-01-02") is None
     assert last_request(ephemeral, "another")(DAY) is None
 
 
 @pytest.mark.parametrize("status", [Status.SUCCESS, Status.FAILURE, Status.CANCELED])
 def test_a_run_has_ended_however_it_did(ephemeral: dg.DagsterInstance, status: Status) -> None:
-    launch(ephemeral, request("it"), status)
-    assert last_request(ephemeral, "toy")(DAY) == Asked(name="it", ended=True)
+    launch(ephemeral, request(f"{DAY}:it"), status)
+    assert last_request(ephemeral, "toy")(DAY) == Asked(name=f"{DAY}:it", ended=True)
 
 
 def test_a_run_that_was_made_and_never_launched_was_not_asked_for(
     ephemeral: dg.DagsterInstance,
 ) -> None:
-    launch(ephemeral, request("it"), Status.NOT_STARTED)
+    launch(ephemeral, request(f"{DAY}:it"), Status.NOT_STARTED)
     assert last_request(ephemeral, "toy")(DAY) is None
 
 

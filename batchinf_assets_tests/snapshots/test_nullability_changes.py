@@ -160,14 +160,22 @@ def test_corrected_data_is_held_against_the_window_before_and_not_against_itself
     assert "2013-07-03" in refusal(project, DAYS[3])
 
 
+def test_without_a_window_before_corrected_data_is_held_against_what_it_replaces(
+    project: Project,
+) -> None:
+    freeze(project, DAYS[0], *NON_NULL)
+    told = refusal(project, DAYS[0], "departure", "carrier", miles=8)
+    assert "column miles: expected required as in window 2013-07-01, found optional" in told
+
+
 def test_later_windows_say_nothing_of_earlier_ones(project: Project) -> None:
     freeze(project, DAYS[5], *NON_NULL)
     assert schema_check(freeze(project, DAYS[0]))["nullability"] == NO_WINDOW_SAYS
 
 
 def test_the_same_rows_under_other_nullability_are_the_same_snapshot(project: Project) -> None:
-    one = freeze(project, DAYS[0], *NON_NULL)
-    other = freeze(project, DAYS[0])
+    one = freeze(project, DAYS[0])
+    other = freeze(project, DAYS[0], *NON_NULL)
     assert (one.record.content, one.path) == (other.record.content, other.path)
 
 
@@ -183,8 +191,8 @@ def test_text_files_say_nothing_of_nulls_and_that_is_named(project: Project) -> 
 
 def test_a_column_is_required_where_every_file_of_the_window_says_so(project: Project) -> None:
     folder = declared(files="flights/{window}/*.parquet")
-    freeze(project, DAYS[0], *NON_NULL, spec=folder, part="1")
-    both = freeze(project, DAYS[0], "carrier", spec=folder, part="2", miles=8)
+    freeze(project, DAYS[0], "carrier", spec=folder, part="1")
+    both = freeze(project, DAYS[0], *NON_NULL, spec=folder, part="2", miles=8)
     assert both.record.required == ("carrier",)
     freeze(project, DAYS[1], "carrier", spec=folder, part="1")
     told = refusal(project, DAYS[1], spec=folder, part="2")

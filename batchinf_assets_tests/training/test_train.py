@@ -63,7 +63,7 @@ def test_a_script_without_train_is_refused(school: School, quick: Quick, script:
         (
             "from sklearn.linear_model import LinearRegression\n"
             "def train(features, labels):\n    return LinearRegression()\n",
-            "returned LinearRegression, no fitted classifier",
+            "returned LinearRegression, no fitted binary classifier",
         ),
     ],
 )

@@ -23,6 +23,8 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import QueuePool
 
+from batchinf_assets.errors import UsageError
+
 OPEN_DATABASES = 8
 """One per run that is written or looked at, and the index of all."""
 
@@ -47,8 +49,7 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
         """Make it of its settings; without a folder it is Dagster's own below `DAGSTER_HOME`."""
-        folder = config_value.get("base_dir") or Path(os.environ["DAGSTER_HOME"], "history", "runs")
-        return cls(str(folder), inst_data)
+        return cls(config_value.get("base_dir") or str(_own_folder()), inst_data)
 
     @contextmanager
     def _connect(self, shard: str) -> Generator[Connection]:
@@ -89,3 +90,13 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
         with self._db_lock:
             while self._engines:
                 self._engines.popitem()[1].dispose()
+
+
+def _own_folder() -> Path:
+    home = os.environ.get("DAGSTER_HOME")
+    if not home:
+        raise UsageError(
+            "Nobody says where Dagster's event log lies.",
+            next_step="Set DAGSTER_HOME, or base_dir of event_log_storage in dagster.yaml.",
+        )
+    return Path(home, "history", "runs")

@@ -13,6 +13,7 @@ import dagster as dg
 import pytest
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
+from batchinf_assets.errors import UsageError
 from batchinf_assets.orchestration.event_log import OPEN_DATABASES, OpenSqliteEventLogStorage
 from batchinf_assets.project import CHECKOUT
 
@@ -95,6 +96,18 @@ def test_threads_take_turns(instance: dg.DagsterInstance) -> None:
     with ThreadPoolExecutor(4) as readers:
         counts = [*readers.map(lambda run_id: len(instance.all_logs(run_id)), runs * 10)]
     assert counts == [len(instance.all_logs(run_id)) for run_id in runs * 10]
+
+
+def test_without_a_home_or_a_folder_it_says_what_to_set(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME")
+    with (
+        pytest.raises(UsageError, match="where Dagster's event log lies") as refused,
+        dg.DagsterInstance.from_config(str(home)),
+    ):
+        pass
+    assert "Set DAGSTER_HOME" in refused.value.next_step
 
 
 def test_after_a_wipe_it_begins_anew(instance: dg.DagsterInstance) -> None:

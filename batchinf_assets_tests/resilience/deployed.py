@@ -198,6 +198,7 @@ def deployed(
     server = {"host": "127.0.0.1", "port": port, "location_name": LOCATION}
     workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
     with ExitStack() as stack:
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("DAGSTER_HOME", str(home))
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
         made = Deployment(home=home, workspace=workspace, instance=instance)
         stack.callback(_end, made)

@@ -28,12 +28,15 @@ Error = Literal["mae", "rmse", "quantile_loss"]
 Lean = Literal["bias"]
 """Metrics of a numeric label that are the better the nearer to 0."""
 
-Metric = Quality | Loss | Fit | Error | Lean
+Agreement = Literal["macro_f1", "weighted_f1"]
+"""Metrics of a label of several classes where more is better; `accuracy` is one too."""
 
-Ranked = Quality | Loss | Fit | Error
+Metric = Quality | Loss | Fit | Error | Lean | Agreement
+
+Ranked = Quality | Loss | Fit | Error | Agreement
 """Metrics of which one of two different figures is the better one, whatever they are."""
 
-AtLeast = Quality | Fit | Lean
+AtLeast = Quality | Fit | Lean | Agreement
 AtMost = Loss | Error | Lean
 """Metrics that may have a lower, or an upper, bound."""
 

@@ -352,12 +352,14 @@ class PipelineSpec(Declared):
         reserved = {"snapshot", "source", "outcomes", "scored"} & set(self.references)
         if reserved:
             raise ValueError(f"references cannot be called {', '.join(sorted(reserved))}")
-        outputs = [self.prediction.column, *(self.postprocess.columns if self.postprocess else ())]
+        extra = self.postprocess.columns if self.postprocess else {}
+        outputs = {*self.prediction.columns, *extra}
         for taken in (*self.source.key, "window"):
             if taken in self.features.columns or taken in outputs:
                 raise ValueError(f"'{taken}' is taken: features and predictions carry it already")
-        if len(set(outputs)) != len(outputs) or self.prediction.column in self.features.columns:
-            raise ValueError(f"'{self.prediction.column}' names the score and another column")
+        twice = {*self.prediction.columns} & {*extra, *self.features.columns}
+        if twice:
+            raise ValueError(f"'{min(twice)}' names the score and another column")
         for label in ("label", self.golden.label):
             if label in self.feature_table:
                 raise ValueError(f"'{label}' names the label: no key or feature has that name")
@@ -412,13 +414,14 @@ class PipelineSpec(Declared):
         for where, (section, name) in declared.items():
             default = type(section).model_fields[name].default
             if not kind.has_classes and getattr(section, name) != default:
-                raise ValueError(f"{where} is declared, but kind {kind.name} has no classes")
+                lacks = "more than two classes" if kind.classes else "no classes"
+                raise ValueError(f"{where} is declared, but kind {kind.name} has {lacks}")
         return self
 
     @model_validator(mode="after")
     def _what_is_acted_on_is_declared(self) -> PipelineSpec:
         for name in self.drift.columns:
-            if name not in {*self.features.columns, self.prediction.column}:
+            if name not in {*self.features.columns, self.prediction.score}:
                 raise ValueError(f"drift.columns names '{name}', neither a feature nor the score")
         bounds = self.performance.at_least or self.performance.at_most
         if self.outcomes is None and (bounds or self.rollback.automatic):
@@ -473,10 +476,8 @@ class PipelineSpec(Declared):
     @property
     def prediction_table(self) -> dict[str, ColumnSpec]:
         """Columns of the predictions table: key, score, post-processed columns."""
-        low, high = self.prediction.bounds
-        score = ColumnSpec(type="float64", min=low, max=high)
         extra = self.postprocess.columns if self.postprocess else {}
-        return {**self.key_columns, self.prediction.column: score, **extra}
+        return {**self.key_columns, **self.prediction.columns, **extra}
 
     @property
     def decision(self) -> float | None:

@@ -49,18 +49,19 @@ def test_margins_are_those_of_the_kind_unless_declared() -> None:
     }
 
 
-def test_every_metric_belongs_to_one_kind_and_has_a_title() -> None:
-    metrics = [metric for kind in KINDS.values() for metric in kind.metrics]
+def test_every_metric_belongs_to_a_kind_and_has_a_title() -> None:
+    metrics = {metric for kind in KINDS.values() for metric in kind.metrics}
     named = [name for group in get_args(Metric) for name in (get_args(group) or (group,))]
     assert sorted(metrics) == sorted(named)
-    assert {*TITLES} == {*metrics}
+    assert {*TITLES} == metrics
     for kind in KINDS.values():
         assert {*kind.headline, *kind.margins} <= {*kind.metrics}
         assert {*kind.metrics} == {*(task_of(_of(kind.name)).metrics)}
 
 
 def _of(name: str) -> PipelineSpec:
-    return declared(prediction={"column": "minutes", "kind": name})
+    classes = ["a", "b", "c"] if name == "multiclass" else []
+    return declared(prediction={"column": "minutes", "kind": name, "classes": classes})
 
 
 @pytest.mark.parametrize(
@@ -83,8 +84,9 @@ def _of(name: str) -> PipelineSpec:
             "performance.at_most names 'mae', no metric of kind binary",
         ),
         (
-            {"prediction": {"column": "p", "kind": "multiclass"}},
-            "a model of several classes cannot be declared: binary or regression",
+            {"prediction": {"column": "p", "kind": "multiclass", "classes": ["a", "b", "c"]}}
+            | {"golden": {"file": "g.parquet", "label": "came", "decision": 0.3}},
+            "kind multiclass has more than two classes",
         ),
     ],
 )

@@ -142,7 +142,7 @@ def judged(
 def judged_subjects(spec: PipelineSpec) -> tuple[str, ...]:
     """Return the features that get a verdict, and the score."""
     features = (name for name, column in spec.features.columns.items() if column.drift)
-    return (*features, spec.prediction.column)
+    return (*features, spec.prediction.score)
 
 
 def overall_verdict(drifts: Iterable[Drift]) -> Verdict:
@@ -252,7 +252,7 @@ def _refilled(
 
 def _subjects(profile: Profile, spec: PipelineSpec) -> dict[str, Binned]:
     numeric = {name: column.type in NUMERIC for name, column in spec.features.columns.items()}
-    numeric[spec.prediction.column] = True
+    numeric[spec.prediction.score] = True
     for name, is_number in numeric.items():
         if isinstance(profile.subjects.get(name), NumericBins if is_number else CategoryCounts):
             continue

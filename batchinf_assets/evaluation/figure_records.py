@@ -16,7 +16,10 @@ from batchinf_assets.evaluation.calibration import (
 from batchinf_assets.evaluation.figures import Figure, Metrics
 from batchinf_assets.evaluation.segments import SegmentMetrics
 
-Kind = Literal["golden", "calibration", "drift", "estimate", "performance"]
+Kind = Literal["golden", "calibration", "confusion", "drift", "estimate", "performance"]
+
+
+CONFUSION: Kind = "confusion"
 
 
 class Record(TypedDict, total=False):
@@ -41,7 +44,7 @@ def figure_records(
     measure: str | None = None,
     segment: str | None = None,
 ) -> Iterator[Record]:
-    """Yield a row per figure with its interval, then those of what is counted beside the rows."""
+    """Yield a row per figure with its interval, then those of what is counted of the rows."""
     for name, figure in metrics.measured_figures.items():
         yield Record(
             subject_kind=kind,
@@ -61,6 +64,20 @@ def figure_records(
             measure=measure,
             segment=segment,
             value=float(count),
+            rows=metrics.rows,
+        )
+    yield from _confusion_records(metrics, segment) if measure is None else ()
+
+
+def _confusion_records(metrics: Metrics, segment: str | None) -> Iterator[Record]:
+    """Yield the cells of the confusion matrix: the subject came, the measure was predicted."""
+    for cell in metrics.cells:
+        yield Record(
+            subject_kind=CONFUSION,
+            subject=cell.label,
+            measure=cell.predicted,
+            segment=segment,
+            value=float(cell.rows),
             rows=metrics.rows,
         )
 

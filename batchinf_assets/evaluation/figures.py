@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -37,6 +37,21 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A cell of a confusion matrix.
+
+    Attributes:
+        label: The class that came.
+        predicted: The class that was predicted.
+        rows: How many rows have both.
+    """
+
+    label: str
+    predicted: str
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metrics:
     """Quality of some rows; an undefined figure is None, never 0.
 
@@ -59,6 +74,11 @@ class Metrics:
     def counts(self) -> dict[str, int]:
         """What is counted of the rows beside their number."""
         return {}
+
+    @property
+    def cells(self) -> Iterable[Cell]:
+        """The confusion matrix, row by row; empty unless labels are of several classes."""
+        return ()
 
     def tells(self, name: str) -> bool:  # noqa: ARG002 - every kind of label has its own limits
         """Whether these rows can say anything of a figure."""

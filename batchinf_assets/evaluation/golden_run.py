@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-import pyarrow as pa
-
 from batchinf_assets.evaluation.calibration import CalibrationBin
 from batchinf_assets.evaluation.figures import Metrics
 from batchinf_assets.evaluation.golden_provenance import provenance_path
@@ -17,6 +15,7 @@ from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.lake.digest import file_sha256, json_sha256
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.model import ScoringModel
+from batchinf_assets.scoring.said import score_array
 from batchinf_assets.scoring.scorer import Scorer, score_rows
 from batchinf_assets.spec import PipelineSpec
 
@@ -79,7 +78,7 @@ def _digest(path: Path) -> str | None:
 def _measured(run: _GoldenRun) -> GoldenMeasures:
     golden, declared = read_golden_set(run.project, run.spec), run.spec.golden
     features = golden.rows.select(list(run.spec.features.columns))
-    scores = pa.array(score_rows(run.scorer, features, run.spec.prediction.of))
+    scores = score_array(score_rows(run.scorer, features, run.spec.prediction.of))
     labels = golden.rows.column(declared.label)
     task = task_of(run.spec)
     return GoldenMeasures(

@@ -27,6 +27,7 @@ from batchinf_assets.evaluation.golden_provenance import (
     read_provenance,
 )
 from batchinf_assets.evaluation.segments import segment_rows
+from batchinf_assets.features.labels import undeclared_classes
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.manifest import GoldenSetRecord
 from batchinf_assets.project import Project
@@ -39,7 +40,7 @@ SMALLEST_SEGMENT = 30
 """Rows of a segment below which its figures say little: an interval of a share of one half is then
 wider than a third."""
 
-NO_CLASSES = "does not apply: the labels are numbers"
+NO_CLASSES = "does not apply: the labels are not of two classes"
 
 _NAMED = 5
 
@@ -76,7 +77,7 @@ def read_golden_set(project: Project, spec: PipelineSpec) -> GoldenSet:
     schema = arrow_schema({**spec.features.columns, spec.golden.label: label})
     rows = pa.table([_column(found, field) for field in schema], schema=schema)
     known = found.provenance
-    _require_labels(found, rows.column(spec.golden.label))
+    _require_labels(found, rows.column(spec.golden.label), spec)
     record = GoldenSetRecord(
         sha256=found.sha256,
         version=known.version if known else None,
@@ -132,7 +133,7 @@ def judge_golden_set(golden: GoldenSet, spec: PipelineSpec, window: Window) -> C
 
 
 def positives_among(labels: pa.ChunkedArray) -> int | None:
-    """Return how many labels are true; None where labels are numbers."""
+    """Return how many labels are true; None where labels are numbers, or of several classes."""
     if not pa.types.is_boolean(labels.type):
         return None
     return int(pc.sum(labels.cast(pa.int64())).as_py() or 0)
@@ -254,9 +255,12 @@ def _require_described(found: _Verified) -> None:
         )
 
 
-def _require_labels(found: _Verified, labels: pa.ChunkedArray) -> None:
+def _require_labels(found: _Verified, labels: pa.ChunkedArray, spec: PipelineSpec) -> None:
     known, positives = found.provenance, positives_among(labels)
-    if positives is None and not pc.all(pc.is_finite(labels)).as_py():
+    unknown = undeclared_classes(labels, spec)
+    if unknown:
+        raise _invalid(found.path, f"has labels that are none of the declared classes: {unknown}")
+    if pa.types.is_floating(labels.type) and not pc.all(pc.is_finite(labels)).as_py():
         raise _invalid(found.path, "has labels that are no finite numbers")
     if known is not None and known.positives != positives:
         raise GoldenSetInvalid(
@@ -267,7 +271,7 @@ def _require_labels(found: _Verified, labels: pa.ChunkedArray) -> None:
 
 
 def _said(positives: int | None) -> str:
-    return "numbers as labels" if positives is None else f"{positives} positives"
+    return "no two classes of labels" if positives is None else f"{positives} positives"
 
 
 def _column(found: _Verified, field: pa.Field) -> pa.ChunkedArray:

@@ -24,8 +24,9 @@ from batchinf_assets.evaluation.bootstrap import (
     ratio,
     resampled_figures,
 )
-from batchinf_assets.evaluation.figures import Interval, Metrics
+from batchinf_assets.evaluation.figures import Cell, Interval, Metrics
 from batchinf_assets.evaluation.intervals import bootstrap_interval, wilson_interval
+from batchinf_assets.evaluation_spec import Metric
 from batchinf_assets.lake.query import query, sql_beside
 
 BY_LOSS_SQL = sql_beside(__file__, "sql/by_loss.sql")
@@ -33,10 +34,22 @@ MULTICLASS_SQL = sql_beside(__file__, "sql/multiclass.sql")
 LOSS_CELLS_SQL = sql_beside(__file__, "sql/loss_cells.sql")
 
 Resampled = Literal["macro_f1", "weighted_f1", "log_loss"]
+Figure = Literal["accuracy"] | Resampled
 
 RESAMPLED: tuple[Resampled, ...] = ("macro_f1", "weighted_f1", "log_loss")
 
-FIGURES = ("accuracy", *RESAMPLED)
+FIGURES: tuple[Figure, ...] = ("accuracy", *RESAMPLED)
+
+CELLS_SCHEMA = pa.schema(
+    [
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("predicted", pa.string(), nullable=False),
+        pa.field("loss", pa.float64(), nullable=False),
+        pa.field("probable", pa.bool_(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),
+    ]
+)
+"""Labelled rows by label, prediction and log loss, as `sql/by_loss.sql` counts them."""
 
 Column = pa.Array | pa.ChunkedArray
 Codes = npt.NDArray[np.int64]
@@ -66,6 +79,13 @@ class MulticlassMetrics(Metrics):
     macro_f1: float | None
     weighted_f1: float | None
     log_loss: float | None
+
+    @property
+    def cells(self) -> Iterator[Cell]:
+        """The cells of the confusion matrix, row by row."""
+        for label, row in zip(self.classes, self.confusion or (), strict=False):
+            for predicted, rows in zip(self.classes, row, strict=True):
+                yield Cell(label=label, predicted=predicted, rows=rows)
 
 
 def multiclass_metrics(
@@ -117,6 +137,59 @@ def multiclass_by_group(
     )
     parameters: dict[str, object] = {"classes": list(classes), "epsilon": LOG_LOSS_EPSILON}
     by_loss = query(BY_LOSS_SQL, {"classified": classified}, parameters)
+    return _measured(by_loss, classes, number, intervals=intervals)
+
+
+def classified_cells(labels: Column, probabilities: pa.Table) -> pa.Table:
+    """Count labelled predictions so that they can be measured again, alone or with others.
+
+    Args:
+        labels: Names of classes that have a probability, n.
+        probabilities: A column for each class, under its name; n rows.
+
+    Returns:
+        Rows of `CELLS_SCHEMA`.
+    """
+    classes = probabilities.column_names
+    classified = pa.table(
+        {
+            "segment": np.zeros(len(labels), np.int64),
+            "label": labels.cast(pa.string()),
+            "probabilities": _rows(probabilities),
+        }
+    )
+    parameters: dict[str, object] = {"classes": classes, "epsilon": LOG_LOSS_EPSILON}
+    by_loss = query(BY_LOSS_SQL, {"classified": classified}, parameters)
+    names, columns = pa.array(classes, pa.string()), dict[str, pa.ChunkedArray]()
+    for name in CELLS_SCHEMA.names:
+        column = by_loss.column(name)
+        columns[name] = pc.take(names, column) if name in ("label", "predicted") else column
+    order = [(name, "ascending") for name in CELLS_SCHEMA.names]
+    return pa.table(columns).cast(CELLS_SCHEMA).sort_by(order)
+
+
+def multiclass_of_cells(windows: Sequence[pa.Table], classes: tuple[str, ...]) -> MulticlassMetrics:
+    """Measure what was counted of several windows as if it were one.
+
+    Args:
+        windows: Rows of `CELLS_SCHEMA` of each.
+        classes: The classes of now; a row with another one leaves the figures undefined.
+    """
+    cells = pa.concat_tables([CELLS_SCHEMA.empty_table(), *windows])
+    names = pa.array(classes, pa.string())
+    coded = {
+        name: pc.index_in(column, value_set=names).cast(pa.int64())
+        if name in ("label", "predicted")
+        else column
+        for name, column in zip(cells.column_names, cells.columns, strict=True)
+    }
+    by_loss = pa.table({"segment": np.zeros(cells.num_rows, np.int64), **coded})
+    return _measured(by_loss, classes, 1, intervals=True)[0]
+
+
+def _measured(
+    by_loss: pa.Table, classes: tuple[str, ...], number: int, *, intervals: bool
+) -> list[MulticlassMetrics]:
     tables = {"by_loss": by_loss, "segments": pa.table({"segment": np.arange(number)})}
     rows = query(MULTICLASS_SQL, tables).to_pylist()
     found = _intervals(by_loss, rows, len(classes)) if intervals else [{}] * number
@@ -173,7 +246,7 @@ def _bootstrapped(
     names: list[Resampled] = [name for name in RESAMPLED if row[name] is not None]
     if row["rows"] < 2 or not names:
         return found
-    cells = _ClassifiedCells(
+    cells = ClassifiedCells(
         labels=table.column("label").to_numpy(),
         predicted=table.column("predicted").to_numpy(),
         log_losses=table.column("log_loss").to_numpy(),
@@ -188,17 +261,36 @@ def _bootstrapped(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _ClassifiedCells:
-    """Label, prediction and log loss of cells; arrays of shape (cells,)."""
+class ClassifiedCells:
+    """Cells of labelled predictions, to be measured on many resamples of them at once.
+
+    Attributes:
+        labels: Place of the label among the classes, (cells,).
+        predicted: Place of the predicted class, (cells,).
+        log_losses: Mean log loss, (cells,).
+        classes: How many there are.
+    """
 
     labels: Codes
     predicted: Codes
     log_losses: Floats
     classes: int
 
-    def resampled(self, metric: Resampled, counts: Floats) -> Floats:
-        """Measure resamples: counts (resamples, cells) to the metric (resamples,)."""
+    def resampled(self, metric: Metric, counts: Floats) -> Floats:
+        """Measure resamples; NaN where the metric is undefined, or none of several classes.
+
+        Args:
+            metric: What to measure.
+            counts: How often each resample holds each cell, (resamples, cells).
+
+        Returns:
+            The metric by resample, (resamples,).
+        """
         rows = counts.sum(axis=1)
+        if metric not in FIGURES:
+            return np.full(len(counts), np.nan)
+        if metric == "accuracy":
+            return ratio(counts @ (self.labels == self.predicted).astype(np.float64), rows)
         if metric == "log_loss":
             return ratio(counts @ self.log_losses, rows)
         true = counts @ self._is(self.labels)

@@ -86,8 +86,8 @@ def label_predictions(
         segments: Rows with the key and the declared segments; None where none are declared.
 
     Returns:
-        Columns `label`, `_score` (float64), `_delay` (seconds, null where nobody knows) and the
-        segments, each with its own type.
+        Columns `label`, `_score` (float64, of several classes a list of them), `_delay` (seconds,
+        null where nobody knows) and the segments, each with its own type.
 
     Raises:
         FeatureSqlFailed: DuckDB refuses `outcomes.label`.
@@ -99,7 +99,7 @@ def label_predictions(
         f"""
         SELECT
             l.{LABEL},
-            CAST(p.{quoted(spec.prediction.column)} AS DOUBLE) AS {SCORE},
+            {_score(spec)} AS {SCORE},
             epoch(l.{KNOWN_AT}) - $window_end AS {DELAY}
             {chosen}
         FROM predictions AS p JOIN labels AS l USING ({key}) {joined}
@@ -146,6 +146,11 @@ def label_delay(seconds: pa.ChunkedArray) -> LabelDelay | None:
         return None
     median, late = np.quantile(known, [0.5, 0.95], method="inverted_cdf")
     return LabelDelay(rows=len(known), median=float(median), percentile_95=float(late))
+
+
+def _score(spec: PipelineSpec) -> str:
+    given = [f"CAST(p.{quoted(name)} AS DOUBLE)" for name in spec.prediction.given]
+    return f"array_value({', '.join(given)})" if spec.prediction.classes else given[0]
 
 
 def _segments(segments: pa.Table | None, spec: PipelineSpec) -> Sequence[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import duckdb
 import pyarrow as pa
 
+from batchinf_assets.checks import quoted as quoted_text
 from batchinf_assets.contracts.columns import ANY_LAYOUT, check_columns, conform
 from batchinf_assets.errors import FeatureSqlFailed, InvalidSpec
 from batchinf_assets.lake.query import query, quoted, refusal_text
@@ -17,11 +18,19 @@ from batchinf_assets.spec import OutcomesSpec, PipelineSpec
 from batchinf_assets.windows import Window
 
 LABEL = "label"
+_NAMED = 5
 KNOWN_AT = "_known_at"
 """When the outcome that gave the label became known; declared names start with a letter."""
 
-LABEL_TYPES: Mapping[str, str] = {"bool": "BOOLEAN", "float64": "DOUBLE"}
+LABEL_TYPES: Mapping[str, str] = {"bool": "BOOLEAN", "float64": "DOUBLE", "string": "VARCHAR"}
 """What DuckDB calls the types of labels."""
+
+IS_LABEL: Mapping[str, str] = {
+    "bool": "_label IS NOT NULL",
+    "float64": "isfinite(_label)",
+    "string": "_label IS NOT NULL",
+}
+"""Which values of them are labels."""
 
 
 def require_outcomes(spec: PipelineSpec) -> OutcomesSpec:
@@ -91,13 +100,30 @@ def timed_labels(spec: PipelineSpec, outcomes: pa.Table) -> pa.Table:
     """
     declared = require_outcomes(spec)
     try:
-        return query(_labelling_sql(spec, declared), {"outcomes": outcomes})
+        found = query(_labelling_sql(spec, declared), {"outcomes": outcomes})
     except duckdb.Error as error:
         raise FeatureSqlFailed(
             f"Pipeline {spec.name}, outcomes.label '{declared.label}': {refusal_text(error)}.",
             next_step="Correct it in defs.yaml: a condition, or of a regression a number, over "
             "outcomes.columns.",
         ) from error
+    unknown = undeclared_classes(found.column(LABEL), spec)
+    if unknown:
+        raise FeatureSqlFailed(
+            f"Pipeline {spec.name}, outcomes.label '{declared.label}': gives {unknown}, none of "
+            f"prediction.classes ({', '.join(spec.prediction.classes)}).",
+            next_step="Correct it in defs.yaml: one of the classes, or NULL where there is no "
+            "label.",
+        )
+    return found
+
+
+def undeclared_classes(labels: pa.ChunkedArray, spec: PipelineSpec) -> str:
+    """Name labels that are none of the declared classes, the first few; of other kinds none."""
+    if not spec.prediction.classes:
+        return ""
+    found = {str(name) for name in labels.unique().to_pylist()} - {*spec.prediction.classes}
+    return ", ".join(quoted_text(name) for name in sorted(found)[:_NAMED])
 
 
 def _labelling_sql(spec: PipelineSpec, declared: OutcomesSpec) -> str:
@@ -106,7 +132,7 @@ def _labelling_sql(spec: PipelineSpec, declared: OutcomesSpec) -> str:
     Declared names start with a letter, so `_label` is free.
     """
     key = ", ".join(quoted(name) for name in spec.source.key)
-    known_at = quoted(declared.known_at)
+    known_at, is_label = quoted(declared.known_at), IS_LABEL[spec.prediction.of.label]
     return f"""
         WITH labels AS (
             SELECT {key}, {known_at} AS {KNOWN_AT}, CAST((
@@ -117,5 +143,5 @@ def _labelling_sql(spec: PipelineSpec, declared: OutcomesSpec) -> str:
                 PARTITION BY {key} ORDER BY {known_at} DESC NULLS LAST, _label
             ) = 1
         )
-        SELECT {key}, _label AS {LABEL}, {KNOWN_AT} FROM labels WHERE isfinite(_label::DOUBLE)
+        SELECT {key}, _label AS {LABEL}, {KNOWN_AT} FROM labels WHERE {is_label}
     """  # noqa: S608 - the names are quoted, the condition is the pipeline's own code

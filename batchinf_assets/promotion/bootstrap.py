@@ -16,6 +16,7 @@ import pyarrow as pa
 from batchinf_assets.evaluation.bootstrap import Floats, resample_counts
 from batchinf_assets.evaluation.intervals import percentiles
 from batchinf_assets.evaluation.tasks import Labels, Resampled, Task
+from batchinf_assets.scoring.said import score_array
 from batchinf_assets.spec import Metric
 
 
@@ -63,8 +64,8 @@ def paired_differences(
 
     Args:
         labels: What the task measures against, (n,).
-        champion: Its scores, (n,).
-        candidate: Its scores, (n,).
+        champion: Its scores, as `scoring.said` has them, n.
+        candidate: Its scores, of the same shape.
         task: What both are measured by.
         metrics: Which to compare.
         resamples: How many to draw.
@@ -78,11 +79,11 @@ def paired_differences(
         ValueError: The three differ in shape, or the labels are not of the task's type.
     """
     _require_paired(labels, champion, candidate)
-    order = np.lexsort((labels, candidate, champion))
+    order = np.lexsort((labels, *_columns(candidate), *_columns(champion)))
     truth = labels[order]
     models = {"champion": champion[order], "candidate": candidate[order]}
     points = {
-        name: task.measure(pa.array(truth), pa.array(scores), intervals=False).figures
+        name: task.measure(pa.array(truth), score_array(scores), intervals=False).figures
         for name, scores in models.items()
     }
     drawn = _drawn_differences(
@@ -105,11 +106,22 @@ def paired_differences(
 
 
 def _require_paired(labels: Labels, champion: Floats, candidate: Floats) -> None:
-    if not labels.shape == champion.shape == candidate.shape or labels.ndim != 1:
+    rows = {len(each) for each in (labels, champion, candidate)}
+    if len(rows) != 1 or champion.shape != candidate.shape or labels.ndim != 1:
         raise ValueError(
             f"labels {labels.shape}, champion {champion.shape} and candidate {candidate.shape} "
             "must be of one shape (n,)"
         )
+
+
+def label_values(labels: pa.ChunkedArray) -> Labels:
+    """Return labels as an array that can be sorted, (n,): classes are texts of a fixed width."""
+    values = labels.to_numpy()
+    return values.astype(np.str_) if values.dtype == np.object_ else values
+
+
+def _columns(scores: Floats) -> Floats:
+    return np.atleast_2d(scores.T)
 
 
 def _drawn_differences(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
 from batchinf_assets.evaluation.figures import Metrics
-from batchinf_assets.evaluation_spec import Fit, GoldenSpec, Metric, Quality
+from batchinf_assets.evaluation_spec import Agreement, Fit, GoldenSpec, Metric, Quality
 from batchinf_assets.promotion.bootstrap import Difference
 from batchinf_assets.promotion.canary import CanaryReport, Flips, Segment
 from batchinf_assets.registry.artifact import schema_differences
@@ -33,9 +33,13 @@ TITLES: Mapping[Metric, str] = {
     "r_squared": "R²",
     "quantile_loss": "quantile loss",
     "bias": "bias",
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
 }
 
-HIGHER_IS_BETTER: frozenset[Metric] = frozenset((*get_args(Quality), *get_args(Fit)))
+HIGHER_IS_BETTER: frozenset[Metric] = frozenset(
+    (*get_args(Quality), *get_args(Fit), *get_args(Agreement))
+)
 
 
 def first_promotion(model: str, alias: str) -> Clause:

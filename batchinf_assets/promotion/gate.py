@@ -14,7 +14,7 @@ from batchinf_assets.evaluation.golden_set import read_golden_set
 from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.features.build import features_table, load_features
 from batchinf_assets.project import Project
-from batchinf_assets.promotion.bootstrap import Difference, paired_differences
+from batchinf_assets.promotion.bootstrap import Difference, label_values, paired_differences
 from batchinf_assets.promotion.canary import CanaryReport, canary_sample, compare_scores
 from batchinf_assets.promotion.clauses import (
     first_promotion,
@@ -30,6 +30,7 @@ from batchinf_assets.registry.promotions import Clause
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import open_version, promotion_log
 from batchinf_assets.scoring.model import ScoringModel, candidate_model
+from batchinf_assets.scoring.said import leading_scores, score_array
 from batchinf_assets.scoring.scorer import score_rows
 from batchinf_assets.spec import Metric, Pipeline, PipelineSpec
 
@@ -81,7 +82,7 @@ def judge_candidate(
     golden = read_golden_set(project, spec).rows
     labels = golden.column(spec.golden.label)
     scores = _scores(candidate, golden, spec)
-    metrics = task_of(spec).measure(labels, pa.array(scores))
+    metrics = task_of(spec).measure(labels, score_array(scores))
     own = (judge_parity(card.parity, card.scorer), *judge_bounds(metrics, spec.golden))
     champion = _champion(registry, pipeline, candidate, alias)
     if isinstance(champion, Clause):
@@ -152,7 +153,7 @@ def compare_on(
     """Compare two models' scores of the same labelled rows, as the declaration asks."""
     declared = pipeline.spec.model.promotion
     return paired_differences(
-        labels.to_numpy(),
+        label_values(labels),
         champion,
         candidate,
         task=task_of(pipeline.spec),
@@ -181,8 +182,8 @@ def _canary(
     sample = canary_sample(rows, key=spec.source.key, share=declared.share, seed_text=seed)
     return newest, compare_scores(
         sample,
-        _scores(champion, sample, spec),
-        _scores(candidate, sample, spec),
+        leading_scores(_scores(champion, sample, spec)),
+        leading_scores(_scores(candidate, sample, spec)),
         decision=spec.decision,
         segments=declared.segments,
     )

@@ -232,7 +232,7 @@ class _Keeping:
         return [RowGroups(folder / output.path) for output in manifest.outputs]
 
     def _comparable(self, file: RowGroups) -> bool:
-        compared = {*self.spec.source.key, self.spec.prediction.column}
+        compared = {*self.spec.source.key, self.spec.prediction.score}
         return compared <= set(file.schema.names)
 
 
@@ -249,7 +249,7 @@ def _changed(
     supersedes: str,
     revision: str,
 ) -> Iterator[pa.Table]:
-    key, score = spec.source.key, spec.prediction.column
+    key, score = spec.source.key, spec.prediction.score
     schema = score_changes_schema(spec)
     old, new = (ahead(_rows(files, [*key, score])) for files in (before, after))
     for block in side_by_side(old, new, key):

@@ -16,6 +16,7 @@ from typing import Literal, get_args
 from batchinf_assets.contract_spec import ColumnType, FeatureSpec
 from batchinf_assets.errors import LostRace, ModelRefused, Refusal
 from batchinf_assets.lake.files import place_folder
+from batchinf_assets.prediction_spec import PredictionSpec
 from batchinf_assets.registry.card import (
     FileDigest,
     FileName,
@@ -228,6 +229,23 @@ def require_schema(artifact: Artifact, columns: Mapping[str, FeatureSpec]) -> No
             f"features: {'; '.join(problems)}.",
             reason=Refusal.SCHEMA,
             next_step="Correct features.columns in defs.yaml, or train on them: "
+            "`batchinf model register <pipeline>`.",
+        )
+
+
+def require_outputs(artifact: Artifact, prediction: PredictionSpec) -> None:
+    """Require that the model tells the declared classes apart, where there are several.
+
+    Raises:
+        ModelRefused: It learned others, or another order of them was declared then.
+    """
+    learned = tuple(output.name for output in artifact.card.output_schema)
+    if prediction.classes and learned != prediction.given:
+        raise ModelRefused(
+            f"Model {artifact.card.name} ({artifact.digest[:16]}) gives {', '.join(learned)}, not "
+            f"what is declared: {', '.join(prediction.given)}.",
+            reason=Refusal.SCHEMA,
+            next_step="Correct prediction.classes in defs.yaml, or train on them: "
             "`batchinf model register <pipeline>`.",
         )
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 from batchinf_assets.contract_spec import ColumnType, Name
 from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.lake.digest import canonical_json
+from batchinf_assets.prediction_spec import MOST_CLASSES, Meaning
 from batchinf_assets.registry.untrusted_text import one_line
 
 LIBRARIES = ("numpy", "scikit-learn", "skops")
@@ -47,7 +48,7 @@ class OutputColumn(_Frozen):
 
     name: Name
     type: Literal["float64"] = "float64"
-    meaning: Literal["probability of the label", "predicted number"] = "probability of the label"
+    meaning: Meaning = "probability of the label"
 
 
 class Training(_Frozen):
@@ -142,7 +143,7 @@ class ModelCard(_Frozen):
     model_format: Literal["skops", "onnx"]
     origin: Origin
     input_schema: tuple[InputColumn, ...]
-    output_schema: tuple[OutputColumn, ...] = Field(min_length=1, max_length=1)
+    output_schema: tuple[OutputColumn, ...] = Field(min_length=1, max_length=MOST_CLASSES)
     training: Training
     metrics: dict[str, FiniteFloat]
     golden: GoldenRecord

@@ -18,7 +18,7 @@ from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.matching import Rows, chosen_rows, match_rows, rows_within, same_rows
 from batchinf_assets.lake.order import KeySpan
 from batchinf_assets.lake.row_groups import RowGroups
-from batchinf_assets.scoring.scorer import Scores
+from batchinf_assets.scoring.said import Scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +48,13 @@ class EarlierScores:
         groups: Its row groups, in key order.
         key: The key columns.
         inputs: The features.
-        score: The prediction column.
+        given: The columns that hold what the model gave.
     """
 
     groups: tuple[ScoredGroup, ...]
     key: tuple[str, ...]
     inputs: tuple[str, ...]
-    score: str
+    given: tuple[str, ...]
 
     def of(self, features: pa.Table) -> tuple[Scores, npt.NDArray[np.bool_]]:
         """Look up the scores of rows that were scored with the same features.
@@ -66,9 +66,10 @@ class EarlierScores:
             features: Key and features, ascending by key.
 
         Returns:
-            The scores, shape (rows,), and which of them are known, shape (rows,); others are 0.
+            The scores as `scoring.said` has them, and which rows are known, shape (rows,); others
+            are 0.
         """
-        scores = np.zeros(features.num_rows)
+        scores = np.zeros((features.num_rows, len(self.given)))
         known = np.zeros(features.num_rows, dtype=np.bool_)
         for group in self._reached(KeySpan.of(features.select(list(self.key)))):
             start, end = rows_within(features, group.span, self.key)
@@ -77,7 +78,7 @@ class EarlierScores:
             except ManifestInvalid:  # damaged since it was verified
                 continue
             scores[start + rows], known[start + rows] = found, True
-        return scores, known
+        return scores if len(self.given) > 1 else scores[:, 0], known
 
     def _reached(self, span: KeySpan) -> Iterator[ScoredGroup]:
         if span.rows:
@@ -90,7 +91,7 @@ class EarlierScores:
     def _equal_rows(self, group: ScoredGroup, rows: pa.Table) -> tuple[Rows, Scores]:
         """Return which rows were scored with the same features, and their scores."""
         (before,) = group.features.read([group.feature_group], [*self.key, *self.inputs])
-        (scored,) = group.predictions.read([group.prediction_group], [*self.key, self.score])
+        (scored,) = group.predictions.read([group.prediction_group], [*self.key, *self.given])
         if scored.num_rows != before.num_rows or not same_rows(scored, before, self.key).all():
             raise ManifestInvalid(
                 f"{group.predictions.place} does not hold the rows of {group.features.place}.",
@@ -98,5 +99,6 @@ class EarlierScores:
             )
         old, new = match_rows(before, rows, self.key)
         equal = same_rows(chosen_rows(before, old), chosen_rows(rows, new), self.inputs)
-        scores = np.asarray(scored.column(self.score).to_numpy(), dtype=np.float64)
+        given = (scored.column(name).to_numpy() for name in self.given)
+        scores = np.column_stack([column.astype(np.float64) for column in given])
         return new[equal], scores[old[equal]]

@@ -128,7 +128,7 @@ class _Correcting:
             groups=tuple(groups),
             key=self.spec.source.key,
             inputs=tuple(self.spec.features.columns),
-            score=self.spec.prediction.column,
+            given=self.spec.prediction.given,
         )
         changes = self._record(found, self.old.revision, None)
         return Correction(changes=changes, earlier=earlier)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
 from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.manifest import ModelRecord, ParityOutcome
-from batchinf_assets.registry.artifact import Artifact
+from batchinf_assets.registry.artifact import Artifact, require_outputs
 from batchinf_assets.registry.promotions import Promotion
 from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.trust import open_version, promoted_model
 from batchinf_assets.scoring.load import load_scorer
 from batchinf_assets.scoring.scorer import Scorer
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec import Pipeline, PipelineSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +69,11 @@ def scoring_model(registry: Registry, pipeline: Pipeline, now: datetime) -> Scor
     Raises:
         ModelUnavailable: The registry has no such model or alias.
         KeyringInvalid: There is no keyring.
-        ModelRefused: It is not signed, not promoted, or does not fit the declared features.
+        ModelRefused: It is not signed, not promoted, or does not fit the declaration.
     """
     declared = pipeline.spec.model
     found = promoted_model(registry, declared.name, declared.alias, now)
-    model = _ready(found.version, found.artifact, pipeline.spec.features.columns)
+    model = _ready(found.version, found.artifact, pipeline.spec)
     return replace(model, promotion=found.promotion)
 
 
@@ -87,16 +86,15 @@ def candidate_model(
 
     Raises:
         KeyringInvalid: There is no keyring.
-        ModelRefused: It is not signed, or does not fit the declared features.
+        ModelRefused: It is not signed, or does not fit the declaration.
     """
     artifact = open_version(registry, version, now)
-    return _ready(version, artifact, pipeline.spec.features.columns)
+    return _ready(version, artifact, pipeline.spec)
 
 
-def _ready(
-    version: ModelVersion, artifact: Artifact, columns: Mapping[str, FeatureSpec]
-) -> ScoringModel:
-    scorer = _scorer(_Verified(artifact, tuple(columns.items())))
+def _ready(version: ModelVersion, artifact: Artifact, spec: PipelineSpec) -> ScoringModel:
+    require_outputs(artifact, spec.prediction)
+    scorer = _scorer(_Verified(artifact, tuple(spec.features.columns.items())))
     return ScoringModel(version=version, artifact=replace(artifact, contents={}), scorer=scorer)
 
 

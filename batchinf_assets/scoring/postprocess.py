@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import duckdb
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.contracts.validate import sample_keys
 from batchinf_assets.errors import FeatureSqlFailed
 from batchinf_assets.lake.query import query, refusal_text
+from batchinf_assets.prediction_spec import PredictionSpec
+from batchinf_assets.scoring.said import Scores, said_columns
 from batchinf_assets.spec import Pipeline, PipelineSpec
 
 
-def scored_rows(features: pa.Table, scores: np.ndarray, score_column: str) -> pa.Table:
+def scored_rows(features: pa.Table, scores: Scores, prediction: PredictionSpec) -> pa.Table:
     """Put the scores beside key and features, as post-processing SQL sees them in `scored`.
 
     Args:
         features: Key and features.
-        scores: float64, shape (rows,).
-        score_column: The declared prediction column.
+        scores: What the model said, as `scoring.said` has it.
+        prediction: Names the columns.
     """
-    return features.append_column(score_column, pa.array(scores, pa.float64()))
+    for name, values in said_columns(scores, prediction).items():
+        features = features.append_column(name, values)
+    return features
 
 
 def postprocess(pipeline: Pipeline, scored: pa.Table) -> pa.Table:
@@ -42,31 +46,36 @@ def postprocess(pipeline: Pipeline, scored: pa.Table) -> pa.Table:
         ) from error
 
 
-def check_score_kept(rows: pa.Table, scores: np.ndarray, spec: PipelineSpec) -> CheckResult:
-    """Check that the score column is still what the model said, row by row.
+def check_score_kept(rows: pa.Table, scores: Scores, spec: PipelineSpec) -> CheckResult:
+    """Check that every column of the model is still what it said, row by row.
 
     Golden metrics judge the model's score; a score changed afterwards would reach consumers
     unjudged. Lost or invented rows are for `row_conservation` to name.
 
     Args:
         rows: Prediction rows of one shard, sorted by key.
-        scores: What the model said, in key order, float64, shape (rows,).
+        scores: What the model said, in key order, as `scoring.said` has it.
         spec: The pipeline.
     """
-    column = spec.prediction.column
-    found = np.asarray(rows.column(column))
-    changed = found != scores if len(found) == len(scores) else np.zeros(len(found), dtype=bool)
-    broken = rows.filter(pa.array(changed))
-    rule = "the model's own score: give what post-processing makes of it another name"
-    violation = Violation(
-        column=column,
-        rule=rule,
-        count=broken.num_rows,
-        samples=sample_keys(broken, spec.source.key),
-    )
+    said = said_columns(scores, spec.prediction) if len(scores) == rows.num_rows else {}
+    violations = [
+        Violation(
+            column=column,
+            rule="the model's own score: give what post-processing makes of it another name",
+            count=broken.num_rows,
+            samples=sample_keys(broken, spec.source.key),
+        )
+        for column, values in said.items()
+        if (broken := rows.filter(_changed(rows.column(column), values))).num_rows
+    ]
     return CheckResult(
         name="contract",
         asset="predictions",
-        passed=broken.num_rows == 0,
-        violations=(violation,) if broken.num_rows else (),
+        passed=not violations,
+        violations=tuple(violations),
     )
+
+
+def _changed(found: pa.ChunkedArray, said: pa.Array) -> pa.ChunkedArray:
+    """Tell where values differ, a missing one from all."""
+    return pc.fill_null(pc.not_equal(found, said), fill_value=True)

@@ -53,9 +53,11 @@ def revision_id(
 def scoring_settings(pipeline: Pipeline) -> SettingsRecord:
     """Collect the declared settings that decide the output's bytes."""
     columns = {name: column.type for name, column in pipeline.spec.prediction_table.items()}
-    declared = {"sql": pipeline.postprocess_sql, "columns": columns}
+    declared: dict[str, object] = {"sql": pipeline.postprocess_sql, "columns": columns}
+    if pipeline.spec.prediction.classes:  # their order decides ties
+        declared["classes"] = pipeline.spec.prediction.classes
     return SettingsRecord(
-        prediction_column=pipeline.spec.prediction.column,
+        prediction_column=pipeline.spec.prediction.score,
         shard_rows=pipeline.spec.shard_rows,
         postprocess=json_sha256(declared),
     )

@@ -19,11 +19,11 @@ from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import BatchinfError, ModelRefused, Refusal
 from batchinf_assets.prediction_spec import BINARY, Kind
 from batchinf_assets.scoring.frame import model_frame
+from batchinf_assets.scoring.said import Scores
 
 SMALL_SHARD = 16_384
 """Rows up to which threads cost more than they give: they are started anew for every tree."""
 
-Scores = npt.NDArray[np.float64]
 Outputs = npt.NDArray[np.float64]
 
 
@@ -55,7 +55,7 @@ class Scorer(Protocol):
 
 
 def score_rows(scorer: Scorer, features: pa.Table, kind: Kind = BINARY) -> Scores:
-    """Return the probability of the label, or the predicted number, of each row.
+    """Return the probability of the label or of each class, or the predicted number, of each row.
 
     Args:
         scorer: The model.
@@ -63,14 +63,14 @@ def score_rows(scorer: Scorer, features: pa.Table, kind: Kind = BINARY) -> Score
         kind: What the model must be.
 
     Returns:
-        Float64, (n,).
+        Float64, (n,); of several classes (n, classes), as they are declared.
 
     Raises:
         ModelRefused: The model cannot read the rows, or is of another kind.
         BatchinfError: A feature column does not fit, or a score is not finite.
     """
     if features.num_rows == 0:
-        return np.empty(0, dtype=np.float64)
+        return _of_places(np.empty((0, kind.outputs)), kind)
     outputs = scorer.outputs(features)
     if outputs.shape != (features.num_rows, kind.outputs):
         raise ModelRefused(
@@ -79,7 +79,7 @@ def score_rows(scorer: Scorer, features: pa.Table, kind: Kind = BINARY) -> Score
             reason=Refusal.SCHEMA,
             next_step=f"{kind.remedy}, or correct prediction.kind in defs.yaml.",
         )
-    return _finite(np.ascontiguousarray(outputs[:, -1]))
+    return _finite(_of_places(outputs, kind))
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,13 @@ class SklearnScorer:
         return None
 
 
+def _of_places(outputs: Outputs, kind: Kind) -> Scores:
+    scores = np.ascontiguousarray(outputs[:, list(kind.places)])
+    return scores if kind.classes else scores[:, 0]
+
+
 def _finite(scores: Scores) -> Scores:
-    broken = np.flatnonzero(~np.isfinite(scores))
+    broken = np.flatnonzero(~np.isfinite(scores).reshape(len(scores), -1).all(axis=1))
     if len(broken):
         raise BatchinfError(
             f"The model gave {scores[broken[0]]} as the score of row {broken[0]}; "

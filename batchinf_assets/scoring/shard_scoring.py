@@ -29,8 +29,9 @@ from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.carried import EarlierScores
 from batchinf_assets.scoring.observed import observe
 from batchinf_assets.scoring.postprocess import check_score_kept, postprocess, scored_rows
+from batchinf_assets.scoring.said import Scores, leading_scores
 from batchinf_assets.scoring.score_histogram import count_scores
-from batchinf_assets.scoring.scorer import Scorer, Scores, score_rows
+from batchinf_assets.scoring.scorer import Scorer, score_rows
 from batchinf_assets.scoring.shards import Shard
 from batchinf_assets.snapshots.freeze import require_passed
 from batchinf_assets.spec import Pipeline
@@ -128,7 +129,7 @@ class ShardScoring:
             scores = self._scores(features, tally)
             rows = self._postprocessed(features, scores, tally)
             tally.lap("postprocess")
-            tally.observe(self.profile, features.select(inputs), spec.prediction.column, scores)
+            tally.observe(self.profile, features.select(inputs), spec.prediction.score, scores)
             tally.lap("check")
             yield rows
             tally.lap("write")
@@ -150,7 +151,7 @@ class ShardScoring:
     def _postprocessed(self, features: pa.Table, scores: Scores, tally: _Tally) -> pa.Table:
         spec, key = self.pipeline.spec, self.pipeline.spec.source.key
         name = f"{spec.name}/{spec.postprocess.sql if spec.postprocess else 'predictions'}"
-        found = postprocess(self.pipeline, scored_rows(features, scores, spec.prediction.column))
+        found = postprocess(self.pipeline, scored_rows(features, scores, spec.prediction))
         schema = check_columns(found, spec.prediction_table, asset=ASSET, accept=ANY_LAYOUT)
         require_passed([schema], spec.name, self.window, source=name)
         rows = sort_by(conform(found, spec.prediction_table), key)
@@ -207,6 +208,7 @@ class _Tally:
 
     def observe(self, profile: Profile, features: pa.Table, score: str, scores: Scores) -> None:
         columns = {name: features.column(name) for name in features.column_names}
-        for name, counts in observe(profile, {**columns, score: pa.array(scores)}).items():
+        leading = leading_scores(scores)
+        for name, counts in observe(profile, {**columns, score: pa.array(leading)}).items():
             self.observed[name] = self.observed.get(name, 0) + counts
-        self.scores = self.scores + count_scores(scores)
+        self.scores = self.scores + count_scores(leading)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import BatchinfError, ModelRefused, Refusal
-from batchinf_assets.prediction_spec import KINDS
+from batchinf_assets.prediction_spec import Kind
 from batchinf_assets.registry.card import ParityRecord, ScorerFile, SignedFile
 from batchinf_assets.registry.estimator import load_estimator
 from batchinf_assets.registry.inspection import ModelFormat, inspect_onnx, recognize
@@ -84,6 +84,7 @@ def main(folder: Path) -> None:
     rows, golden = pq.read_table(folder / ROWS), pq.read_table(folder / GOLDEN)
     data = (folder / MODEL).read_bytes()
     format_, reference, estimator = _load(data, job.columns)
+    _require_classes(estimator, job.required)
     stored = stored_scorer(job.scorer, _stored(folder / STORED), job.columns)
     compared = compare(reference, estimator, golden, job, stored)
     findings = Findings(
@@ -94,8 +95,8 @@ def main(folder: Path) -> None:
         thresholds=compared.thresholds,
         rows_per_second=dict(compared.speeds),
     )
-    _keep(folder / SCORES, score_rows(compared.chosen, rows, KINDS[job.kind]))
-    _keep(folder / GOLDEN_SCORES, score_rows(compared.chosen, golden, KINDS[job.kind]))
+    _keep(folder / SCORES, score_rows(compared.chosen, rows, job.required))
+    _keep(folder / GOLDEN_SCORES, score_rows(compared.chosen, golden, job.required))
     for name, content in compared.files.items():
         (folder / name).write_bytes(content)
     (folder / FINDINGS).write_text(findings.model_dump_json(), encoding="utf-8")
@@ -154,6 +155,18 @@ def _load(
         return format_, load_onnx(data, columns), None
     estimator = repeatable(load_estimator(data, "The model"))
     return format_, SklearnScorer(estimator, columns), estimator
+
+
+def _require_classes(estimator: Any | None, kind: Kind) -> None:
+    """Require the declared classes of an estimator; an ONNX model does not name its own."""
+    own = [str(name) for name in getattr(estimator, "classes_", ())]
+    if estimator is not None and kind.classes and own != sorted(kind.classes):
+        raise ModelRefused(
+            f"The model tells {', '.join(own) or 'no classes'} apart; prediction.classes are "
+            f"{', '.join(kind.classes)}.",
+            reason=Refusal.SCHEMA,
+            next_step=f"{kind.remedy}, or correct prediction.classes in defs.yaml.",
+        )
 
 
 def _stored(folder: Path) -> dict[SignedFile, bytes]:

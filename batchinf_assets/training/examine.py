@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import get_args
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import ModelRefused, Refusal
-from batchinf_assets.prediction_spec import KindName
+from batchinf_assets.prediction_spec import KINDS, Kind, KindName
 from batchinf_assets.registry.card import Measure, ParityRecord, ScorerFile
 from batchinf_assets.registry.inspection import ModelFormat
 from batchinf_assets.registry.sandbox import Limits, SandboxReport, read_left_behind, run_sandboxed
@@ -34,6 +35,8 @@ STORED = "stored"
 FINDINGS, SCORES, GOLDEN_SCORES = "findings.json", "scores.f64", "golden-scores.f64"
 
 SCORER_FILES: tuple[ScorerFile, ...] = get_args(ScorerFile)
+Shape = tuple[int, ...]
+
 NO_FILES: Mapping[ScorerFile, bytes] = MappingProxyType({})
 
 
@@ -44,6 +47,7 @@ class Job(BaseModel):
         columns: The declared features.
         decision: The score that counts as positive, where rows fall into classes.
         kind: What the model must be.
+        classes: What a label is one of, where there are several.
         scorer: The stored scorer to hold against the reference; None to make one of the model.
         seed: Decides the adversarial rows.
     """
@@ -53,8 +57,18 @@ class Job(BaseModel):
     columns: dict[str, FeatureSpec]
     decision: float
     kind: KindName = "binary"
+    classes: tuple[str, ...] = ()
     scorer: str | None = None
     seed: int = 0
+
+    @property
+    def required(self) -> Kind:
+        """What the model must be."""
+        return KINDS[self.kind].of_classes(self.classes)
+
+    def shape(self, rows: int) -> Shape:
+        """Return the shape of the scores of so many rows."""
+        return (rows, len(self.classes)) if self.classes else (rows,)
 
 
 class Findings(BaseModel):
@@ -85,8 +99,8 @@ class Examination:
 
     Attributes:
         findings: What was found.
-        scores: Scores of the training rows, float64 (rows,).
-        golden_scores: Scores of the golden rows, float64 (rows,).
+        scores: Scores of the training rows, as `scoring.said` has them.
+        golden_scores: Scores of the golden rows likewise.
         files: What the chosen scorer needs beside the model, by name.
         confinement: What the kernel granted the sandbox beyond its limits.
     """
@@ -139,11 +153,12 @@ def examine_model(
         confinement = run_sandboxed(
             MODULE, folder, limits, environ=kernels, must_be_closed=must_be_closed
         )
-        return _examination(folder, rows.num_rows, golden.num_rows, limits, confinement)
+        shapes = {SCORES: job.shape(rows.num_rows), GOLDEN_SCORES: job.shape(golden.num_rows)}
+        return _examination(folder, shapes, limits, confinement)
 
 
 def _examination(
-    folder: Path, rows: int, golden: int, limits: Limits, confinement: SandboxReport
+    folder: Path, shapes: Mapping[str, Shape], limits: Limits, confinement: SandboxReport
 ) -> Examination:
     def left(name: str) -> bytes:
         return read_left_behind(folder, name, max_bytes=limits.file_bytes)
@@ -152,8 +167,8 @@ def _examination(
         findings = Findings.model_validate_json(left(FINDINGS))
         return Examination(
             findings=findings,
-            scores=_scores(left(SCORES), rows),
-            golden_scores=_scores(left(GOLDEN_SCORES), golden),
+            scores=_scores(left(SCORES), shapes[SCORES]),
+            golden_scores=_scores(left(GOLDEN_SCORES), shapes[GOLDEN_SCORES]),
             files={name: left(name) for name in findings.files},
             confinement=confinement,
         )
@@ -165,8 +180,8 @@ def _examination(
         ) from error
 
 
-def _scores(content: bytes, rows: int) -> npt.NDArray[np.float64]:
+def _scores(content: bytes, shape: Shape) -> npt.NDArray[np.float64]:
     scores = np.frombuffer(content, dtype=np.float64)
-    if scores.shape != (rows,) or not np.isfinite(scores).all():
-        raise ValueError(f"there are not {rows} finite scores")
-    return scores
+    if len(scores) != prod(shape) or not np.isfinite(scores).all():
+        raise ValueError(f"there are not {prod(shape)} finite scores")
+    return scores.reshape(shape)

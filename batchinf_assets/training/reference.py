@@ -9,6 +9,7 @@ import pyarrow as pa
 from batchinf_assets.evaluation.between_windows import window_spreads
 from batchinf_assets.evaluation.drift import judged_subjects
 from batchinf_assets.registry.profile import Profile, build_profile
+from batchinf_assets.scoring.said import leading_scores
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.training.dataset import LabelledRows
 
@@ -22,20 +23,21 @@ def training_reference(
 
     Args:
         labelled: The rows that the model learned from, n.
-        scores: Its scores on them, n.
+        scores: What it said of them, as `scoring.said` has it, n.
         spec: Declares features and score.
 
     Raises:
         ModelRefused: There are no rows.
         InvalidSpec: A feature has the score's name.
     """
-    columns, score = spec.features.columns, spec.prediction.column
-    profile = build_profile(labelled.rows, scores, columns=columns, score_column=score)
+    leading = leading_scores(scores)
+    columns, score = spec.features.columns, spec.prediction.score
+    profile = build_profile(labelled.rows, leading, columns=columns, score_column=score)
     windows = [
         profile.observe(
             {
                 **{name: rows.column(name) for name in columns},
-                score: pa.array(scores[start : start + rows.num_rows]),
+                score: pa.array(leading[start : start + rows.num_rows]),
             }
         )
         for start, rows in labelled.by_window()

@@ -33,6 +33,7 @@ from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.sandbox import Limits, SandboxReport
 from batchinf_assets.registry.trust import open_version
+from batchinf_assets.scoring.said import Scores, score_array
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.training.dataset import LabelledRows, training_rows
 from batchinf_assets.training.examine import Examination, Job, examine_model
@@ -183,6 +184,7 @@ def register_model(
         columns=dict(spec.features.columns),
         decision=spec.golden.decision,
         kind=spec.prediction.kind,
+        classes=spec.prediction.classes,
     )
     examined = examine_model(
         data,
@@ -233,8 +235,8 @@ def declared_windows(pipeline: Pipeline) -> Sequence[Window]:
     return pipeline.spec.window.starting_in(declared.start, declared.end)
 
 
-def _measured(labels: pa.ChunkedArray, scores: object, pipeline: Pipeline) -> Metrics:
-    return task_of(pipeline.spec).measure(labels, pa.array(scores))
+def _measured(labels: pa.ChunkedArray, scores: Scores, pipeline: Pipeline) -> Metrics:
+    return task_of(pipeline.spec).measure(labels, score_array(scores))
 
 
 def training_days(windows: Sequence[Window]) -> tuple[date, date]:
@@ -261,8 +263,9 @@ def _card(
         model_format=findings.model_format,
         origin=origin,
         input_schema=input_schema(spec.features.columns),
-        output_schema=(
-            OutputColumn(name=spec.prediction.column, meaning=spec.prediction.of.meaning),
+        output_schema=tuple(
+            OutputColumn(name=name, meaning=spec.prediction.of.meaning)
+            for name in spec.prediction.given
         ),
         training=Training(
             start=start,

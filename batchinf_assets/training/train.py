@@ -61,4 +61,4 @@ def _no_training(pipeline: Pipeline, reason: str) -> InvalidSpec:
 
 def _is_fitted(estimator: Any, kind: Kind) -> bool:
     classifies = callable(getattr(estimator, "predict_proba", None))
-    return classifies if kind.has_classes else not classifies and hasattr(estimator, "predict")
+    return classifies if kind.classifies else not classifies and hasattr(estimator, "predict")

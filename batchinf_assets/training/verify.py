@@ -5,7 +5,7 @@ from __future__ import annotations
 from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.evaluation.golden_set import read_golden_set
 from batchinf_assets.project import Project
-from batchinf_assets.registry.artifact import Artifact, require_schema
+from batchinf_assets.registry.artifact import Artifact, require_outputs, require_schema
 from batchinf_assets.registry.card import ScorerFile
 from batchinf_assets.registry.sandbox import Limits
 from batchinf_assets.scoring.fast import LINEAR, TREES
@@ -27,6 +27,7 @@ def verify_model(project: Project, pipeline: Pipeline, artifact: Artifact) -> Fi
     spec, card = pipeline.spec, artifact.card
     columns = dict(spec.features.columns)
     require_schema(artifact, columns)
+    require_outputs(artifact, spec.prediction)
     golden = read_golden_set(project, spec).rows
     stored: dict[ScorerFile, bytes] = {
         name: artifact.contents[name] for name in SCORER_FILES if name in artifact.contents
@@ -37,6 +38,7 @@ def verify_model(project: Project, pipeline: Pipeline, artifact: Artifact) -> Fi
             columns=columns,
             decision=spec.golden.decision,
             kind=spec.prediction.kind,
+            classes=spec.prediction.classes,
             scorer=card.scorer,
         ),
         rows=golden,

@@ -6,7 +6,7 @@ It is declared in a folder of the test's own, from the demo's declaration, and l
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -164,9 +164,9 @@ def project_in(root: Path) -> Project:
     )
 
 
-def found_airline(root: Path) -> Airline:
+def found_airline(root: Path, declared: Callable[[Path], Pipeline] = declare) -> Airline:
     """Land, draw a golden set, train, sign and promote."""
-    pipeline, project = declare(root), project_in(root)
+    pipeline, project = declared(root), project_in(root)
     project.dagster_home.mkdir()
     shutil.copy2(CHECKOUT / "dagster.yaml", project.dagster_home)
     land(project.landing, first=FIRST, last=LAST)

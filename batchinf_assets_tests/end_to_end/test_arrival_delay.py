@@ -39,7 +39,7 @@ from batchinf_assets.scoring.predictions import manifests, prediction_rows, publ
 from batchinf_assets.training.dataset import training_rows
 from batchinf_assets.training.register import declared_windows, register_model
 from batchinf_assets.training.train import train_model
-from batchinf_assets_tests.end_to_end.arrival_delay import Airline, declare, found_airline
+from batchinf_assets_tests.end_to_end.arrival_delay import Airline, found_airline
 
 if TYPE_CHECKING:
     from batchinf_assets.manifest import Manifest
@@ -315,9 +315,3 @@ def test_a_classifier_in_a_file_is_refused_for_a_regression(airline: Airline) ->
         )
     assert refused.value.reason is Refusal.SCHEMA
     assert "a regressor gives one number per row" in str(refused.value)
-
-
-def test_several_classes_cannot_be_declared(tmp_path: Path) -> None:
-    prediction = {"column": "arrival", "kind": "multiclass"}
-    with pytest.raises(InvalidSpec, match="several classes cannot be declared"):
-        declare(tmp_path, prediction=prediction)

@@ -70,7 +70,7 @@ class Bench:
             groups=tuple(groups),
             key=self.key,
             inputs=tuple(self.inputs),
-            score=self.pipeline.spec.prediction.column,
+            given=self.pipeline.spec.prediction.given,
         )
 
     def score(

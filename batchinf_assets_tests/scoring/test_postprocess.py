@@ -12,6 +12,7 @@ import pytest
 
 from batchinf_assets.errors import FeatureSqlFailed
 from batchinf_assets.lake.schema import arrow_schema
+from batchinf_assets.prediction_spec import PredictionSpec
 from batchinf_assets.scoring.postprocess import postprocess, scored_rows
 from batchinf_assets.spec import Pipeline, load_pipeline
 
@@ -40,7 +41,7 @@ def with_sql(folder: Path, sql: str) -> Pipeline:
 
 
 def run(pipeline: Pipeline = FLIGHTS) -> list[dict[str, object]]:
-    scored = scored_rows(features(), SCORES, "delay_probability")
+    scored = scored_rows(features(), SCORES, FLIGHTS.spec.prediction)
     return sorted(postprocess(pipeline, scored).to_pylist(), key=lambda row: row["flight"])
 
 
@@ -60,7 +61,7 @@ def test_sql_sees_key_features_and_score(tmp_path: Path) -> None:
 
 
 def test_scores_belong_to_the_rows_they_stand_beside() -> None:
-    scored = scored_rows(features(3), SCORES[:3], "p")
+    scored = scored_rows(features(3), SCORES[:3], PredictionSpec(column="p"))
     assert scored["p"].to_pylist() == [0.0, 0.1, 0.19]
     assert scored.schema.field("p").type == pa.float64()
     assert scored.drop_columns(["p"]).equals(features(3))

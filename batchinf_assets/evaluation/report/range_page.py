@@ -25,7 +25,7 @@ from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.spec import PipelineSpec
 
-ALWAYS_DRAWN = ("auroc", "brier", "mae", "r_squared")
+ALWAYS_DRAWN = ("auroc", "brier", "mae", "r_squared", "macro_f1", "weighted_f1")
 """Of these the ones that the pipeline is measured by."""
 
 PERCENTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

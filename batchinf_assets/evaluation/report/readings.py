@@ -13,12 +13,14 @@ from typing import Any
 from batchinf_assets.evaluation.calibration import CalibrationBin, calibration_of
 from batchinf_assets.evaluation.figures import Figure, Interval
 from batchinf_assets.evaluation.records import DELAY, TREND
+from batchinf_assets.evaluation.report.confusion import Confusion, confusion_of
 from batchinf_assets.manifest import EvaluationRecord
 
 METRICS = (
     *("auroc", "average_precision", "precision", "recall", "f1", "accuracy"),
     *("log_loss", "brier", "calibration_error"),
     *("mae", "rmse", "r_squared", "quantile_loss", "bias"),
+    *("macro_f1", "weighted_f1"),
 )
 """The order in which metrics are shown."""
 
@@ -126,6 +128,7 @@ class Reading:
         delay: Seconds that labels took after the window's end, by measure.
         golden_calibration: Observed share by bin of scores, on the golden set.
         realised_calibration: The same on realised outcomes.
+        confusions: Confusion matrices by where their labels come from; of several classes alone.
     """
 
     golden: Figures = field(default_factory=dict[str, Figure])
@@ -142,6 +145,7 @@ class Reading:
     delay: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
     golden_calibration: tuple[CalibrationBin, ...] = ()
     realised_calibration: tuple[CalibrationBin, ...] = ()
+    confusions: Mapping[str, Confusion] = field(default_factory=dict[str, Confusion])
 
     def drift_from(self, reference: str) -> tuple[DriftReading, ...]:
         """Return the drift against one reference, in the declared order."""
@@ -185,7 +189,13 @@ def reading_of(
         delay={row["measure"]: row["value"] for row in outcomes if row["subject"] == DELAY},
         golden_calibration=calibration_of(judged),
         realised_calibration=realised_calibration,
+        confusions=_confusions({"Golden set": judged, "Realised": realised}),
     )
+
+
+def _confusions(tables: Mapping[str, Sequence[Row]]) -> dict[str, Confusion]:
+    found = {name: confusion_of(rows) for name, rows in tables.items()}
+    return {name: confusion for name, confusion in found.items() if confusion is not None}
 
 
 def _of_kind(rows: Iterable[Row], kind: str) -> list[Row]:

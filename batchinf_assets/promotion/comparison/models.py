@@ -19,6 +19,7 @@ from batchinf_assets.evaluation.comparison.labels import joint_state
 from batchinf_assets.evaluation.comparison.pairs import SCORE
 from batchinf_assets.evaluation.distances import Difference
 from batchinf_assets.project import Project
+from batchinf_assets.promotion.comparison.comparable import require_one_score
 from batchinf_assets.promotion.comparison.quality import (
     ComparedQuality,
     SegmentComparison,
@@ -120,9 +121,11 @@ def compare_models(
         ModelUnavailable: The registry has no such version or alias, or does not answer.
         ModelRefused: A model is not signed, or does not fit the declared features.
         KeyringInvalid: There is no keyring.
+        NotComparable: The pipeline predicts several classes.
         WindowMissing: No window could be scored.
         UsageError: They hold more rows than are compared at once.
     """
+    require_one_score(pipeline.spec)
     one, other = (_model(registry, pipeline, each) for each in (a, b))
     scored = ScoredWindows(project=project, registry=registry, pipeline=pipeline, a=one, b=other)
     for done, window in enumerate(windows, start=1):
@@ -136,7 +139,7 @@ def _measured(scored: ScoredWindows, a: ModelSide, b: ModelSide) -> ModelCompari
     spec, held = scored.pipeline.spec, scored.held()
     state = joint_state([each.labels.state for each in scored.found])
     problem = next((each.labels.problem for each in scored.found if each.labels.problem), None)
-    spread = Distributions(scored.a.artifact.profile, spec.prediction.column)
+    spread = Distributions(scored.a.artifact.profile, spec.prediction.score)
     spread.add_a(pa.table({SCORE: held.a}))
     spread.add_b(pa.table({SCORE: held.b}))
     return ModelComparison(

@@ -28,6 +28,7 @@ from batchinf_assets.evaluation.distances import Difference
 from batchinf_assets.lake.row_groups import ahead
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
+from batchinf_assets.promotion.comparison.comparable import require_one_score
 from batchinf_assets.promotion.comparison.past import Past, open_past
 from batchinf_assets.promotion.comparison.quality import (
     ComparedQuality,
@@ -139,8 +140,9 @@ def compare_revisions(
         UsageError: They are the same one.
         ManifestInvalid: A manifest is not signed, or a file that it names is gone or damaged.
         KeyringInvalid: There is no keyring.
-        NotComparable: They were made under different keys.
+        NotComparable: They were made under different keys, or predict several classes.
     """
+    require_one_score(pipeline.spec)
     if a == b:
         raise UsageError(
             f"{a} is compared with itself.", next_step="Name two revisions of the window."

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from functools import lru_cache
@@ -32,10 +33,27 @@ class S3Stat:
     Attributes:
         st_size: Bytes.
         st_mtime: When it was written, in seconds since 1970.
+        e_tag: Its version.
     """
 
     st_size: int
     st_mtime: float
+    e_tag: str
+
+    @property
+    def st_mode(self) -> int:
+        """That of a regular file: an object is nothing else."""
+        return stat.S_IFREG
+
+    @property
+    def st_ctime(self) -> float:
+        """When it was written, in whole seconds: some stores tell fractions in listings alone."""
+        return float(int(self.st_mtime))
+
+    @property
+    def st_ctime_ns(self) -> int:
+        """`st_ctime` in nanoseconds."""
+        return int(self.st_mtime) * 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,19 +157,18 @@ class S3Place:
         if not self.key:
             return False
         try:
-            self._objects.head(self.key)
+            self.stat()
         except FileNotFoundError:
             return False
         return True
 
     def is_dir(self) -> bool:
         """Say whether an object is below."""
-        return next(self._objects.below(self.key), None) is not None
+        return next(self._below(), None) is not None
 
     def stat(self) -> S3Stat:
         """Return size, time and version of the object."""
-        head = self._objects.head(self.key)
-        return S3Stat(st_size=head["size"], st_mtime=head["last_modified"].timestamp())
+        return self._objects.head(self.key)
 
     def read_bytes(self) -> bytes:
         """Read the whole object."""
@@ -182,13 +199,15 @@ class S3Place:
     ) -> io.RawIOBase | io.BufferedReader:
         """Open the object for reading at any position; it must not be replaced meanwhile.
 
+        Reads raise `ObjectReplaced` where it was.
+
         Args:
             mode: `rb`, as there is nothing else.
             buffering: Bytes to read ahead, or 0 to ask for just what is asked of it.
         """
         if mode != "rb":
             raise ValueError(f"{self} can only be opened for reading bytes, not with '{mode}'")
-        reader = self._objects.open(self.key)
+        reader = self._objects.open(self.key, self.stat())
         return io.BufferedReader(reader, buffering) if buffering else reader
 
     def read_versioned(self) -> Versioned | None:
@@ -241,8 +260,8 @@ class S3Place:
 
     def iterdir(self) -> Iterator[S3Place]:
         """Yield what lies directly below, in order."""
-        objects, folders = self._objects.children(self.key)
-        yield from sorted(replace(self, key=key) for key in {*objects, *folders})
+        for key in sorted(self._children(), key=lambda key: key.split("/")):
+            yield replace(self, key=key)
 
     def glob(self, pattern: str) -> Iterator[S3Place]:
         """Yield what lies below and matches part by part; `**` stands for any number of folders.
@@ -265,13 +284,26 @@ class S3Place:
     def rglob(self, pattern: str) -> Iterator[S3Place]:
         """Yield the objects at any depth whose path ends in parts that match."""
         wanted = [re.compile(translate(part)) for part in pattern.split("/")]
-        for key in sorted(self._objects.below(self.key)):
+        for key in sorted(self._below()):
             place = replace(self, key=key)
             last = place.relative_to(self).parts[-len(wanted) :]
             if len(last) == len(wanted) and all(
                 part.match(name) for part, name in zip(wanted, last, strict=True)
             ):
                 yield place
+
+    def _children(self) -> Collection[str]:
+        """Return the keys of the objects and of the folders directly below."""
+        objects, folders = self._objects.children(self.key)
+        return {*objects, *folders}
+
+    def _below(self) -> Iterator[str]:
+        """Yield the keys of the objects below, however deep."""
+        return (key for key, _ in self.objects_below())
+
+    def objects_below(self) -> Iterator[tuple[str, S3Stat]]:
+        """Yield the keys of the objects below, however deep, with what they are."""
+        return self._objects.below(self.key)
 
     @property
     def _objects(self) -> S3Objects:

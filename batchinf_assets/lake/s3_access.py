@@ -6,6 +6,7 @@ implementation in Rust. Credentials are no part of them: each client finds those
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import re
@@ -25,6 +26,17 @@ _REFUSED = re.compile(
 )
 _STATUS = re.compile(r"\b[345]\d\d [A-Z][a-z]+(?: [A-Z][a-z]+)*")
 _FAILED_ON_THE_WAY = re.compile(r"Generic S3 error|Error performing [A-Z]+ http")
+
+
+class ObjectReplaced(OSError):
+    """An object was replaced while it was read.
+
+    Args:
+        place: The object.
+    """
+
+    def __init__(self, place: str) -> None:
+        super().__init__(errno.ESTALE, "was replaced while it was read", place)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +161,7 @@ def storage_failure(place: object, error: Exception) -> StorageRefused | Storage
     if "NoSuchBucket" in text:
         return StorageUnavailable(
             f"The bucket of {place} does not exist.",
-            next_step="Correct BATCHINF_LAKE, or create the bucket.",
+            next_step="Correct the setting that names it, or create the bucket.",
         )
     if _REFUSED.search(text):
         return StorageRefused(

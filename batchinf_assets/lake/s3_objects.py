@@ -23,7 +23,13 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store
 
 from batchinf_assets.errors import DocumentTooLarge, StorageRefused, StorageUnavailable
-from batchinf_assets.lake.s3_access import S3Access, aws_session, storage_failure
+from batchinf_assets.lake.s3 import S3Stat
+from batchinf_assets.lake.s3_access import (
+    ObjectReplaced,
+    S3Access,
+    aws_session,
+    storage_failure,
+)
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -73,10 +79,10 @@ class S3Objects:
         self._bucket = bucket
         self._store = _open_store(bucket, access)
 
-    def head(self, key: str) -> ObjectMeta:
+    def head(self, key: str) -> S3Stat:
         """Return size, time and entity tag of an object."""
         with self._translated(key):
-            return obstore.head(self._store, key)
+            return _status(obstore.head(self._store, key))
 
     def get(self, key: str, limit: int | None = None) -> ObjectRead:
         """Read a whole object.
@@ -94,17 +100,16 @@ class S3Objects:
             content=content, version=found.meta["e_tag"] or "", mark=attributes.get(MARK)
         )
 
-    def open(self, key: str) -> io.RawIOBase:
-        """Open an object as a file whose every read is a request for just that."""
-        head = self.head(key)
-        version = head["e_tag"]
-        return _Reader(lambda start, end: self.get_range(key, start, end, version), head["size"])
+    def open(self, key: str, status: S3Stat) -> io.RawIOBase:
+        """Open this version of an object as a file whose every read is a request for just that."""
+        version = status.e_tag
+        return _Reader(lambda start, end: self.get_range(key, start, end, version), status.st_size)
 
     def get_range(self, key: str, start: int, end: int, version: str | None) -> bytes:
         """Read bytes `start` to `end` (exclusive) of this version of an object.
 
         Raises:
-            OSError: The object was replaced since.
+            ObjectReplaced: The object was replaced since.
         """
         options: obstore.GetOptions = {"range": (start, end)}
         if version:
@@ -113,7 +118,7 @@ class S3Objects:
             with self._translated(key, PreconditionError):
                 return obstore.get(self._store, key, options=options).bytes().to_bytes()
         except PreconditionError as error:
-            raise OSError(f"{self._shown(key)} was replaced while it was read") from error
+            raise ObjectReplaced(self._shown(key)) from error
 
     def put(self, key: str, content: bytes | Path) -> None:
         """Write an object, a large file in parts; readers see all of it or what was before."""
@@ -164,11 +169,11 @@ class S3Objects:
         objects = [each["path"] for each in found["objects"] if each["path"] != prefix]
         return objects, list(found["common_prefixes"])
 
-    def below(self, prefix: str) -> Iterator[str]:
-        """Return the keys of all objects below a key, however deep."""
+    def below(self, prefix: str) -> Iterator[tuple[str, S3Stat]]:
+        """Yield the keys of all objects below a key, however deep, with what they are."""
         with self._translated(prefix):
             for page in obstore.list(self._store, prefix or None):
-                yield from (each["path"] for each in page if each["path"] != prefix)
+                yield from ((e["path"], _status(e)) for e in page if e["path"] != prefix)
 
     def _put_once(self, key: str, content: bytes, version: str | None, mark: str) -> str:
         mode: Literal["create"] | obstore.UpdateVersion
@@ -234,6 +239,14 @@ class _Reader(io.RawIOBase):
         into[: len(content)] = content
         self._position += len(content)
         return len(content)
+
+
+def _status(found: ObjectMeta) -> S3Stat:
+    return S3Stat(
+        st_size=found["size"],
+        st_mtime=found["last_modified"].timestamp(),
+        e_tag=found["e_tag"] or "",
+    )
 
 
 def _open_store(bucket: str, access: S3Access) -> S3Store:

@@ -215,7 +215,7 @@ class CompleteSpec(Declared):
         default=timedelta(seconds=30),
         ge=timedelta(0),
         description="A file is complete once it has kept its bytes for so long; PT0S where "
-        "upstream renames it into its place.",
+        "upstream renames it into its place. An object on S3 is complete once it is there.",
     )
     marker: str | None = Field(
         default=None,

@@ -18,14 +18,14 @@ class Project:
     Attributes:
         root: The checkout; committed data such as golden sets lies below it.
         lake: Root of every table, manifest and model; a folder or a place on S3.
-        landing: Where upstream systems drop files.
+        landing: Where upstream systems drop files; a folder or a place on S3.
         dagster_home: Dagster's event log and run storage.
         keys: The keyring, and where no secret store has it the signing key; never in the lake.
     """
 
     root: Path
     lake: Place
-    landing: Path
+    landing: Place
     dagster_home: Path
     keys: Path
 
@@ -37,14 +37,15 @@ class Project:
         is started.
 
         Raises:
-            UsageError: The lake is a URL of a store that this version cannot write, or what reaches
-                S3 is set wrongly.
+            UsageError: Lake or landing is a URL of a store that this version does not know, or what
+                reaches S3 is set wrongly.
         """
         lake = environ.get("BATCHINF_LAKE") or "data/lake"
+        landing = environ.get("BATCHINF_LANDING") or "data/landing"
         return cls(
             root=root,
             lake=parse_place(lake, root, environ, variable="BATCHINF_LAKE"),
-            landing=root / (environ.get("BATCHINF_LANDING") or "data/landing"),
+            landing=parse_place(landing, root, environ, variable="BATCHINF_LANDING"),
             dagster_home=root / (environ.get("DAGSTER_HOME") or "data/dagster"),
             keys=root / (environ.get("BATCHINF_KEYS") or "data/keys"),
         )

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batchinf_assets.lake.place import Place
 from batchinf_assets.windows import Window, WindowSpec
+from batchinf_demo.drop import write_if_changed
 from batchinf_demo.landing import (
     FIRST_DAY,
     LAST_DAY,
@@ -22,7 +23,6 @@ from batchinf_demo.landing import (
     flight_records,
     later,
     weather_records,
-    write_if_changed,
 )
 
 CLOSED_WITHOUT_DEPARTURE_MINUTES = 6 * 60
@@ -52,7 +52,7 @@ DEPARTURE_OUTCOMES = pa.schema(
 
 
 def land_departures(
-    folder: Path,
+    folder: Place,
     *,
     first: date | None = None,
     last: date | None = None,
@@ -73,7 +73,7 @@ def land_departures(
     one that holds the same bytes already is not touched.
 
     Args:
-        folder: The landing folder; made if absent.
+        folder: The landing folder, or the place on S3; made if absent.
         first: First day, included; that of the data if absent.
         last: Last day, included; that of the data if absent.
         flights: Whether to drop the departures.

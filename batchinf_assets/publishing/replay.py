@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copyfileobj
 from tempfile import TemporaryDirectory
 from typing import Literal
 
@@ -26,6 +27,7 @@ from batchinf_assets.features.views import build_views
 from batchinf_assets.lake.digest import RowsDigest, content_digest
 from batchinf_assets.lake.files import holds, read_parquet, write_parquet
 from batchinf_assets.lake.layout import row_group_rows
+from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.manifest import FileRecord, Manifest, OutputRecord
@@ -244,9 +246,9 @@ class _Replaying:
         """Show the recorded files alone: what landed later was not known then."""
         folder = self.scratch / "landing"
         for file in self.manifest.features.references:
-            link = folder / file.path
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to((self.project.landing / file.path).absolute())
+            shown = folder / file.path
+            shown.parent.mkdir(parents=True, exist_ok=True)
+            _show(self.project.landing / file.path, shown)
         return Landing(folder, self.project.shown(self.project.landing))
 
     def _compared(
@@ -291,7 +293,15 @@ def _other_code(manifest: Manifest, scorer: str) -> Iterator[str]:
         yield f"It was scored by {manifest.model.scorer}, not by {scorer}."
 
 
-def _changed(path: Path, file: FileRecord) -> Iterator[str]:
+def _show(landed: Place, at: Path) -> None:
+    if isinstance(landed, Path):
+        at.symlink_to(landed.absolute())
+        return
+    with landed.open() as source, at.open("wb") as copy:
+        copyfileobj(source, copy)
+
+
+def _changed(path: Place, file: FileRecord) -> Iterator[str]:
     if not holds(path, file.bytes, file.sha256):
         found = "another one than was read then" if path.is_file() else "gone"
         yield f"Landed file {file.path} is {found}."

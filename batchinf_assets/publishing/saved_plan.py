@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from batchinf_assets.errors import UsageError
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.lake.files import read_bounded
+from batchinf_assets.lake.place import Place
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.backfill_plan import Plan, WindowPlan
 from batchinf_assets.publishing.stale_reasons import Present
@@ -65,7 +66,7 @@ def present_digest(project: Project, spec: PipelineSpec, present: Present) -> st
     return json_sha256([asdict(present) | documents, landed])
 
 
-def landed_as(path: Path | None) -> str | None:
+def landed_as(path: Place | None) -> str | None:
     """Return what changes whenever a landed file does; None where none is there."""
     try:
         return json_sha256(identity_of(path))[:16] if path else None

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -31,7 +30,7 @@ from batchinf_assets.features.build import (
     features_table,
 )
 from batchinf_assets.lake.files import read_described
-from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.manifest import FeaturesRecord, Manifest, SnapshotRecord
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.backfill_plan import Plan, WindowPlan, asked_windows
@@ -124,7 +123,7 @@ class _Look:
     project: Project
     spec: PipelineSpec
     present: Present
-    landed: Mapping[str, Path]
+    landed: Mapping[str, Place]
     digests: LandedDigests
     published: Mapping[str, str]
     snapshots: Mapping[str, tuple[Place, ...]]
@@ -275,7 +274,7 @@ class _Look:
             return None
 
     def _landed_name(self, window: Window) -> str:
-        return self.landed[window.key].relative_to(self.project.landing).as_posix()
+        return path_within(self.landed[window.key], self.project.landing)
 
     def _rows(self, window: Window, made: Manifest | None) -> int | None:
         path = self.landed.get(window.key)

@@ -7,9 +7,12 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 
+from batchinf_assets.errors import StorageRefused
 from batchinf_assets.lake.digest import file_sha256
+from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.s3_listing import ListedPlace
+from batchinf_assets.snapshots.landed_status import Revision, revision_of
 from batchinf_assets.snapshots.parts import digest_of_parts, is_folder_of_parts, parts_of
 
 
@@ -21,7 +24,7 @@ class LandedDigests:
         folder: The landing folder.
     """
 
-    folder: Path
+    folder: Place
     _known: dict[str, str | None] = field(default_factory=dict[str, str | None], repr=False)
 
     def sha256(self, path: str) -> str | None:
@@ -66,12 +69,15 @@ class BoundedDigests:
         except OSError as error:
             self.unreadable[window] = f"{self.paths[window]}: {error.strerror or 'unreadable'}"
             return None
+        except StorageRefused:
+            self.unreadable[window] = f"{self.paths[window]}: the store refused access"
+            return None
         if _read.cache_info().misses > before:
             self._spent += self.sizes[window]
         return found
 
 
-def _digest_of(path: Path) -> str | None:
+def _digest_of(path: Place) -> str | None:
     if not is_folder_of_parts(path):
         return _digest_of_file(path)
     digests = [(part.name, _digest_of_file(part)) for part in parts_of(path)]
@@ -79,16 +85,17 @@ def _digest_of(path: Path) -> str | None:
     return digest_of_parts(known) if known else None
 
 
-def _digest_of_file(path: Path) -> str | None:
+def _digest_of_file(path: Place) -> str | None:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for who writes to it
         raise OSError(errno.EISDIR, "is no file", str(path))
-    return _read(path, status.st_ino, status.st_ctime_ns, status.st_size)
+    place = path.alone() if isinstance(path, ListedPlace) else path
+    return _read(place, revision_of(status))
 
 
 @lru_cache(maxsize=100_000)
-def _read(path: Path, _inode: int, _changed: int, _size: int) -> str:
-    return file_sha256(path)
+def _read(place: Place, _revision: Revision) -> str:
+    return file_sha256(place)

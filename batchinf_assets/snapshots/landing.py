@@ -6,29 +6,26 @@ How bytes become rows is for `formats`; nothing here judges rows, `contracts` do
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
-import time
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
 from batchinf_assets.contract_spec import ColumnSpec, LimitsSpec
 from batchinf_assets.contracts.nullability import required_columns
 from batchinf_assets.errors import LandedFileMissing, LandingFault
+from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.manifest import FileRecord
 from batchinf_assets.snapshots.file_limits import FileLimits, unreadable
 from batchinf_assets.snapshots.formats import FileFormat, decode, format_of
+from batchinf_assets.snapshots.landed_bytes import ChangedWhileRead, unchanged_bytes
+from batchinf_assets.snapshots.landed_status import Status, revision_of
 from batchinf_assets.snapshots.parts import is_folder_of_parts, parts_of
 from batchinf_assets.snapshots.recent_rows import RecentRows
 from batchinf_assets.windows import Window
 
 CACHED_BYTES = 512 * 10**6
-
-CLOCK_TICK_SECONDS = 0.02
-"""Two changes of a file within one tick of the kernel's clock can leave the same change time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +49,17 @@ class LandedFile:
 
 @dataclass(frozen=True)
 class Landing:
-    """The folder into which upstream systems drop files.
+    """The folder, or the place on S3, into which upstream systems drop files.
 
     Attributes:
         folder: The landing folder.
         shown: How messages call it.
     """
 
-    folder: Path
+    folder: Place
     shown: str
 
-    def path(self, pattern: str, window: Window | None = None) -> Path:
+    def path(self, pattern: str, window: Window | None = None) -> Place:
         """Return the file that a declared pattern means for a window."""
         return self.folder / (pattern.replace("{window}", window.key) if window else pattern)
 
@@ -89,7 +86,7 @@ class Landing:
                 us, or somebody wrote to it meanwhile.
         """
         path = self.path(pattern, window)
-        relative = path.relative_to(self.folder).as_posix()
+        relative = path_within(path, self.folder)
         name = f"{self.shown}/{relative}"
         reading = _Reading(path, name, format_of(pattern), limits, columns)
         status = _status(path, name, window)
@@ -112,9 +109,9 @@ class Landing:
         path = self.path(pattern, window)
         if not is_folder_of_parts(path):
             return (self.read(pattern, window, limits=limits, columns=columns),)
-        names = [part.relative_to(self.folder).as_posix() for part in parts_of(path)]
+        names = [path_within(part, self.folder) for part in parts_of(path)]
         if not names:
-            raise _missing(f"{self.shown}/{path.relative_to(self.folder).as_posix()}", window)
+            raise _missing(f"{self.shown}/{path_within(path, self.folder)}", window)
         return tuple(self.read(name, limits=limits, columns=columns) for name in names)
 
 
@@ -125,26 +122,29 @@ _recent = RecentRows(CACHED_BYTES)
 class _Reading:
     """One way to read one file."""
 
-    path: Path
+    path: Place
     name: str
     file_format: FileFormat
     limits: LimitsSpec
     columns: Mapping[str, ColumnSpec]
 
-    def identity(self, status: os.stat_result) -> tuple[int | str, ...]:
+    def identity(self, status: Status) -> tuple[int | str, ...]:
         """Tell this file, read in this way, from others."""
         types = () if self.file_format.typed else self.columns.items()
         declared = ",".join(f"{name} {column.type}" for name, column in types)
-        return *_identity(status), self.limits.model_dump_json(), declared
+        return *revision_of(status), self.limits.model_dump_json(), declared
 
     def rows(self) -> tuple[FileRecord, pa.Table]:
         """Read and decode it; only bytes that nobody changed meanwhile count."""
         try:
-            content = self._unchanged_bytes()
+            content = unchanged_bytes(self.path, self._require_size)
             digest = hashlib.sha256(content).hexdigest()
             record = FileRecord(path=self.name, sha256=digest, bytes=len(content))
             limits = self._limited(len(content))
             return record, decode(content, self.file_format, self.columns, limits)
+        except ChangedWhileRead as error:
+            clause = "was changed while it was read"
+            raise unreadable(self.name, LandingFault.CHANGED_WHILE_READ, clause) from error
         except MemoryError as error:
             clause = "does not fit in this machine's memory"
             raise unreadable(self.name, LandingFault.TOO_LARGE, clause) from error
@@ -155,22 +155,11 @@ class _Reading:
     def _limited(self, file_bytes: int) -> FileLimits:
         return FileLimits(name=self.name, file_bytes=file_bytes, declared=self.limits)
 
-    def _unchanged_bytes(self) -> bytes:
-        with self.path.open("rb") as file:
-            before = os.fstat(file.fileno())
-            self._limited(before.st_size).require_file_bytes()
-            if time.time() - before.st_ctime < CLOCK_TICK_SECONDS:
-                time.sleep(CLOCK_TICK_SECONDS)
-                before = os.fstat(file.fileno())
-            content = file.read(before.st_size + 1)
-            after = os.fstat(file.fileno())
-        if _identity(before) != _identity(after) or len(content) != after.st_size:
-            clause = "was changed while it was read"
-            raise unreadable(self.name, LandingFault.CHANGED_WHILE_READ, clause)
-        return content
+    def _require_size(self, file_bytes: int) -> None:
+        self._limited(file_bytes).require_file_bytes()
 
 
-def _status(path: Path, name: str, window: Window | None) -> os.stat_result:
+def _status(path: Place, name: str, window: Window | None) -> Status:
     try:
         status = path.stat()
     except PermissionError as error:
@@ -188,8 +177,3 @@ def _missing(name: str, window: Window | None) -> LandedFileMissing:
         f"{name}{f' of window {window}' if window else ''} has not landed.",
         next_step="Drop the file there and run the window again.",
     )
-
-
-def _identity(status: os.stat_result) -> tuple[int, int, int]:
-    """Copying tools set the modification time back; nothing sets the change time."""
-    return status.st_ino, status.st_ctime_ns, status.st_size

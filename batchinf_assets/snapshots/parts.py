@@ -11,27 +11,30 @@ import errno
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import PurePath
 
 import pyarrow as pa
 
 from batchinf_assets.lake.digest import file_sha256, json_sha256
+from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.query import query, quoted
 from batchinf_assets.manifest import FileRecord
+from batchinf_assets.snapshots.landed_status import Status, change_time_of
 
 _PART = "file of the row"
 """With blanks in it no declared column is called like it."""
 
 Identity = tuple[int, int]
-"""Change time in nanoseconds and size: cheap to read; no copying tool can set the change time."""
+"""Change time in nanoseconds, as `change_time_of` has it, and size: cheap to read; no copying tool
+can set the change time."""
 
 
-def is_folder_of_parts(path: Path) -> bool:
+def is_folder_of_parts(path: Place | PurePath) -> bool:
     """Whether a place means all files of a folder with this ending."""
     return path.name.startswith("*.")
 
 
-def parts_of(path: Path) -> tuple[Path, ...]:
+def parts_of(path: Place) -> tuple[Place, ...]:
     """Return the files that a place means, in the order in which they count.
 
     A single file is returned whether it is there or not. Hidden files are somebody's unfinished
@@ -40,20 +43,20 @@ def parts_of(path: Path) -> tuple[Path, ...]:
     if not is_folder_of_parts(path):
         return (path,)
     found = (each for each in path.parent.glob(path.name) if not each.name.startswith("."))
-    return tuple(sorted(each for each in found if each.is_file()))
+    return tuple(sorted((each for each in found if each.is_file()), key=lambda each: each.parts))
 
 
-def identity_of(path: Path) -> Identity:
+def identity_of(path: Place) -> Identity:
     """Return what changes whenever one of the files is written, added or removed.
 
     Raises:
         OSError: A file is gone.
     """
     found = _statuses(path)
-    return max(each.st_ctime_ns for each in found), sum(each.st_size for each in found)
+    return change_time_of(found), sum(each.st_size for each in found)
 
 
-def landed_at(path: Path) -> datetime:
+def landed_at(path: Place) -> datetime:
     """Return since when what landed surely has its bytes: the change time of its newest file.
 
     Copying tools set the modification time to whatever it was elsewhere. The change time is the
@@ -65,14 +68,14 @@ def landed_at(path: Path) -> datetime:
     return datetime.fromtimestamp(max(each.st_ctime for each in _statuses(path)), UTC)
 
 
-def _statuses(path: Path) -> list[os.stat_result]:
+def _statuses(path: Place) -> list[Status]:
     found = [part.stat() for part in parts_of(path)]
     if not found:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     return found
 
 
-def landed_sha256(path: Path) -> str:
+def landed_sha256(path: Place) -> str:
     """Return the digest that `source_record` gives to what lies at a place now.
 
     Raises:
@@ -90,9 +93,9 @@ def digest_of_parts(parts: Sequence[tuple[str, str]]) -> str:
 
 def source_record(path: str, parts: Sequence[FileRecord]) -> FileRecord:
     """Describe what was read from a place by its path below the landing folder."""
-    if not is_folder_of_parts(Path(path)):
+    if not is_folder_of_parts(PurePath(path)):
         return parts[0]
-    digests = [(Path(part.path).name, part.sha256) for part in parts]
+    digests = [(PurePath(part.path).name, part.sha256) for part in parts]
     size = sum(part.bytes for part in parts)
     return FileRecord(path=path, sha256=digest_of_parts(digests), bytes=size)
 

@@ -10,10 +10,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
+from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import FileRecord
 
 
@@ -48,12 +48,12 @@ class RecentRows:
     def __init__(self, largest_total: int) -> None:
         self.bytes = 0
         self._largest_total = largest_total
-        self._kept: OrderedDict[Path, ReadFile] = OrderedDict()
+        self._kept: OrderedDict[Place, ReadFile] = OrderedDict()
         self._changing = threading.Lock()
 
     def get(
         self,
-        path: Path,
+        path: Place,
         identity: tuple[int | str, ...],
         read: Callable[[], tuple[FileRecord, pa.Table]],
     ) -> ReadFile:
@@ -77,7 +77,7 @@ class RecentRows:
             self._keep(path, found)
         return found
 
-    def _keep(self, path: Path, found: ReadFile) -> None:
+    def _keep(self, path: Place, found: ReadFile) -> None:
         with self._changing:
             self._drop(path)  # another thread's
             self._kept[path] = found
@@ -85,6 +85,6 @@ class RecentRows:
             while self.bytes > self._largest_total:
                 self._drop(next(iter(self._kept)))
 
-    def _drop(self, path: Path) -> None:
+    def _drop(self, path: Place) -> None:
         dropped = self._kept.pop(path, None)
         self.bytes -= dropped.bytes if dropped else 0

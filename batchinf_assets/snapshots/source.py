@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
 import pyarrow as pa
 
@@ -192,7 +192,7 @@ def _check_layout(
         ),
         check_new_columns(part.rows, source.columns, asset=ASSET),
     ]
-    several = is_folder_of_parts(Path(source.files))
+    several = is_folder_of_parts(PurePath(source.files))
     require_passed(layout, spec.name, window, source=name, part=name if several else None)
     return layout
 

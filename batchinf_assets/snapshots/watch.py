@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.files import read_described
-from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.arrivals import Arrival, Asked, Effort, Evidence, Plan, plan_arrivals
 from batchinf_assets.snapshots.completeness import is_whole
 from batchinf_assets.snapshots.freeze import SnapshotFooter, snapshot_table
 from batchinf_assets.snapshots.landed_digests import BoundedDigests, LandedDigests
-from batchinf_assets.snapshots.listing import identities, landed_files
+from batchinf_assets.snapshots.listing import identities, landed_files, listed_for
 from batchinf_assets.snapshots.parts import Identity, identity_of, landed_sha256
 from batchinf_assets.snapshots.source import landing_of
 from batchinf_assets.snapshots.stock import Stock, keep_stock, read_stock, take_stock
@@ -82,9 +81,10 @@ def look_at_landing(
         ManifestInvalid: The snapshot table's log, or the stock, is damaged.
         OSError: The landing folder or the lake cannot be read.
     """
-    files = landed_files(project.landing, spec.source.files, spec.window)
+    landing = listed_for(project.landing, spec.source.files)
+    files = landed_files(landing, spec.source.files, spec.window)
     landed = identities(files)
-    digests = bounded_digests(project, files, landed, read_bytes)
+    digests = bounded_digests(landing, files, landed, read_bytes)
     whole = _whole(files, spec, now)
     stock = _stock(project, spec, landed, whole, now)
     frozen = snapshot_table(project, spec).files()
@@ -128,12 +128,12 @@ def frozen_from(project: Project, spec: PipelineSpec, window: Window) -> str | N
 
 
 def bounded_digests(
-    project: Project, files: Mapping[str, Path], landed: Mapping[str, Identity], allowed: int
+    landing: Place, files: Mapping[str, Place], landed: Mapping[str, Identity], allowed: int
 ) -> BoundedDigests:
-    """Return what reads the digests of landed files, as far as that is allowed in one go."""
+    """Return what reads the digests of files below the landing folder, as far as is allowed."""
     return BoundedDigests(
-        digests=LandedDigests(project.landing),
-        paths={key: path.relative_to(project.landing).as_posix() for key, path in files.items()},
+        digests=LandedDigests(landing),
+        paths={key: path_within(path, landing) for key, path in files.items()},
         sizes={key: identity[1] for key, identity in landed.items()},
         allowed=allowed,
     )
@@ -154,7 +154,7 @@ def _stock(
     return take_stock(project, spec, there, now)
 
 
-def _whole(files: Mapping[str, Path], spec: PipelineSpec, now: datetime) -> Callable[[str], bool]:
+def _whole(files: Mapping[str, Place], spec: PipelineSpec, now: datetime) -> Callable[[str], bool]:
     return lambda window: is_whole(files[window], spec.source.complete, now)
 
 

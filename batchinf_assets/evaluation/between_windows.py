@@ -6,26 +6,30 @@ windows where these are the reference (`references`). What is kept is `registry.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from batchinf_assets.evaluation.distances import Difference, differences
-from batchinf_assets.evaluation.significance import Clustering, p_value
+from batchinf_assets.evaluation.far_tail import NINE_OF_TEN, far_statistic
+from batchinf_assets.evaluation.significance import Clustering, Homogeneity, p_value
 from batchinf_assets.registry.bins import Binned
 from batchinf_assets.registry.window_spread import WindowSpread, clustering_gain
 
 LEAST_WINDOWS = 19
-"""Fewer do not tell what 19 of 20 keep: one more window like 19 others is the farthest of the 20 in
-1 of 20 cases."""
+"""Fewer do not tell what nine of ten keep, with one of them a storm."""
+
+FALSE_ALARMS = 0.05
+"""Share of windows like these that may be called drifted, over all columns judged together."""
 
 MEASURED_AT_ONCE = 2_000
 """Pairs of a window and a subject in one query, which bounds the memory."""
 
-MIDDLE, HIGH = 0.5, 0.9
-"""The quantiles that a scaled chi-squared distribution is fitted by."""
+MIDDLE = 0.5
+"""With `NINE_OF_TEN`, the quantiles that a scaled chi-squared distribution is fitted by."""
 
 POSSIBLE_DEGREES = np.geomspace(0.5, 1_000.0, 400)
 
@@ -35,19 +39,19 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class _Fit:
-    """A scaled chi-squared distribution, or one per window: its degrees and its design effect."""
+    """A scaled chi-squared distribution: its degrees of freedom and its design effect, the mean."""
 
-    degrees: Floats
-    design_effect: Floats
+    degrees: float
+    design_effect: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Learned:
-    """What windows say of one subject; each has a p-value, and a place in the lists."""
+    """What windows say of one subject; `least_likely` is the p-value that the next one keeps."""
 
     correlation: float
     degrees: float | None
-    p_values: list[float]
+    least_likely: float
     found: list[Difference]
 
 
@@ -59,16 +63,17 @@ def window_spreads(
 ) -> dict[str, WindowSpread]:
     """Learn how far windows differ, each held against all others.
 
-    - What is usual is an order statistic: beyond the k-th smallest of W distances, with
-      k = ⌈0.95 (W + 1)⌉, one more window like these lies in at most 1 of 20 cases, whatever their
-      distribution (Wilks 1941, Determination of Sample Sizes for Setting Tolerance Limits). So does
-      the smallest of its p-values over all judged subjects: many columns together stay at 1 of 20.
+    Each subject is learned from its own counts, and by quantiles that a storm in a tenth of the
+    windows does not reach.
+
+    - What is usual is the distance that nine of ten windows keep.
     - For the p-values the statistics, chi-squared divided by its degrees of freedom, are taken as
       scaled chi-squared (Satterthwaite 1946). Its degrees are those where the ratio of the 0.9
       quantile to the median is theirs; its scale is the mean design effect, from which the
-      intraclass correlation follows (`WindowSpread.design_effect`). Quantiles and not moments,
-      because two days of storm must not hide every later shift. A window's own p-value comes from
-      the fit to the others.
+      intraclass correlation follows (`WindowSpread.design_effect`).
+    - How small a p-value has to be is said by the far tail, where that fit is too thin; see
+      `far_tail`. It is held at `FALSE_ALARMS` divided by the subjects that are judged
+      together (Bonferroni).
 
     Args:
         windows: The rows of each window by bin number of each subject.
@@ -84,12 +89,9 @@ def window_spreads(
     counted = {name: np.array([each[name] for each in filled], dtype=np.int64) for name in bins}
     rows = np.max([counts.sum(axis=1) for counts in counted.values()], axis=0)
     found = _against_the_others(counted, bins)
-    learned = {name: _learned(rows, each) for name, each in found.items()}
-    together = _smallest(learned[name].p_values for name in bins if name in judged)
-    return {
-        name: _spread(rows, each, together if name in judged else each.p_values)
-        for name, each in learned.items()
-    }
+    together = sum(name in judged for name in bins)
+    chance = {name: FALSE_ALARMS / (together if name in judged else 1) for name in bins}
+    return {name: _spread(rows, _learned(rows, each, chance[name])) for name, each in found.items()}
 
 
 def _against_the_others(
@@ -113,45 +115,38 @@ def _against_the_others(
     return found
 
 
-def _learned(rows: Counts, found: list[Difference]) -> _Learned:
-    gains = _gains(rows)
+def _learned(rows: Counts, found: list[Difference], chance: float) -> _Learned:
+    """Learn one subject; `chance` is how often it may alarm where nothing changed."""
     tested = np.array([bool(each.homogeneity and each.homogeneity.degrees) for each in found])
     if np.count_nonzero(tested) < LEAST_WINDOWS:
-        alone = [each.p_value if each.p_value is not None else 1.0 for each in found]
-        return _Learned(correlation=0.0, degrees=None, p_values=alone, found=found)
-    statistics = np.array(list(_statistics(found)))
-    gain = float(np.median(gains[tested]))
-    whole = _fit(np.quantile(statistics, MIDDLE), np.quantile(statistics, HIGH))
-    others = _fit(
-        quantiles_of_the_others(statistics, MIDDLE), quantiles_of_the_others(statistics, HIGH)
-    )
-    degrees = np.full(len(rows), float(whole.degrees))
-    correlations = np.full(len(rows), _correlation(whole, gain))
-    degrees[tested], correlations[tested] = others.degrees, _correlation(others, gain)
-    effects = np.maximum(1.0, 1 + correlations * gains)
+        least = min(chance, _kept_by_most(each.p_value for each in found))
+        return _Learned(correlation=0.0, degrees=None, least_likely=least, found=found)
+    tests = [each.homogeneity for each in found if each.homogeneity and each.homogeneity.degrees]
+    middle, high = np.quantile(
+        [each.chi_squared / each.degrees for each in tests], [MIDDLE, NINE_OF_TEN]
+    ).tolist()
+    fit, gains = _fit(middle, high), _gains(rows)[tested]
+    correlation = min(1.0, max(0.0, (fit.design_effect - 1) / float(np.median(gains))))
+    degrees = int(np.median([each.degrees for each in tests]))
+    per_unit = degrees * float(np.median((1 / rows + 1 / (rows.sum() - rows))[tested]))
+    far = far_statistic(high, per_unit=per_unit, windows=len(tests), chance=chance)
+    fitted = partial(_p_value, correlation=correlation, degrees=fit.degrees, windows=len(found))
+    own = [fitted(each, gain=gain) for each, gain in zip(tests, gains.tolist(), strict=True)]
+    least = fitted(_test_of(far, degrees), gain=float(np.median(gains)))
     return _Learned(
-        correlation=float(_correlation(whole, gain)),
-        degrees=float(whole.degrees),
-        p_values=list(_p_values(found, effects, degrees)),
+        correlation=correlation,
+        degrees=fit.degrees,
+        least_likely=min(least, _kept_by_most(own)),
         found=found,
     )
 
 
-def _statistics(found: Iterable[Difference]) -> Iterator[float]:
-    for each in found:
-        if each.homogeneity and each.homogeneity.degrees:
-            yield each.homogeneity.chi_squared / each.homogeneity.degrees
-
-
-def _fit(middle: Floats, high: Floats) -> _Fit:
-    ratio = np.divide(high, middle, out=np.full_like(high, np.inf), where=middle > 0)
-    ratios = _chi_squared(POSSIBLE_DEGREES, HIGH) / _chi_squared(POSSIBLE_DEGREES, MIDDLE)
-    degrees = np.interp(-ratio, -ratios, POSSIBLE_DEGREES)  # the ratio falls as degrees rise
-    return _Fit(degrees=degrees, design_effect=high * degrees / _chi_squared(degrees, HIGH))
-
-
-def _correlation(fit: _Fit, gain: float) -> Floats:
-    return np.clip((fit.design_effect - 1) / gain, 0, 1)
+def _fit(middle: float, high: float) -> _Fit:
+    ratios = _chi_squared(POSSIBLE_DEGREES, NINE_OF_TEN) / _chi_squared(POSSIBLE_DEGREES, MIDDLE)
+    ratio = high / middle if middle > 0 else np.inf
+    degrees = float(np.interp(-ratio, -ratios, POSSIBLE_DEGREES))  # it falls as degrees rise
+    effect = high * degrees / _chi_squared(np.array([degrees]), NINE_OF_TEN).item()
+    return _Fit(degrees=degrees, design_effect=effect)
 
 
 def _chi_squared(degrees: Floats, share: float) -> Floats:
@@ -161,20 +156,27 @@ def _chi_squared(degrees: Floats, share: float) -> Floats:
     return 2 * gammaincinv(degrees / 2, share)
 
 
-def quantiles_of_the_others(values: Floats, share: float) -> Floats:
-    """Return for each value the quantile of all others, by linear interpolation."""
-    ordered = np.sort(values)
-    place = np.argsort(np.argsort(values, kind="stable"), kind="stable")
-    low, part = divmod((len(values) - 2) * share, 1)
-    at = int(low) + np.array([[0], [1]])
-    below, above = ordered[np.minimum(at + (at >= place), len(values) - 1)]
-    return below + (above - below) * part
+def _p_value(
+    test: Homogeneity, *, gain: float, correlation: float, degrees: float, windows: int
+) -> float:
+    effect = max(1.0, 1 + correlation * gain)
+    return p_value(test, Clustering(design_effect=effect, degrees=degrees, windows=windows))
 
 
-def _p_values(found: Iterable[Difference], effects: Floats, degrees: Floats) -> Iterator[float]:
-    for each, effect, own in zip(found, effects.tolist(), degrees.tolist(), strict=True):
-        clustering = Clustering(design_effect=effect, degrees=own, windows=len(effects))
-        yield p_value(each.homogeneity, clustering) if each.homogeneity else 1.0
+def _test_of(statistic: float, degrees: int) -> Homogeneity:
+    """Return a test that has this statistic, and no rows in rare bins."""
+    return Homogeneity(
+        chi_squared=statistic * degrees,
+        degrees=degrees,
+        window_share=0.5,
+        rare_rows=0,
+        rare_window_rows=0,
+    )
+
+
+def _kept_by_most(p_values: Iterable[float | None]) -> float:
+    """Return the p-value that nine of ten windows keep; of one without a test, 1."""
+    return -(usual(-1.0 if each is None else -each for each in p_values) or 0.0)
 
 
 def _gains(rows: Counts) -> Floats:
@@ -188,12 +190,7 @@ def _gains(rows: Counts) -> Floats:
     )
 
 
-def _smallest(p_values: Iterable[Sequence[float]]) -> list[float]:
-    """Return the smallest p-value of each window."""
-    return [min(each) for each in zip(*p_values, strict=True)]
-
-
-def _spread(rows: Counts, learned: _Learned, p_values: Sequence[float]) -> WindowSpread:
+def _spread(rows: Counts, learned: _Learned) -> WindowSpread:
     shares = rows / rows.sum()
     psi = usual(each.psi for each in learned.found)
     return WindowSpread(
@@ -201,18 +198,18 @@ def _spread(rows: Counts, learned: _Learned, p_values: Sequence[float]) -> Windo
         concentration=_rounded(float(shares @ shares)),
         correlation=_rounded(learned.correlation),
         degrees=None if learned.degrees is None else _rounded(learned.degrees),
-        usual_p_value=_rounded(-(usual(-each for each in p_values) or 0.0)),
+        usual_p_value=_rounded(learned.least_likely),
         usual_psi=_rounded(psi or 0.0),
         usual_wasserstein=_maybe_rounded(usual(each.wasserstein for each in learned.found)),
     )
 
 
 def usual(distances: Iterable[float | None]) -> float | None:
-    """Return the distance that 19 of 20 windows keep, None of fewer than `LEAST_WINDOWS`."""
+    """Return the distance that nine of ten windows keep, None of fewer than `LEAST_WINDOWS`."""
     known = sorted(each for each in distances if each is not None)
     if len(known) < LEAST_WINDOWS:
         return None
-    return known[-(-19 * (len(known) + 1) // 20) - 1]
+    return known[-(-9 * len(known) // 10) - 1]
 
 
 def _maybe_rounded(value: float | None) -> float | None:

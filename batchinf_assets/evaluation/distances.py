@@ -96,17 +96,17 @@ class Difference:
 
     @property
     def usual_p_value(self) -> float | None:
-        """The smallest p-value that 19 of 20 of the reference's own windows keep, if known."""
+        """The p-value below which chance seldom brings one of its windows, if known."""
         return self.spread.usual_p_value if self.spread else None
 
     @property
     def usual_psi(self) -> float | None:
-        """The stability index that 19 of 20 of the reference's own windows keep, if known."""
+        """The stability index that nine of ten of the reference's own windows keep, if known."""
         return self.spread.usual_psi if self.spread else None
 
     @property
     def usual_wasserstein(self) -> float | None:
-        """The Wasserstein distance that 19 of 20 of its windows keep, if known."""
+        """The Wasserstein distance that nine of ten of its windows keep, if known."""
         return self.spread.usual_wasserstein if self.spread else None
 
 

@@ -73,10 +73,10 @@ def measure_drift(
 
     A subject is `moderate` or `major` only if it moved far enough (its stability index or its
     Wasserstein distance reaches the bound) and surely enough (its q-value is at most the declared
-    rate of false alarms), both on enough rows. It must also lie farther than 19 of 20 of the
-    reference's own windows, and be less likely than the least likely subject of each of these. Of
-    a reference whose windows are not known, rows are taken as independent. A declared reference
-    that is not there gives `insufficient data`.
+    rate of false alarms), both on enough rows. It must also lie farther than nine of ten of the
+    reference's own windows, and its p-value below the bound that these set for it alone. Of a
+    reference whose windows are not known, rows are taken as independent. A declared reference that
+    is not there gives `insufficient data`.
 
     Args:
         observed: The window's rows by bin number of each feature and of the score, as
@@ -222,7 +222,7 @@ def _effect(found: Difference, bounds: DriftSpec) -> Verdict:
 
 
 def _unlikely(drift: Drift) -> bool:
-    """Say whether the windows of the reference are seldom as far from each other by chance."""
+    """Say whether a window of the reference would seldom be as far by chance."""
     p_value, usual = drift.p_value, drift.usual_p_value
     return usual is None or (p_value is not None and p_value < usual)
 

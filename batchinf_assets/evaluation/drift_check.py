@@ -79,7 +79,7 @@ def _rule(drift: Drift, spec: PipelineSpec) -> str:
 
 
 def _usually(distance: float | None) -> str:
-    return "" if distance is None else f", 19 of 20 windows keep {distance:.2f}"
+    return "" if distance is None else f", nine of ten windows keep {distance:.2f}"
 
 
 def _windows(earlier: Mapping[str, EarlierWindowsRecord]) -> dict[str, int | float | str]:

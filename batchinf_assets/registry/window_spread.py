@@ -22,9 +22,9 @@ class WindowSpread(FrozenModel):
         correlation: Intraclass correlation of rows in one window, 0 where rows are independent.
         degrees: Degrees of freedom of the chi-squared distribution that their statistics follow,
             scaled; None where too few of them could be tested.
-        usual_p_value: Smallest p-value, among the subjects that are judged together, that 19 of 20
-            windows keep.
-        usual_psi: Stability index against the others that 19 of 20 windows keep.
+        usual_p_value: The next window has a smaller one by chance in at most 1 of 20 cases, divided
+            by the subjects that are judged together.
+        usual_psi: Stability index against the others that nine of ten windows keep.
         usual_wasserstein: Likewise the Wasserstein distance, in training's standard deviations;
             None where it is not known.
     """

@@ -314,7 +314,7 @@ def test_sketches_of_another_profile_are_refused() -> None:
 
 
 def usual(p_value: float, psi: float, wasserstein: float | None = None) -> WindowSpread:
-    """What 19 of 20 of twenty windows keep, whose rows are independent."""
+    """What twenty windows keep whose rows are independent."""
     return WindowSpread(
         windows=20,
         concentration=0.05,

@@ -124,8 +124,8 @@ def test_the_check_says_what_windows_usually_keep() -> None:
     moved = replace(drift("delay_probability", 0.5, "major", shift=0.61), spread=usual)
     result = judge_drift([moved, drift("b", 0.2, "moderate")], spec_with(FEATURES))
     assert [violation.rule for violation in result.violations] == [
-        "stable against training (PSI 0.50, major from 0.25, 19 of 20 windows keep 0.31; "
-        "shift 0.61 standard deviations, major from 0.5, 19 of 20 windows keep 0.42)"
+        "stable against training (PSI 0.50, major from 0.25, nine of ten windows keep 0.31; "
+        "shift 0.61 standard deviations, major from 0.5, nine of ten windows keep 0.42)"
     ]
     assert result.measured["rows/training"] == "compared with 90 windows"
 

@@ -46,9 +46,8 @@ def test_a_model_knows_how_its_windows_differ(spec: PipelineSpec) -> None:
     assert {each.windows for each in spreads.values()} == {30}
     assert spreads["hour"].correlation < 0.01
     assert spreads["weather"].correlation > 0.9
-    judged = {spreads[name].usual_p_value for name in ("hour", spec.prediction.column)}
-    assert len(judged) == 1
-    assert spreads["weather"].usual_p_value not in judged
+    assert spreads["hour"].usual_p_value < 0.05 / 2  # shared with the score
+    assert spreads["weather"].usual_p_value <= 0.05  # not judged with them
 
 
 def test_a_model_of_few_windows_knows_its_rows_alone(spec: PipelineSpec) -> None:

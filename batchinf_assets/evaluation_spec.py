@@ -121,6 +121,11 @@ class DriftSpec(Declared):
             )
         return self
 
+    @property
+    def leading(self) -> DriftReference:
+        """What pictures and retraining go by: training where declared, else the first declared."""
+        return "training" if "training" in self.references else self.references[0]
+
     def bounds_of(self, column: str) -> DriftSpec:
         """Return the bounds that count for one column, or for the score."""
         return self.of(self.columns.get(column, ColumnDriftSpec()))

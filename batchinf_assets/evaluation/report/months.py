@@ -10,11 +10,11 @@ from statistics import median
 
 from batchinf_assets.evaluation.figures import Figure
 from batchinf_assets.evaluation.report.range_reading import WindowReading
-from batchinf_assets.evaluation.report.readings import TRAINING
 from batchinf_assets.evaluation.sketches import compare_sketches, merged, sketches_of
-from batchinf_assets.evaluation.tasks import Task
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.evaluation.trailing import trailing_metrics
 from batchinf_assets.registry.profile import Profile
+from batchinf_assets.spec import PipelineSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Month:
         sketched: How many windows the next are about.
         psi: Population stability index of these windows together against training, by column; empty
             where it is not known, or where several models scored.
-        verdicts: How many windows have each verdict, by column.
+        verdicts: How many windows have each verdict, by column; against the leading reference.
     """
 
     name: str
@@ -55,17 +55,17 @@ class Month:
 
 
 def months_of(
-    found: Sequence[WindowReading], profiles: Mapping[str, Profile], *, task: Task
+    found: Sequence[WindowReading], profiles: Mapping[str, Profile], *, spec: PipelineSpec
 ) -> list[Month]:
     """Put the windows of each month together.
 
     Args:
         found: The windows of a range, in order.
         profiles: Of the models that scored, by digest, as far as they are known.
-        task: What predictions are measured by.
+        spec: Declares what predictions are measured by, and the leading reference.
     """
     by_month = groupby(found, key=lambda each: f"{each.window.start:%Y-%m}")
-    return [_month(name, list(own), profiles, task) for name, own in by_month]
+    return [_month(name, list(own), profiles, spec) for name, own in by_month]
 
 
 def moved_columns(months: Sequence[Month]) -> list[str]:
@@ -83,13 +83,13 @@ def moved_columns(months: Sequence[Month]) -> list[str]:
 
 
 def _month(
-    name: str, own: Sequence[WindowReading], profiles: Mapping[str, Profile], task: Task
+    name: str, own: Sequence[WindowReading], profiles: Mapping[str, Profile], spec: PipelineSpec
 ) -> Month:
     labelled = [each.labelled for each in own if each.labelled is not None]
     landed = [each.reading.labelled for each in own if each.reading.labelled is not None]
     delays = [delay for each in own if (delay := each.reading.delay.get("median")) is not None]
     pooled = (
-        trailing_metrics(labelled, windows=len(own), task=task).metrics.measured_figures
+        trailing_metrics(labelled, windows=len(own), task=task_of(spec)).metrics.measured_figures
         if labelled
         else {}
     )
@@ -103,7 +103,7 @@ def _month(
         delay=median(delays) if delays else None,
         sketched=sum(each.sketches is not None for each in own),
         psi=_psi(own, profiles),
-        verdicts=_verdicts(own),
+        verdicts=_verdicts(own, spec.drift.leading),
     )
 
 
@@ -121,9 +121,9 @@ def _psi(own: Sequence[WindowReading], profiles: Mapping[str, Profile]) -> dict[
     return {each.subject: each.psi for each in moved}
 
 
-def _verdicts(own: Sequence[WindowReading]) -> dict[str, Counter[str]]:
+def _verdicts(own: Sequence[WindowReading], reference: str) -> dict[str, Counter[str]]:
     counts: dict[str, Counter[str]] = {}
     for each in own:
-        for drift in each.reading.drift_from(TRAINING):
+        for drift in each.reading.drift_from(reference):
             counts.setdefault(drift.subject, Counter())[drift.verdict or "not known"] += 1
     return counts

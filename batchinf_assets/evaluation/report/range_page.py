@@ -17,10 +17,9 @@ from batchinf_assets.evaluation.report.range_charts import (
     trend_chart,
 )
 from batchinf_assets.evaluation.report.range_reading import Trouble, WindowReading
-from batchinf_assets.evaluation.report.readings import METRICS, TRAINING, Figures
+from batchinf_assets.evaluation.report.readings import METRICS, Figures
 from batchinf_assets.evaluation.report.rendering import render
 from batchinf_assets.evaluation.report.spreads import quantiles_of
-from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.spec import PipelineSpec
@@ -46,7 +45,7 @@ def range_page(
         troubles: Attempts that did not come through, and rollbacks.
         profiles: Of the models that scored, by digest, as far as they are known.
     """
-    months = months_of(found, profiles, task=task_of(spec))
+    months = months_of(found, profiles, spec=spec)
     states = [each.standing.state if each.standing else "never scored" for each in found]
     return render(
         "range.html",
@@ -115,7 +114,8 @@ def _bounds(spec: PipelineSpec, metric: str) -> Iterator[tuple[str, float]]:
 
 def _drift_chart(spec: PipelineSpec, found: Sequence[WindowReading]) -> Markup | None:
     known = [
-        {drift.subject: drift for drift in each.reading.drift_from(TRAINING)} for each in found
+        {drift.subject: drift for drift in each.reading.drift_from(spec.drift.leading)}
+        for each in found
     ]
     columns = dict.fromkeys(name for each in known for name in each)
     nothing = DriftCell(psi=None, major=False)

@@ -119,7 +119,7 @@ def window_page(
         sketch: Its rows by bin, by subject; empty where none were kept.
         training: The same of the training rows; None where they are not known.
     """
-    drift = reading.drift_from(TRAINING)
+    drift = reading.drift_from(spec.drift.leading)
     spreads = tuple(most_drifted(drift, sketch, training))
     return render(
         "window.html",

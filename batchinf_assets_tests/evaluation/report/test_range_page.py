@@ -26,7 +26,7 @@ from batchinf_assets.evaluation.report.readings import DriftReading, Labelled, R
 from batchinf_assets.evaluation.report.standing import Standing
 from batchinf_assets.evaluation.score_counts import SCHEMA
 from batchinf_assets.evaluation.sketches import Sketches
-from batchinf_assets.evaluation.tasks import BinaryTask, Kept
+from batchinf_assets.evaluation.tasks import Kept
 from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.spec import Pipeline, PipelineSpec
@@ -80,8 +80,8 @@ def seen(window: Window, verdict: str = "stable", psi: float | None = 0.01) -> W
     )
 
 
-def months(found: Sequence[WindowReading]) -> list[Month]:
-    return months_of(found, {PROFILE.digest: PROFILE}, task=BinaryTask(decision=0.5))
+def months(found: Sequence[WindowReading], spec: PipelineSpec) -> list[Month]:
+    return months_of(found, {PROFILE.digest: PROFILE}, spec=spec)
 
 
 def page(spec: PipelineSpec, found: Sequence[WindowReading], *troubles: Trouble) -> Shown:
@@ -90,7 +90,7 @@ def page(spec: PipelineSpec, found: Sequence[WindowReading], *troubles: Trouble)
 
 def test_a_month_is_measured_over_all_its_labelled_rows(spec: PipelineSpec) -> None:
     found = [seen(window) for window in windows(spec, "2013-06-29", "2013-07-02")]
-    june, july = months(found)
+    june, july = months(found, spec)
     assert (june.name, june.windows, june.published, june.labelled) == ("2013-06", 2, 2, 20)
     assert june.predictions == 2 * MANIFEST.counts.scored
     # Of 4 x 4 x 4 pairs a window 16 are won by 0.8 over 0.2, 1 is lost, 8 are tied; months pool.
@@ -103,13 +103,13 @@ def test_a_month_is_measured_over_all_its_labelled_rows(spec: PipelineSpec) -> N
 def test_verdicts_are_counted_by_month_and_column(spec: PipelineSpec) -> None:
     days = windows(spec, "2013-07-01", "2013-07-04")
     words = ("major", "major", "moderate", "insufficient data")
-    (july,) = months([seen(day, word) for day, word in zip(days, words, strict=True)])
+    (july,) = months([seen(day, word) for day, word in zip(days, words, strict=True)], spec)
     assert july.drifted("x") == (2, 1)
     assert july.drifted("nothing") == (0, 0)
 
 
 def test_columns_that_drifted_most_often_come_first(spec: PipelineSpec) -> None:
-    (month,) = months([seen(windows(spec, "2013-07-01", "2013-07-01")[0], "major")])
+    (month,) = months([seen(windows(spec, "2013-07-01", "2013-07-01")[0], "major")], spec)
     assert moved_columns([month]) == ["x", "delay_probability"]
 
 
@@ -117,14 +117,14 @@ def test_a_month_of_several_models_has_no_common_index(spec: PipelineSpec) -> No
     one, two = (seen(window) for window in windows(spec, "2013-07-01", "2013-07-02"))
     assert two.sketches is not None
     other = replace(two, sketches=replace(two.sketches, profile="f" * 64))
-    (july,) = months([one, other])
+    (july,) = months([one, other], spec)
     assert july.psi == {}
     assert july.sketched == 2
 
 
 def test_nothing_known_of_a_month_is_no_zero(spec: PipelineSpec) -> None:
     found = [WindowReading(window=each) for each in windows(spec, "2013-07-01", "2013-07-03")]
-    (july,) = months(found)
+    (july,) = months(found, spec)
     assert (july.labelled, july.delay, july.sketched) == (None, None, 0)
     assert (july.realised, july.psi) == ({}, {})
     text = page(spec, found).text
@@ -182,6 +182,25 @@ def test_major_cells_are_hatched_and_alike_neighbours_are_one(spec: PipelineSpec
     assert plain.count('stroke="white"') == 1  # the key
     assert hatched.count('stroke="white"') == 2
     assert hatched.count("<path") == plain.count("<path") + 2
+
+
+def test_drift_is_drawn_against_the_first_declared_reference_where_training_is_none(
+    spec: PipelineSpec,
+) -> None:
+    seasonal = spec.model_copy(
+        update={"drift": spec.drift.model_copy(update={"references": ("season", "previous")})}
+    )
+    found = []
+    for each in (seen(window, "major") for window in windows(spec, "2013-07-01", "2013-07-02")):
+        drift = [
+            replace(own, reference=name) for own in each.reading.drift for name in ("season", "x")
+        ]
+        found.append(replace(each, reading=replace(each.reading, drift=tuple(drift))))
+    said = "Population stability index of each column against season, window by window"
+    assert said in page(seasonal, found).text
+    assert said not in page(spec, found).text
+    (july,) = months(found, seasonal)
+    assert july.drifted("x") == (2, 0)
 
 
 def test_each_colour_of_drift_is_clearly_darker_in_grey_print() -> None:

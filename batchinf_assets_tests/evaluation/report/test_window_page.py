@@ -110,6 +110,17 @@ def test_the_page_says_what_is_known(spec: PipelineSpec) -> None:
     assert shown.hrefs[0] == LINK.href
 
 
+def test_distributions_are_drawn_where_training_is_no_declared_reference(
+    spec: PipelineSpec,
+) -> None:
+    drift = spec.drift.model_copy(update={"references": ("season",)})
+    seasonal = spec.model_copy(update={"drift": drift})
+    found = tuple(replace(each, reference="season") for each in READING.drift)
+    shown = Shown(page(seasonal, reading=replace(READING, drift=found)))
+    assert "The columns that moved furthest from season" in shown.text
+    assert "carrier (PSI 0.432, major)" in shown.text
+
+
 def test_nothing_that_comes_from_data_is_markup(spec: PipelineSpec) -> None:
     check = CheckResult(
         name="contract",

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from batchinf_assets.errors import WindowMissing
 from batchinf_assets.evaluation.consequences import EVALUATION, MAJOR, PERFORMANCE
+from batchinf_assets.evaluation.drift import WORST_FIRST
 from batchinf_assets.evaluation.figures import Interval
 from batchinf_assets.evaluation.metric_tables import metric_table, read_figures
 from batchinf_assets.evaluation.performance import Performance
@@ -23,7 +24,7 @@ from batchinf_assets.evaluation.performance_check import INSUFFICIENT, judge_per
 from batchinf_assets.evaluation.records import LABELLED
 from batchinf_assets.evaluation.tasks import Task, task_of
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest import EvaluationRecord, Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import candidate
 from batchinf_assets.spec import PipelineSpec
@@ -45,7 +46,7 @@ class WindowVerdict:
 
     Attributes:
         window: Its key.
-        drift: Its worst verdict against training; None where it was not evaluated.
+        drift: Its worst verdict against the leading reference; None where it was not evaluated.
         performance: Whether its realised metrics keep their bounds; None while nothing or too
             little is measured.
     """
@@ -89,9 +90,9 @@ def retraining_due(
 ) -> RetrainingDue | None:
     """Decide whether a challenger should be trained.
 
-    It should if the newest windows in a row have major drift against training, or realised metrics
-    below their bounds, as many of them as declared. A window without enough data neither counts nor
-    breaks the row; the sentence says how many there were.
+    It should if the newest windows in a row have major drift against the leading reference, or
+    realised metrics below their bounds, as many of them as declared. A window without enough data
+    neither counts nor breaks the row; the sentence says how many there were.
 
     Args:
         history: The windows, the newest first.
@@ -108,7 +109,7 @@ def retraining_due(
     drifted = _streak((each.window, _has_drifted(each)) for each in history)
     failed = _streak((each.window, _has_failed(each)) for each in history)
     reasons = [
-        *_sentence(drifted, declared.drift_windows, "major drift against training"),
+        *_sentence(drifted, declared.drift_windows, f"major drift against {spec.drift.leading}"),
         *_sentence(failed, declared.performance_windows, "performance below its bounds"),
     ]
     if not reasons:
@@ -149,9 +150,18 @@ def _verdicts(
         record = manifest.evaluation
         yield WindowVerdict(
             window=window.key,
-            drift=record.drift_verdict if record else None,
+            drift=_drift(record, spec) if record else None,
             performance=_performance(spec, realised.get(window.key, ()), manifest.revision),
         )
+
+
+def _drift(record: EvaluationRecord, spec: PipelineSpec) -> str:
+    """Return what one reference says: the worst of all is no verdict on that one."""
+    leading = spec.drift.leading
+    if not record.drift_by_reference:  # manifests before it: all there was is training
+        return record.drift_verdict
+    verdicts = record.drift_by_reference.get(leading, {}).values()
+    return next((each for each in WORST_FIRST if each in verdicts), "not judged")
 
 
 def _candidate(project: Project, spec: PipelineSpec, window: Window) -> Manifest | None:

@@ -98,6 +98,48 @@ def test_the_reason_names_the_windows_and_how_many_there_are(spec: PipelineSpec)
     )
 
 
+def against(spec: PipelineSpec, *references: str) -> PipelineSpec:
+    """The same, with other references declared."""
+    drift = spec.drift.model_copy(update={"references": references})
+    return spec.model_copy(update={"drift": drift})
+
+
+def test_the_reason_names_the_reference(spec: PipelineSpec) -> None:
+    found = reason(against(spec, "season", "previous"), "MMM")
+    assert found is not None
+    assert "with major drift against season" in found
+
+
+@pytest.mark.parametrize(
+    ("references", "verdicts", "expected"),
+    [
+        (("training", "previous"), {"training": "major", "previous": "insufficient data"}, "major"),
+        (("previous", "training"), {"training": "stable", "previous": "major"}, "stable"),
+        (
+            ("training", "previous"),
+            {"training": "stable", "previous": "insufficient data"},
+            "stable",
+        ),
+        (("previous", "season"), {"previous": "moderate", "season": "major"}, "moderate"),
+        (("season",), {"training": "major"}, "not judged"),
+    ],
+)
+def test_one_reference_decides_whatever_the_others_say(
+    project: Project,
+    spec: PipelineSpec,
+    references: tuple[str, ...],
+    verdicts: dict[str, str],
+    expected: str,
+) -> None:
+    by_reference = {
+        name: {"x": verdict, "y": "not judged", "z": "insufficient data"}
+        for name, verdict in verdicts.items()
+    }
+    keep(project, spec, DAY, drift="major", by_reference=by_reference)
+    (found,) = window_verdicts(project, against(spec, *references))
+    assert found.drift == expected
+
+
 def test_windows_without_enough_data_neither_count_nor_break_the_row(spec: PipelineSpec) -> None:
     assert reason(spec, "iMi-MnMiis") == (
         "3 windows in a row, 2013-07-13 to 2013-07-18, with major drift against training; "
@@ -177,11 +219,14 @@ def keep(
     *,
     drift: str | None = "major",
     model: str = "1",
+    by_reference: dict[str, dict[str, str]] | None = None,
 ) -> Manifest:
     """Leave what evaluation leaves of a window: a draft with its verdict, and a row."""
     record = None
     if drift is not None:
-        record = EvaluationRecord(golden={}, psi={}, drift_verdict=drift)
+        record = EvaluationRecord(
+            golden={}, psi={}, drift_verdict=drift, drift_by_reference=by_reference or {}
+        )
     window, manifest = spec.window.window(key), manifest_of(spec, key, model, record)
     manifests(project, spec).write_draft(window, manifest)
     row: dict[str, object] = {"revision": manifest.revision, "subject": "auroc", "value": 0.7}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from batchinf_assets.lake.digest import json_sha256
@@ -51,11 +51,13 @@ class Relaunches:
         requests: Runs to request now.
         settled: Ids of dead runs of which nothing is left to ask.
         given_up: Windows that are left to people, each with its last dead run.
+        damaged: Windows that wait because their lease file is damaged, each with what is wrong.
     """
 
     requests: tuple[Relaunch, ...]
     settled: frozenset[str]
     given_up: Mapping[str, str]
+    damaged: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def plan_relaunches(

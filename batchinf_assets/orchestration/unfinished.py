@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -22,8 +21,7 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
-from batchinf_assets.attempts import lease_place
-from batchinf_assets.lake.lease import Lease, read_lease
+from batchinf_assets.lake.lease import Lease
 from batchinf_assets.lake.worker import Worker
 from batchinf_assets.orchestration.jobs import performance_job_name
 from batchinf_assets.orchestration.keys import WINDOWED, asset_key
@@ -34,6 +32,8 @@ from batchinf_assets.orchestration.relaunches import (
     plan_relaunches,
 )
 from batchinf_assets.orchestration.resources import Workplace
+from batchinf_assets.orchestration.run_life import RunLife
+from batchinf_assets.orchestration.window_leases import read_leases
 from batchinf_assets.orchestration.window_runs import PREEMPTED, REFUSED
 from batchinf_assets.project import Project
 from batchinf_assets.spec import PipelineSpec
@@ -48,8 +48,7 @@ HERE = "batchinf/here"
 
 TICK_SECONDS = 30
 RUNS_PER_TICK = 20
-LOOKED_AT = 200
-READERS = 8
+PAGE = 200
 HORIZON = timedelta(days=2)
 Attempts = Callable[[], Mapping[str, AttemptRecord]]
 """Asks for the last attempt at each window, once it matters."""
@@ -71,8 +70,12 @@ def unfinished_sensor(spec: PipelineSpec) -> dg.SensorDefinition:
         found = look(context.instance, workplace.project(), spec, context.cursor, now)
         for window, run_id in found.given_up.items():
             context.log.error(f"{window} is left to you: run {run_id} died, as others before it.")
+        for problem in found.damaged.values():
+            context.log.error(problem)
+        requests = [request(spec, each) for each in found.requests]
         return dg.SensorResult(
-            run_requests=[request(spec, each) for each in found.requests],
+            run_requests=requests,
+            skip_reason=None if requests else " ".join(found.damaged.values()) or None,
             cursor=json.dumps(sorted(found.settled)),
         )
 
@@ -96,28 +99,38 @@ def look(
             doubles nothing.
         now: The time.
     """
-    fail_dead_runs(instance, project, spec, now)
+    started = fail_dead_runs(instance, project, spec, now)
     before = frozenset[str](json.loads(cursor or "[]"))
     ended = _ended(instance, spec, now)
     attempts = cache(partial(Ledger(project.lake).latest, spec.name))
     new = [record for record in ended if record.dagster_run.run_id not in before]
-    dead = [_dead(instance, attempts, spec, record) for record in new]
+    dead = [_dead(instance, project, attempts, spec, record) for record in new]
     found = _plan(instance, project, spec, dead, now)
     listed = {record.dagster_run.run_id for record in ended}
-    return replace(found, settled=(before & listed) | found.settled)
+    return replace(
+        found,
+        settled=(before & listed) | found.settled,
+        damaged={**started, **found.damaged},
+    )
 
 
 def fail_dead_runs(
     instance: dg.DagsterInstance, project: Project, spec: PipelineSpec, now: datetime
-) -> None:
+) -> Mapping[str, str]:
     """Report runs as failed whose worker let a lease expire and has logged nothing since.
 
     Dagster would leave them started, where each takes one of the places for runs, until
     `dagster/max_runtime` has passed.
+
+    Returns:
+        Windows of started runs whose lease is damaged, each with what is wrong.
     """
     started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+    damaged: dict[str, str] = {}
     for run in (run for run in instance.get_runs(started) if _is_ours(run, spec)):
-        for lease in _leases(project, spec, _windows(run, spec)):
+        leases = read_leases(project, spec, _windows(run, spec))
+        damaged |= leases.damaged
+        for lease in leases.known:
             if lease.holder == run.run_id and _is_dead(instance, lease, now):
                 instance.report_run_failed(
                     run,
@@ -125,6 +138,7 @@ def fail_dead_runs(
                     f"its last sign of life was at {lease.beat_at:%Y-%m-%d %H:%M:%S} UTC.",
                 )
                 break
+    return damaged
 
 
 def _is_dead(instance: dg.DagsterInstance, lease: Lease, now: datetime) -> bool:
@@ -143,8 +157,16 @@ def _ended(
     instance: dg.DagsterInstance, spec: PipelineSpec, now: datetime
 ) -> Sequence[dg.RunRecord]:
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - HORIZON)
-    found = instance.get_run_records(failed, limit=LOOKED_AT)
+    found = _pages(partial(instance.get_run_records, failed, PAGE))
     return [record for record in found if _is_ours(record.dagster_run, spec)]
+
+
+def _pages(read: Callable[..., Sequence[dg.RunRecord]]) -> Iterator[dg.RunRecord]:
+    """Yield all records: other pipelines' failures must not crowd out ours."""
+    page = read()
+    while page:
+        yield from page
+        page = read(cursor=page[-1].dagster_run.run_id)
 
 
 def _plan(
@@ -156,45 +178,55 @@ def _plan(
 ) -> Relaunches:
     windows = sorted({window for run in dead for window in run.unfinished})
     here = Worker.here()
-    held = _leases(project, spec, map(spec.window.window, windows))
-    return plan_relaunches(
+    leases = read_leases(project, spec, map(spec.window.window, windows))
+    live = {lease.window for lease in leases.known if lease.is_live(now, here)}
+    found = plan_relaunches(
         dead,
         frozenset(_asked(instance, dead)),
-        {lease.window for lease in held if lease.is_live(now, here)},
+        live | leases.damaged.keys(),
         now,
         allowed=spec.retries.relaunches,
         limit=RUNS_PER_TICK,
     )
+    return replace(found, damaged=leases.damaged)
 
 
 def _dead(
-    instance: dg.DagsterInstance, attempts: Attempts, spec: PipelineSpec, record: dg.RunRecord
+    instance: dg.DagsterInstance,
+    project: Project,
+    attempts: Attempts,
+    spec: PipelineSpec,
+    record: dg.RunRecord,
 ) -> DeadRun:
     run = record.dagster_run
-    died_at = record.update_timestamp.replace(tzinfo=UTC)
     return DeadRun(
         run_id=run.run_id,
-        died_at=died_at,
+        died_at=record.update_timestamp.replace(tzinfo=UTC),
         relaunches=int(run.tags.get(RELAUNCH, "0")),
         assets=_assets(run, spec),
-        unfinished=tuple(_unfinished(instance, attempts, spec, run, died_at)),
+        unfinished=tuple(_unfinished(instance, project, attempts, spec, record)),
     )
 
 
 def _unfinished(
     instance: dg.DagsterInstance,
+    project: Project,
     attempts: Attempts,
     spec: PipelineSpec,
-    run: dg.DagsterRun,
-    died_at: datetime,
+    record: dg.RunRecord,
 ) -> Iterator[str]:
+    run = record.dagster_run
     if _failed_by_itself(instance, run):
         return
     over = _over(instance, spec, run)
-    for key in (window.key for window in _windows(run, spec) if window.key not in over):
-        last = attempts().get(key)
-        if last is None or last.run_id == run.run_id or last.ended_at < died_at:
-            yield key  # else somebody has worked on it since
+    left = [window for window in _windows(run, spec) if window.key not in over]
+    leases = read_leases(project, spec, left)
+    beats = {each.window: each.beat_at for each in leases.known if each.holder == run.run_id}
+    life = RunLife.of(instance, record)
+    for window in left:
+        last = attempts().get(window.key)
+        if not life.is_settled_by(last, beats.get(window.key)):
+            yield window.key
 
 
 def _failed_by_itself(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
@@ -242,14 +274,6 @@ def request(spec: PipelineSpec, relaunch: Relaunch) -> dg.RunRequest:
         asset_selection=[asset_key(spec.name, name) for name in dead.assets] or None,
         tags={RELAUNCH: str(dead.relaunches + 1), RELAUNCH_OF: dead.run_id},
     )
-
-
-def _leases(project: Project, spec: PipelineSpec, windows: Iterable[Window]) -> list[Lease]:
-    def read(window: Window) -> Lease | None:
-        return read_lease(lease_place(project, spec, window), window.key)
-
-    with ThreadPoolExecutor(READERS) as readers:
-        return [lease for lease in readers.map(read, windows) if lease is not None]
 
 
 def _is_ours(run: dg.DagsterRun, spec: PipelineSpec) -> bool:

@@ -11,10 +11,13 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 from batchinf_assets.attempts import lease_place, recorder_of
+from batchinf_assets.cli import main
 from batchinf_assets.cli.workplace import job_of
 from batchinf_assets.lake.lease import hold, read_lease
+from batchinf_assets.orchestration import unfinished
 from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.orchestration.relaunches import Relaunches
 from batchinf_assets.orchestration.unfinished import HERE, RELAUNCH, look, request
@@ -155,6 +158,12 @@ def test_a_run_that_refused_its_windows_is_not_run_again(sensor: Sensor) -> None
     assert sensor.tick().requests == ()
 
 
+def withdraw(window: str) -> None:
+    words = ("rollback", "flight_delays", window, "--reason", "Wrong weather", "--withdraw")
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+
+
 def dead_run(
     sensor: Sensor, tags: dict[str, str], selection: Sequence[str] | None = None
 ) -> dg.DagsterRun:
@@ -187,6 +196,73 @@ def test_a_window_that_somebody_else_finished_since_is_left_alone(sensor: Sensor
     between = sensor.pipeline.spec.window.between(DAY, DAY)
     assert run_job(sensor.job, sensor.instance, between, lambda _w, _a: None).succeeded
     assert sensor.tick().requests == ()
+
+
+def test_a_window_withdrawn_after_the_run_died_and_before_that_was_noticed_stays_withdrawn(
+    sensor: Sensor,
+) -> None:
+    dead = sensor.instance.create_run_for_job(sensor.job, tags={"dagster/partition": DAY})
+    between = sensor.pipeline.spec.window.between(DAY, DAY)
+    assert run_job(sensor.job, sensor.instance, between, lambda _w, _a: None).succeeded
+    withdraw(DAY)
+    recorder_of(sensor.project).flush(60)
+    sensor.instance.report_run_failed(dead, "Run worker died; noticed at its max_runtime.")
+    assert windows(sensor.tick()) == []
+    assert not is_published(sensor, DAY)
+
+
+def test_a_window_published_after_the_run_died_and_before_that_was_noticed_is_left_alone(
+    sensor: Sensor,
+) -> None:
+    dead = sensor.instance.create_run_for_job(sensor.job, tags={"dagster/partition": DAY})
+    between = sensor.pipeline.spec.window.between(DAY, DAY)
+    assert run_job(sensor.job, sensor.instance, between, lambda _w, _a: None).succeeded
+    recorder_of(sensor.project).flush(60)
+    sensor.instance.report_run_failed(dead, "Run worker died; noticed at its max_runtime.")
+    assert windows(sensor.tick()) == []
+
+
+def test_a_run_that_was_asked_for_after_a_withdrawal_is_run_again_when_it_dies(
+    sensor: Sensor,
+) -> None:
+    between = sensor.pipeline.spec.window.between(DAY, DAY)
+    assert run_job(sensor.job, sensor.instance, between, lambda _w, _a: None).succeeded
+    withdraw(DAY)
+    recorder_of(sensor.project).flush(60)
+    dead_run(sensor, {"dagster/partition": DAY})
+    assert windows(sensor.tick()) == [DAY]
+
+
+def test_a_damaged_lease_is_named_and_stops_no_other_window(sensor: Sensor) -> None:
+    dead_run(
+        sensor,
+        {"dagster/asset_partition_range_start": FIRST, "dagster/asset_partition_range_end": BAD},
+    )
+    window = sensor.pipeline.spec.window.window(FIRST)
+    place = Path(str(lease_place(sensor.project, sensor.pipeline.spec, window)))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("{")
+    found = sensor.tick()
+    assert windows(found) == [BAD]
+    assert list(found.damaged) == [FIRST]
+    assert str(place) in found.damaged[FIRST]
+    place.unlink()
+    assert FIRST in windows(sensor.tick())
+
+
+def test_failed_runs_of_others_crowd_no_dead_run_out(
+    sensor: Sensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unfinished, "PAGE", 2)
+    dead_run(sensor, {"dagster/partition": DAY})
+
+    @dg.job
+    def another() -> None: ...
+
+    for _ in range(4):
+        run = sensor.instance.create_run_for_job(another)
+        sensor.instance.report_run_failed(run, "Run worker ended with exit code -9.")
+    assert windows(sensor.tick()) == [DAY]
 
 
 def test_a_window_on_which_somebody_works_waits(sensor: Sensor) -> None:

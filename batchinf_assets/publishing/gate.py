@@ -27,7 +27,7 @@ from batchinf_assets.scoring.predictions import (
     predictions_table,
     revision_folder,
 )
-from batchinf_assets.scoring.revision import revision_id, scoring_settings
+from batchinf_assets.scoring.revision import derived_revision, scoring_settings
 from batchinf_assets.scoring.shards import file_name
 from batchinf_assets.snapshots.freeze import load_snapshot, source_contract
 from batchinf_assets.spec import Pipeline, PipelineSpec
@@ -184,17 +184,6 @@ def require_open(gate: CheckResult, spec: PipelineSpec, window: Window, manifest
         f"{spec.name} {window} {gate.asset}: revision {manifest.revision}: {summarize([gate])}.",
         next_step=next_step,
         checks=(gate,),
-    )
-
-
-def derived_revision(manifest: Manifest) -> str:
-    """Return the id that a manifest's own contents give."""
-    return revision_id(
-        snapshot=manifest.snapshot,
-        features=manifest.features,
-        model=manifest.model.digest,
-        settings=manifest.settings,
-        code=manifest.code,
     )
 
 

@@ -105,7 +105,7 @@ def publish_window(
     """
     spec, keyring = pipeline.spec, read_keyring(registry.keys)
     manifest = candidate(project, spec, window)
-    require_not_condemned(project, spec, window, manifest.revision)
+    require_not_condemned(project, spec, window, manifest)
     if published_revision(project, spec, window) == manifest.revision:
         return _unchanged(project, registry, pipeline, window, manifest.revision, lease, now)
     manifest = with_verdicts_of_now(project, spec, window, manifest)

@@ -49,7 +49,7 @@ from batchinf_assets.publishing.stale_reasons import (
 from batchinf_assets.publishing.status import FAILURES
 from batchinf_assets.publishing.visible import published_revisions
 from batchinf_assets.scoring.predictions import manifests
-from batchinf_assets.scoring.revision import scoring_settings
+from batchinf_assets.scoring.revision import derived_revision, scored_by, scoring_settings
 from batchinf_assets.snapshots.freeze import (
     SnapshotFooter,
     frozen_before,
@@ -187,8 +187,12 @@ class _Look:
 
     def _condemned(self, window: Window) -> Iterator[Stale]:
         for manifest in condemned_manifests(self.project, self.spec, window):
-            if not any(self._differences(window, manifest)):
+            now = self.present
+            again = scored_by(manifest, now.code, now.settings.shard_rows)
+            if not any(self._differences(window, again)):
                 detail = f"a run would make revision {manifest.revision} again"
+                if derived_revision(again) != manifest.revision:
+                    detail += ", by other code"
                 yield Stale(reason=Reason.CONDEMNED, detail=detail)
 
     def _why(self, window: Window, made: Manifest | None) -> Iterator[Stale]:

@@ -24,7 +24,6 @@ from batchinf_assets.publishing.announcements import last_announcement, untold
 from batchinf_assets.publishing.condemned import condemned
 from batchinf_assets.publishing.gate import (
     REQUIRED_CHECKS,
-    derived_revision,
     miscounts,
     unexcused_failures,
 )
@@ -43,6 +42,7 @@ from batchinf_assets.scoring.predictions import (
     manifests,
     predictions_table,
 )
+from batchinf_assets.scoring.revision import derived_revision
 from batchinf_assets.snapshots.freeze import frozen_rows
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window

@@ -10,6 +10,8 @@ be shown at all, and taking back must not wait for somebody with a key. The form
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -17,7 +19,7 @@ from pydantic import AwareDatetime, Field
 
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.contract_spec import Name
-from batchinf_assets.errors import LostRace, WindowRefused
+from batchinf_assets.errors import LostRace, ManifestInvalid, WindowRefused
 from batchinf_assets.lake.decisions import (
     LARGEST_DECISION,
     Decision,
@@ -25,9 +27,10 @@ from batchinf_assets.lake.decisions import (
     read_decision,
 )
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import RevisionId, Text
+from batchinf_assets.manifest import Manifest, RevisionId, Text
 from batchinf_assets.project import Project
-from batchinf_assets.scoring.predictions import published_revision
+from batchinf_assets.scoring.predictions import manifests, published_revision
+from batchinf_assets.scoring.revision import derived_revision, scored_by
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
@@ -85,6 +88,46 @@ def condemned(
     return last if last and last.verdict == "condemned" else None
 
 
+def condemned_inputs(
+    project: Project, spec: PipelineSpec, window: Window, made: Manifest
+) -> Condemnation | None:
+    """Return why a revision must not be made, or None where it may be.
+
+    Condemned is, beside the very revision, what other code made of the same inputs with the same
+    model and post-processing: a deployment gives the same rows another id. What readers see now is
+    judged by its id alone: going back from what new code made may have led to it.
+
+    Args:
+        project: Where the verdicts and the condemned manifests are.
+        spec: The pipeline.
+        window: The window.
+        made: A draft, or what was published.
+
+    Raises:
+        ManifestInvalid: A document is damaged, or about something else.
+    """
+    itself = condemned(project, spec, window, made.revision)
+    if itself is not None or published_revision(project, spec, window) == made.revision:
+        return itself
+    for manifest in condemned_manifests(project, spec, window):
+        if derived_revision(scored_by(manifest, made.code, made.settings.shard_rows)) == (
+            derived_revision(made)
+        ):
+            return condemned(project, spec, window, manifest.revision)
+    return None
+
+
+def condemned_manifests(project: Project, spec: PipelineSpec, window: Window) -> Iterator[Manifest]:
+    """Yield the manifests of a window's condemned revisions, as far as they can be read.
+
+    Raises:
+        ManifestInvalid: A document that condemns is damaged.
+    """
+    for revision in sorted(condemned_revisions(project, spec, window)):
+        with suppress(ManifestInvalid):
+            yield manifests(project, spec).read(window, revision)
+
+
 def verdicts(
     project: Project, spec: PipelineSpec, window: Window, revision: str
 ) -> tuple[Condemnation, ...]:
@@ -110,7 +153,7 @@ def condemned_revisions(project: Project, spec: PipelineSpec, window: Window) ->
 def require_not_condemned(
     project: Project, spec: PipelineSpec, window: Window, revision: str
 ) -> None:
-    """Do nothing where a revision may be shown.
+    """Do nothing where a revision that was published may be shown again.
 
     Raises:
         RevisionCondemned: Somebody condemned it; carries no check.
@@ -121,10 +164,39 @@ def require_not_condemned(
         raise refusal(project, spec, window, found)
 
 
+def require_inputs_not_condemned(
+    project: Project, spec: PipelineSpec, window: Window, made: Manifest
+) -> None:
+    """Do nothing where a revision may be made.
+
+    Raises:
+        RevisionCondemned: Somebody condemned it, or what other code made of its inputs; carries no
+            check.
+        ManifestInvalid: A document is damaged, or about something else.
+    """
+    found = condemned_inputs(project, spec, window, made)
+    if found is not None:
+        raise refusal(project, spec, window, found, made.revision)
+
+
 def refusal(
-    project: Project, spec: PipelineSpec, window: Window, found: Condemnation
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    found: Condemnation,
+    made: str | None = None,
 ) -> RevisionCondemned:
-    """Return the refusal to make or to show a revision that was condemned."""
+    """Return the refusal to make or to show a revision that was condemned.
+
+    Args:
+        project: Where predictions are.
+        spec: The pipeline.
+        window: The window.
+        found: The verdict.
+        made: The revision that is refused; the condemned one if None.
+    """
+    if made not in (None, found.revision):
+        return _refusal_of_inputs(spec, window, found, made)
     rollback = f"batchinf rollback {spec.name} {window}"
     seen = published_revision(project, spec, window) == found.revision
     finish = f"Readers see it still: repeat `{rollback} --reason TEXT`. " if seen else ""
@@ -133,6 +205,19 @@ def refusal(
         next_step=f"{finish}Correct the data, or promote another model, and run the window again: "
         f"that is another revision. Or take it back: `{rollback} --to {found.revision} "
         "--reinstate --reason TEXT`.",
+        checks=(),
+    )
+
+
+def _refusal_of_inputs(
+    spec: PipelineSpec, window: Window, found: Condemnation, made: str | None
+) -> RevisionCondemned:
+    back = f"batchinf rollback {spec.name} {window} --to {found.revision} --reinstate --reason TEXT"
+    return RevisionCondemned(
+        f"{spec.name} {window}: revision {made} has the same inputs and the same model as revision "
+        f"{found.revision}, which was condemned, {found}; only the code differs.",
+        next_step="Correct the data, or promote another model, and run the window again. Or take "
+        f"the verdict back: `{back}`; then other code may score it again too.",
         checks=(),
     )
 

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from batchinf_assets.lake.digest import json_sha256
-from batchinf_assets.manifest import CodeRecord, FeaturesRecord, SettingsRecord, SnapshotRecord
+from batchinf_assets.manifest import (
+    CodeRecord,
+    FeaturesRecord,
+    Manifest,
+    SettingsRecord,
+    SnapshotRecord,
+)
 from batchinf_assets.spec import Pipeline
 
 
@@ -48,6 +54,29 @@ def revision_id(
         **{name: digest for name, digest in judged.items() if digest is not None},
     }
     return json_sha256(document)[:16]
+
+
+def derived_revision(manifest: Manifest) -> str:
+    """Return the id that a manifest's own contents give."""
+    return revision_id(
+        snapshot=manifest.snapshot,
+        features=manifest.features,
+        model=manifest.model.digest,
+        settings=manifest.settings,
+        code=manifest.code,
+    )
+
+
+def scored_by(manifest: Manifest, code: CodeRecord, shard_rows: int) -> Manifest:
+    """Return a manifest of the same inputs, model and post-processing, scored by other code.
+
+    Args:
+        manifest: What was scored.
+        code: The other code.
+        shard_rows: Into how many rows it cuts, which changes the files and no score.
+    """
+    settings = manifest.settings.model_copy(update={"shard_rows": shard_rows})
+    return manifest.model_copy(update={"code": code, "settings": settings})
 
 
 def scoring_settings(pipeline: Pipeline) -> SettingsRecord:

@@ -26,7 +26,7 @@ from batchinf_assets.manifest import (
     declaration_digest,
 )
 from batchinf_assets.project import Project
-from batchinf_assets.scoring.condemnations import require_not_condemned
+from batchinf_assets.scoring.condemnations import require_inputs_not_condemned
 from batchinf_assets.scoring.correction import Correction, Superseded, correct
 from batchinf_assets.scoring.engine import FinishedShards, finish_shards
 from batchinf_assets.scoring.model import ScoringModel
@@ -86,8 +86,8 @@ def score_window(
 
     Raises:
         WindowMissing: The window has no snapshot or features, or they do not belong together.
-        RevisionCondemned: Readers are not to see this very revision again; its files stay as they
-            are, as evidence.
+        RevisionCondemned: Readers are not to see this revision again, or what other code made of
+            its inputs; files of what was condemned stay as they are, as evidence.
         WindowRefused: The predictions break their contract; no draft was left.
         Preempted: The process was asked to leave; finished shards stay for the next attempt.
         RunOverCap: The run has taken more than its cap; finished shards stay.
@@ -98,7 +98,7 @@ def score_window(
     draft = _describe(pipeline, window, snapshot, version, features, model, attempt, now)
     draft = draft.model_copy(update={"quarantine": _quarantined(project, pipeline, window, draft)})
     attempt.works_on(draft)
-    require_not_condemned(project, pipeline.spec, window, draft.revision)
+    require_inputs_not_condemned(project, pipeline.spec, window, draft)
     store = manifests(project, pipeline.spec)
     attempt.require_held()
     store.drop_draft(window)

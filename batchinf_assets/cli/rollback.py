@@ -19,8 +19,9 @@ from batchinf_assets.errors import UsageError
 from batchinf_assets.spec import PipelineSpec, load_pipeline
 
 if TYPE_CHECKING:
+    from batchinf_assets.project import Project
     from batchinf_assets.publishing.rollback import Rollback
-    from batchinf_assets.publishing.rollback_plan import RollbackPlan, Seen
+    from batchinf_assets.publishing.rollback_plan import RollbackPlan, RollbackRequest, Seen
     from batchinf_assets.windows import Window
 
 
@@ -83,6 +84,8 @@ def rollback(
         plan = plan_rollback(project, open_registry(project), spec, found, request)
         _tell(spec, plan.event, found, plan, None, json_=json_)
         return
+    if _finished(project, spec, found, request, json_=json_):
+        return
     if (withdraw or reinstate) and not (yes or json_) and sys.stdin.isatty():
         _ask(spec, found, plan_rollback(project, open_registry(project), spec, found, request))
     from batchinf_assets.orchestration.rollback import tell_dagster
@@ -96,6 +99,20 @@ def rollback(
         # Told before Dagster is: whoever saw that fail and repeated the command would go further.
         _tell(spec, done.state, found, done, done, json_=json_)
         tell_dagster(instance, spec, done)
+
+
+def _finished(
+    project: Project, spec: PipelineSpec, window: Window, request: RollbackRequest, *, json_: bool
+) -> bool:
+    """Tell Dagster of this very rollback where the command died before it did."""
+    from batchinf_assets.orchestration.rollback import tell_dagster, untold_rollback
+
+    with open_instance(project) as instance:
+        done = untold_rollback(instance, project, spec, window, request)
+        if done is not None:
+            tell_dagster(instance, spec, done)
+            _tell(spec, done.state, window, done, done, json_=json_)
+    return done is not None
 
 
 def _ask(spec: PipelineSpec, window: Window, plan: RollbackPlan) -> None:

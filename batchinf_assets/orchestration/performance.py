@@ -19,7 +19,11 @@ from batchinf_assets.orchestration.evaluation_metadata import (
 from batchinf_assets.orchestration.isolation import Try
 from batchinf_assets.orchestration.metadata import Metadata, check_metadata
 from batchinf_assets.orchestration.resources import Workplace
-from batchinf_assets.orchestration.rollback import rollback_metadata, tell_dagster
+from batchinf_assets.orchestration.rollback import (
+    rollback_metadata,
+    tell_dagster,
+    untold_rollback,
+)
 from batchinf_assets.orchestration.window_asset import window_asset
 from batchinf_assets.orchestration.window_runs import WindowResult
 from batchinf_assets.project import Project
@@ -39,6 +43,7 @@ def performance_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
 
     def step(workplace: Workplace, _budget: Budget, tried: Try, window: Window) -> WindowResult:
         project, spec = workplace.project(), pipeline.spec
+        _tell_what_died_untold(project, spec, window)
         realised, followed = _measured(workplace, spec, window, tried.run_id)
         return WindowResult(
             data_version=_version(realised),
@@ -50,6 +55,13 @@ def performance_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
         )
 
     return window_asset(pipeline, "performance", ["published", *outcomes], step, kinds={"duckdb"})
+
+
+def _tell_what_died_untold(project: Project, spec: PipelineSpec, window: Window) -> None:
+    context = dg.AssetExecutionContext.get()
+    untold = untold_rollback(context.instance, project, spec, window)
+    if untold is not None:
+        tell_dagster(context.instance, spec, untold, context.log_event)
 
 
 def _version(realised: Realised) -> str | None:

@@ -13,10 +13,23 @@ from batchinf_assets.orchestration.keys import asset_key
 from batchinf_assets.orchestration.metadata import Metadata
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.window_runs import failing_clearly
-from batchinf_assets.orchestration.withdrawal import PUBLISHED, WITHDRAWN, show_withdrawn
-from batchinf_assets.publishing.rollback import Rollback, attempt_rollback
+from batchinf_assets.orchestration.withdrawal import (
+    PUBLISHED,
+    WITHDRAWN,
+    is_shown_withdrawn,
+    show_withdrawn,
+)
+from batchinf_assets.project import Project
+from batchinf_assets.publishing.announcements import Announcement, last_announcement
+from batchinf_assets.publishing.rollback import (
+    Rollback,
+    as_announced,
+    attempt_rollback,
+    is_asked_for,
+)
 from batchinf_assets.publishing.rollback_plan import RollbackRequest
 from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.windows import Window
 
 Told = dg.AssetMaterialization | dg.AssetObservation
 
@@ -43,13 +56,11 @@ def rollback_job(spec: PipelineSpec) -> dg.JobDefinition:
     @dg.op(name=f"{spec.name}__rollback", description="Show readers an earlier revision again.")
     def take_back(context: dg.OpExecutionContext, config: TakingBack, workplace: Workplace) -> None:
         with failing_clearly():
-            done = attempt_rollback(
-                workplace.project(),
-                workplace.registry(),
-                spec,
-                spec.window.window(config.window),
-                _request(config, context.run_id),
-                run_id=context.run_id,
+            project, window = workplace.project(), spec.window.window(config.window)
+            request = _request(config, context.run_id)
+            done = untold_rollback(context.instance, project, spec, window, request)
+            done = done or attempt_rollback(
+                project, workplace.registry(), spec, window, request, run_id=context.run_id
             )
         context.log.info(str(done.told))
         if done.page_problem is not None:
@@ -100,6 +111,48 @@ def tell_dagster(
         (log or instance.report_runless_asset_event)(event)
     if done.told is not None and done.after is None:
         show_withdrawn(instance, spec, done.told)
+
+
+def untold_rollback(
+    instance: dg.DagsterInstance,
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    request: RollbackRequest | None = None,
+) -> Rollback | None:
+    """Return the last rollback of a window where Dagster was not told of it, as who did it died.
+
+    Args:
+        instance: Whose history is asked.
+        project: Where the tables are.
+        spec: The pipeline.
+        window: The window.
+        request: Only if this is what was asked for; if None whatever it was.
+
+    Returns:
+        What `tell_dagster` is to tell. None where Dagster knows, where a publication followed, or
+        where something else is asked for.
+
+    Raises:
+        ManifestInvalid: The table's log, or a manifest, is damaged.
+    """
+    told = last_announcement(project, spec, window)
+    if told is None or (request is not None and not is_asked_for(told, request)):
+        return None
+    if _is_told(instance, spec, told):
+        return None
+    return as_announced(project, spec, window, told)
+
+
+def _is_told(instance: dg.DagsterInstance, spec: PipelineSpec, told: Announcement) -> bool:
+    if told.after is None:
+        return is_shown_withdrawn(instance, spec, told)
+    of_window = dg.AssetRecordsFilter(
+        asset_key=asset_key(spec.name, PUBLISHED), asset_partitions=[told.window]
+    )
+    newest = instance.fetch_materializations(of_window, limit=1).records
+    shown = newest[0].asset_materialization if newest else None
+    return shown is not None and (shown.tags or {}).get(DATA_VERSION_TAG) == told.after
 
 
 def rollback_events(pipeline: str, done: Rollback) -> Iterator[Told]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import dagster as dg
 from dagster._core.storage.tags import MAX_RETRIES_TAG
 
+from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.orchestration.checks import check_specs
 from batchinf_assets.orchestration.keys import asset_key
 from batchinf_assets.orchestration.partitions import partitions_of
@@ -19,6 +20,8 @@ from batchinf_assets.spec import PipelineSpec
 
 WITHDRAWN = "withdrawn"
 PUBLISHED = "published"
+ANNOUNCED = "batchinf/announced"
+"""Tag of the run that fails by design: of which withdrawal it tells."""
 
 
 def show_withdrawn(instance: dg.DagsterInstance, spec: PipelineSpec, told: Announcement) -> str:
@@ -42,9 +45,25 @@ def show_withdrawn(instance: dg.DagsterInstance, spec: PipelineSpec, told: Annou
         raise_on_error=False,
         partition_key=told.window,
         # Not a failure that anything could mend by running again.
-        tags={MAX_RETRIES_TAG: "0"},
+        tags={MAX_RETRIES_TAG: "0", ANNOUNCED: _digest(told)},
     )
     return result.run_id
+
+
+def is_shown_withdrawn(
+    instance: dg.DagsterInstance, spec: PipelineSpec, told: Announcement
+) -> bool:
+    """Say whether `show_withdrawn` came to its end for this very withdrawal."""
+    failed = dg.RunsFilter(
+        job_name=f"{spec.name}_{WITHDRAWN}",
+        statuses=[dg.DagsterRunStatus.FAILURE],
+        tags={ANNOUNCED: _digest(told)},
+    )
+    return instance.get_runs_count(failed) > 0
+
+
+def _digest(told: Announcement) -> str:
+    return json_sha256(told.model_dump(mode="json", by_alias=True))
 
 
 def _job(spec: PipelineSpec, told: Announcement) -> dg.JobDefinition:

@@ -95,8 +95,8 @@ def roll_back(
     """
     lease.require_held()
     told = announce(project, spec, window)
-    if told is not None and _is_asked_for(told, request):
-        return _done(project, spec, window, told)
+    if told is not None and is_asked_for(told, request):
+        return as_announced(project, spec, window, told)
     plan = planned if planned and still_so(project, spec, window, planned) else None
     plan = plan or plan_rollback(project, registry, spec, window, request)
     said = reasoned(
@@ -118,10 +118,10 @@ def roll_back(
     else:
         show_revision(project, spec, window, plan.target, lease.token, said.metadata())
     announce(project, spec, window)
-    return _done(project, spec, window, said, plan.stepped_over)
+    return as_announced(project, spec, window, said, plan.stepped_over)
 
 
-def _is_asked_for(told: Announcement, request: RollbackRequest) -> bool:
+def is_asked_for(told: Announcement, request: RollbackRequest) -> bool:
     """Whether what was announced is what is asked for, by somebody who repeats it.
 
     `The one before` means another revision by now: only the same reason tells a repeated wish from
@@ -212,13 +212,18 @@ def _write_down(
     say(project, spec, window, said)
 
 
-def _done(
+def as_announced(
     project: Project,
     spec: PipelineSpec,
     window: Window,
     told: Announcement,
     stepped_over: tuple[str, ...] = (),
 ) -> Rollback:
+    """Return what a rollback did, by what consumers were told of it.
+
+    Raises:
+        ManifestInvalid: The manifest of a revision is damaged.
+    """
     return Rollback(
         state=told.event,
         window=window.key,

@@ -129,13 +129,7 @@ def _learned(rows: Counts, found: list[Difference], chance: float) -> _Learned:
     correlation = min(1.0, max(0.0, (fit.design_effect - 1) / float(np.median(gains))))
     degrees = int(np.median([each.degrees for each in tests]))
     per_unit = degrees * float(np.median((1 / rows + 1 / (rows.sum() - rows))[tested]))
-    far = far_statistic(
-        high,
-        degrees=min(fit.degrees, degrees),
-        per_unit=per_unit,
-        windows=len(tests),
-        chance=chance,
-    )
+    far = far_statistic(high, per_unit=per_unit, windows=len(tests), chance=chance)
     fitted = partial(_p_value, correlation=correlation, degrees=fit.degrees, windows=len(found))
     own = [fitted(each, gain=gain) for each, gain in zip(tests, gains.tolist(), strict=True)]
     least = fitted(_test_of(far, degrees), gain=float(np.median(gains)))

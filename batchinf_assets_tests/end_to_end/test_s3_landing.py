@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,15 @@ import pytest
 from click.testing import CliRunner
 
 from batchinf_assets.cli import main
+from batchinf_assets.contract_spec import LateSpec
 from batchinf_assets.definitions import defs
+from batchinf_assets.errors import HeldForApproval
 from batchinf_assets.lake.s3 import S3Place
+from batchinf_assets.manifest import ApprovalRecord
 from batchinf_assets.orchestration.resources import Workplace
+from batchinf_assets.snapshots.approvals import write_approval
+from batchinf_assets.snapshots.freeze import freeze_snapshot
+from batchinf_assets.snapshots.held import held_correction
 from batchinf_assets_tests.end_to_end.conftest import PUBLISHED
 from batchinf_assets_tests.s3_server import ENVIRON, moto_server, new_bucket, place_at
 
@@ -147,6 +154,24 @@ def test_a_window_made_of_local_files_is_the_same_revision_when_made_of_objects(
     (gone,) = json.loads(batchinf("replay", "flight_delays", PUBLISHED, "--json"))
     assert gone["features"] == "frozen"
     assert "Landed file planes.parquet is gone." in gone["notes"]
+
+
+def test_a_late_object_waits_for_an_approval_of_its_bytes(
+    operator: Operator, upstream: Upstream
+) -> None:
+    project = replace(operator.project, landing=upstream.landing)
+    late = LateSpec(accept_for=timedelta(hours=12))
+    source = operator.spec.source.model_copy(update={"late": late})
+    spec = operator.spec.model_copy(update={"source": source})
+    window = spec.window.window(PUBLISHED)
+    upstream.correct(f"flights/{PUBLISHED}.parquet", rows_dropped=5)
+    with pytest.raises(HeldForApproval):
+        freeze_snapshot(project, spec, window)
+    held = held_correction(project, spec, window)
+    assert held.changes.removed == 5
+    approval = ApprovalRecord(by="ann", reason="Sent again", at=datetime.now(UTC))
+    write_approval(project, spec, window, held.landed.source.sha256, approval)
+    assert freeze_snapshot(project, spec, window).record.approval == approval
 
 
 def test_the_demo_lands_on_s3_and_writes_what_is_there_already_no_second_time(

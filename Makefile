@@ -41,6 +41,7 @@ bench: .venv/installed ## measured figures, both sides printed
 	@$(BIN)/python -m benchmarks.tree_scoring
 	@$(BIN)/python -m benchmarks.validation
 	@$(BIN)/python -m benchmarks.evaluation
+	@$(BIN)/python -m benchmarks.year_backfill
 	@$(BIN)/python -m benchmarks.batch_scoring $(BENCH)
 
 parity: .venv/installed ## 1 M rows: every fast scorer against scikit-learn, real and adversarial

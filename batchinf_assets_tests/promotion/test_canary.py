@@ -172,6 +172,7 @@ def test_no_rows_leave_every_figure_undefined() -> None:
         rows=0,
         decision=0.5,
         champion_mean=None,
+        champion_deviation=None,
         candidate_mean=None,
         mean_shift=None,
         largest_difference=None,

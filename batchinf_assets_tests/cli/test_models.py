@@ -108,7 +108,7 @@ def test_a_worse_model_is_not_promoted(refused: Told, fine: Told, history: Histo
     fine("run", "flight_delays", WINDOW)
     line = refused(*promotion(NOISE))
     assert "flight_delays v3 was not promoted to champion" in line
-    assert "auroc" in line
+    assert "golden AUROC" in line
     assert line.endswith("[promotion_gate]")
     assert [record["version"] for record in history()] == [CHAMPION]
 

@@ -119,7 +119,9 @@ REWRITTEN: dict[str, Callable[[pa.Table], pa.Table]] = {
     "other row order": lambda rows: rows.take([1, 2, 0]),
     "other column order": lambda rows: rows.select(rows.column_names[::-1]),
     "an extra column": lambda rows: rows.append_column("x", pa.array([1, 2, 3])),
-    "wider integers": lambda rows: rows.set_column(2, "flight", rows["flight"].cast(pa.int64())),
+    "wider integers": lambda rows: rows.set_column(
+        2, rows.schema.field(2).with_type(pa.int64()), rows["flight"].cast(pa.int64())
+    ),
 }
 
 

@@ -30,7 +30,7 @@ HELD_AT_ONCE = 1 << 19
 MOST_CELLS = 512
 """Scores, losses or rows up to which resamples draw each by itself."""
 
-SCORE_GROUPS = 128
+SCORE_GROUPS = 64
 """Groups of equally many rows, one score or loss about each, that they draw from otherwise."""
 
 DRAWS_PER_CELL = 8

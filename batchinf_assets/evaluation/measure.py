@@ -6,6 +6,7 @@ What is judged before publishing is in `evaluate`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -232,7 +233,8 @@ def _with_history(
     counts = sorted(set(spec.performance.trailing))
     grid = [*spec.window.before(window, counts[-1] - 1), window]
     history = [*measured_history(project, spec, grid[:-1]), measured]
-    trailing = tuple(_trailing(history, grid, count, spec) for count in counts)
+    with ThreadPoolExecutor(len(counts)) as threads:  # they compute without Python's lock
+        trailing = tuple(threads.map(lambda count: _trailing(history, grid, count, spec), counts))
     judged = judges_performance(spec)
     return Realised(
         manifest=manifest,

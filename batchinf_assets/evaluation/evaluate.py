@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from batchinf_assets.checks import CheckResult
@@ -140,11 +141,13 @@ def _measures(
     lease: Fence,
 ) -> _Measures:
     profile = model.artifact.profile
-    golden = measure_golden(project, spec, model)
-    histogram = observed_scores(project, spec, window, manifest)
-    observed = observed_bins(project, spec, window, manifest, profile)
-    earlier = earlier_windows(project, spec, window, profile)
-    drifts = _drifts(observed, manifest.counts.scored, profile, spec, earlier)
+    with ThreadPoolExecutor(1) as beside:  # DuckDB and NumPy let go of Python's lock
+        shown = beside.submit(measure_golden, project, spec, model)
+        histogram = observed_scores(project, spec, window, manifest)
+        observed = observed_bins(project, spec, window, manifest, profile)
+        earlier = earlier_windows(project, spec, window, profile)
+        drifts = _drifts(observed, manifest.counts.scored, profile, spec, earlier)
+        golden = shown.result()
     lease.require_held()
     keep_sketches(project, spec, window, manifest.revision, profile, observed, token=lease.token)
     return _Measures(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -234,7 +235,7 @@ def _with_history(
     grid = [*spec.window.before(window, counts[-1] - 1), window]
     history = [*measured_history(project, spec, grid[:-1]), measured]
     with ThreadPoolExecutor(len(counts)) as threads:  # they compute without Python's lock
-        trailing = tuple(threads.map(lambda count: _trailing(history, grid, count, spec), counts))
+        trailing = tuple(threads.map(partial(_trailing, spec, history, grid), counts))
     judged = judges_performance(spec)
     return Realised(
         manifest=manifest,
@@ -248,7 +249,7 @@ def _with_history(
 
 
 def _trailing(
-    history: Sequence[LabelledScores], grid: Sequence[Window], count: int, spec: PipelineSpec
+    spec: PipelineSpec, history: Sequence[LabelledScores], grid: Sequence[Window], count: int
 ) -> Trailing:
     first = grid[-count:][0].start
     within = [each for each in history if each.window.start >= first]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
@@ -62,14 +63,22 @@ def query(
         return connection.sql(sql, params=parameters).to_arrow_table()
 
 
-@cache
 def _locked() -> duckdb.DuckDBPyConnection:
+    with _OPENING:  # or two threads that come first open two
+        return _database()
+
+
+_OPENING = threading.Lock()
+
+
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
     """Open the process's database once: that takes ten times as long as a small query.
 
     It stays empty. Each query has a connection of its own, and what that registers is its own too.
     """
     connection = duckdb.connect(":memory:", config=_settings())
-    atexit.register(_locked.cache_clear)  # or the interpreter complains of it on its way out
+    atexit.register(_database.cache_clear)  # or the interpreter complains of it on its way out
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

@@ -32,7 +32,7 @@ from batchinf_assets.evaluation.intervals import (
     wilson_interval,
 )
 from batchinf_assets.evaluation_spec import Loss, Quality
-from batchinf_assets.lake.query import query, sql_beside
+from batchinf_assets.lake.query import query, query_records, sql_beside
 
 BY_SCORE_SQL = sql_beside(__file__, "sql/by_score.sql")
 BINARY_SQL = sql_beside(__file__, "sql/binary.sql")
@@ -194,7 +194,7 @@ def _measured(
     by_score: pa.Table, number: int, *, decision: float, intervals: bool
 ) -> list[BinaryMetrics]:
     tables = {"by_score": by_score, "segments": pa.table({"segment": np.arange(number)})}
-    measured = query(BINARY_SQL, tables, _parameters(decision)).to_pylist()
+    measured = query_records(BINARY_SQL, tables, _parameters(decision))
     found = _intervals(by_score, measured, decision) if intervals else [{}] * number
     return [
         BinaryMetrics(

@@ -20,7 +20,7 @@ from batchinf_assets.evaluation.significance import (
     p_value,
     pools,
 )
-from batchinf_assets.lake.query import query, sql_beside
+from batchinf_assets.lake.query import query_records, sql_beside
 from batchinf_assets.registry.bins import Binned, NumericBins
 from batchinf_assets.registry.window_spread import WindowSpread
 
@@ -201,7 +201,7 @@ def _unseen(window: Sequence[int], reference: Binned) -> float | None:
 
 
 def _by_subject(bins: pa.Table, sql: str, **parameters: object) -> dict[str, dict[str, Any]]:
-    rows = query(sql, {"bins": bins}, parameters or None).to_pylist()
+    rows = query_records(sql, {"bins": bins}, parameters or None)
     return {row.pop("subject"): row for row in rows}
 
 

@@ -27,7 +27,7 @@ from batchinf_assets.evaluation.bootstrap import (
 from batchinf_assets.evaluation.figures import Cell, Interval, Metrics
 from batchinf_assets.evaluation.intervals import bootstrap_interval, wilson_interval
 from batchinf_assets.evaluation_spec import Metric
-from batchinf_assets.lake.query import query, sql_beside
+from batchinf_assets.lake.query import query, query_records, sql_beside
 
 BY_LOSS_SQL = sql_beside(__file__, "sql/by_loss.sql")
 MULTICLASS_SQL = sql_beside(__file__, "sql/multiclass.sql")
@@ -191,7 +191,7 @@ def _measured(
     by_loss: pa.Table, classes: tuple[str, ...], number: int, *, intervals: bool
 ) -> list[MulticlassMetrics]:
     tables = {"by_loss": by_loss, "segments": pa.table({"segment": np.arange(number)})}
-    rows = query(MULTICLASS_SQL, tables).to_pylist()
+    rows = query_records(MULTICLASS_SQL, tables)
     found = _intervals(by_loss, rows, len(classes)) if intervals else [{}] * number
     return [
         MulticlassMetrics(

@@ -26,7 +26,7 @@ from batchinf_assets.evaluation.bootstrap import (
 from batchinf_assets.evaluation.figures import Interval, Metrics
 from batchinf_assets.evaluation.intervals import bootstrap_interval
 from batchinf_assets.evaluation_spec import Error, Fit, Lean, Metric
-from batchinf_assets.lake.query import query, sql_beside
+from batchinf_assets.lake.query import query, query_records, sql_beside
 
 RESIDUAL_BLOCKS_SQL = sql_beside(__file__, "sql/residual_blocks.sql")
 REGRESSION_SQL = sql_beside(__file__, "sql/regression.sql")
@@ -199,9 +199,9 @@ def _measured(
     blocks: pa.Table, number: int, *, quantile: float, intervals: bool
 ) -> list[RegressionMetrics]:
     segments = pa.table({"segment": np.arange(number)})
-    rows = query(
+    rows = query_records(
         REGRESSION_SQL, {"blocks": blocks, "segments": segments}, {"quantile": quantile}
-    ).to_pylist()
+    )
     ends = np.searchsorted(blocks.column("segment").to_numpy(), np.arange(number + 1)).tolist()
     return [
         RegressionMetrics(

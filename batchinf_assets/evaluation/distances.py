@@ -73,6 +73,7 @@ class Difference:
         missing: The window's share of rows without a value.
         unseen: The window's share of categories that training does not name, as far as it is more
             than the reference's.
+        parts: Sum of the squares of the windows' shares of the rows; 1 for one window.
     """
 
     subject: str
@@ -88,6 +89,7 @@ class Difference:
     p_value: float | None = None
     missing: float | None = None
     unseen: float | None = None
+    parts: float = 1.0
 
     @property
     def chi_squared(self) -> float | None:
@@ -102,18 +104,20 @@ class Difference:
     @property
     def usual_psi(self) -> float | None:
         """The stability index that nine of ten of the reference's own windows keep, if known."""
-        return self.spread.usual_psi if self.spread else None
+        return self.spread.usual_psi_of(self.parts) if self.spread else None
 
     @property
     def usual_wasserstein(self) -> float | None:
         """The Wasserstein distance that nine of ten of its windows keep, if known."""
-        return self.spread.usual_wasserstein if self.spread else None
+        return self.spread.usual_wasserstein_of(self.parts) if self.spread else None
 
 
 def differences(
     observed: Mapping[str, Sequence[int]],
     references: Mapping[str, Binned],
     spreads: Mapping[str, WindowSpread] = INDEPENDENT_ROWS,
+    *,
+    parts: float = 1.0,
 ) -> dict[str, Difference]:
     """Measure how far each subject lies from its reference.
 
@@ -137,6 +141,7 @@ def differences(
         observed: Rows by bin number, as `Profile.observe` counts them.
         references: Bins with the reference's rows in them, for the same subjects.
         spreads: How the reference's windows differ, of the subjects for which that is known.
+        parts: Sum of the squares of the windows' shares of the observed rows; 1 for one window.
 
     Raises:
         ValueError: A subject's counts do not fit its bins.
@@ -150,9 +155,10 @@ def differences(
             rows=(rows := sum(observed[name])),
             reference_rows=(reference_rows := sum(reference.bin_counts)),
             **distances.get(name, {}),
-            **_tested(tests.get(name), spreads.get(name), rows, reference_rows),
+            **_tested(tests.get(name), spreads.get(name), rows, reference_rows, parts),
             missing=_share(observed[name], -1),
             unseen=_unseen(observed[name], reference),
+            parts=parts,
         )
         for name, reference in references.items()
     }
@@ -170,11 +176,15 @@ def population_stability(
 
 
 def _tested(
-    test: Homogeneity | None, spread: WindowSpread | None, rows: int, reference_rows: int
+    test: Homogeneity | None,
+    spread: WindowSpread | None,
+    rows: int,
+    reference_rows: int,
+    parts: float,
 ) -> dict[str, Any]:
     if test is None:
         return {"spread": spread}
-    effect = spread.design_effect(rows, reference_rows) if spread else None
+    effect = spread.design_effect(rows, reference_rows, parts) if spread else None
     clustering = (
         Clustering(design_effect=effect, degrees=spread.degrees, windows=spread.windows)
         if spread and effect

@@ -7,6 +7,8 @@ is learned from windows is in `evaluation.between_windows`, what follows from it
 
 from __future__ import annotations
 
+import math
+
 from pydantic import Field
 
 from batchinf_assets.registry.bins import FrozenModel
@@ -37,22 +39,41 @@ class WindowSpread(FrozenModel):
     usual_psi: float = Field(ge=0)
     usual_wasserstein: float | None = Field(default=None, ge=0)
 
-    def design_effect(self, rows: int, reference_rows: int) -> float:
+    def design_effect(self, rows: int, reference_rows: int, parts: float = 1.0) -> float:
         """Return how many times more two samples differ than independent rows would, at least 1.
 
         A sample of clusters whose rows correlate by r has the variance of a share s (1 - s) times
         (1 - r) / n + r c, with c the sum of the squares of the clusters' parts of it (Kish 1965,
         Survey Sampling): 1 for a window, the concentration for the reference. Divided by what it
-        is at r = 0, the variance of their difference is 1 + r ((1 + c) / (1/n + 1/N) - 1).
+        is at r = 0, the variance of their difference is 1 + r ((k + c) / (1/n + 1/N) - 1), with k
+        that sum of what is held against the reference.
 
         Args:
-            rows: Rows of the window, n.
+            rows: Rows of the window, or of several together, n.
             reference_rows: Rows of the reference, N.
+            parts: Sum of the squares of the windows' shares of these rows, k; 1 for one window.
         """
-        gain = clustering_gain(rows, reference_rows, self.concentration)
+        gain = clustering_gain(rows, reference_rows, self.concentration, parts)
         return max(1.0, 1 + self.correlation * gain)
 
+    def usual_psi_of(self, parts: float) -> float:
+        """Return the stability index that nine of ten such samples of windows keep.
 
-def clustering_gain(rows: float, reference_rows: float, concentration: float) -> float:
+        It is a sum of squares of differences, so it shrinks as their variance does.
+        """
+        return self.usual_psi * self._shrinkage(parts)
+
+    def usual_wasserstein_of(self, parts: float) -> float | None:
+        """Return the Wasserstein distance that they keep; it shrinks as the deviation does."""
+        usual = self.usual_wasserstein
+        return None if usual is None else usual * math.sqrt(self._shrinkage(parts))
+
+    def _shrinkage(self, parts: float) -> float:
+        return (parts + self.concentration) / (1 + self.concentration)
+
+
+def clustering_gain(
+    rows: float, reference_rows: float, concentration: float, parts: float = 1.0
+) -> float:
     """Return by how much a design effect rises per unit of correlation; see `design_effect`."""
-    return (1 + concentration) / (1 / rows + 1 / reference_rows) - 1
+    return (parts + concentration) / (1 / rows + 1 / reference_rows) - 1

@@ -28,6 +28,15 @@ def test_the_design_effect_by_hand() -> None:
     assert spread(0.1).design_effect(100, 2_000) == pytest.approx(10.9, abs=1e-12)
 
 
+def test_several_windows_together_differ_less_by_hand() -> None:
+    # Four equal windows: 1/400 + 1/2000 = 0.003; (0.25 + 0.05) / 0.003 = 100; 1 + 0.1 * 99 = 10.9.
+    assert spread(0.1).design_effect(400, 2_000, 0.25) == pytest.approx(10.9, abs=1e-12)
+    # (0.25 + 0.05) / (1 + 0.05) of what one window keeps.
+    assert spread(0.1).usual_psi_of(0.25) == pytest.approx(0.1 * 0.3 / 1.05)
+    assert spread(0.1).usual_psi_of(1.0) == pytest.approx(0.1)
+    assert spread(0.1).usual_wasserstein_of(0.25) is None
+
+
 def test_it_is_how_many_times_more_shares_of_windows_vary() -> None:
     # Beta-binomial rows, a, b = 2, 6: their intraclass correlation is 1 / (a + b + 1) = 1 / 9.
     random = np.random.default_rng(4)

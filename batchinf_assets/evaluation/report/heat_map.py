@@ -1,4 +1,4 @@
-"""The heat map of drift: how far each column moved in each window of a range.
+"""The heat map of drift: how far each column moved in each window, or month, of a range.
 
 The other charts of the page are in `range_charts`.
 """
@@ -13,9 +13,8 @@ import numpy as np
 from markupsafe import Markup
 
 from batchinf_assets.checks import quoted
-from batchinf_assets.evaluation.report.range_charts import WIDTH, ticks
+from batchinf_assets.evaluation.report.range_charts import WIDTH
 from batchinf_assets.evaluation.report.sheet import FAINT, Sheet, sheet
-from batchinf_assets.windows import Window
 
 LONGEST_NAME = 24
 
@@ -25,7 +24,7 @@ PSI_COLORS = ("#f1f4f8", "#c3d3e6", "#86a8ce", "#3f6fae", "#12305e")
 
 @dataclass(frozen=True, kw_only=True)
 class DriftCell:
-    """One column in one window.
+    """One column in one window, or in one month.
 
     Attributes:
         psi: Population stability index; None where it is not known or undefined.
@@ -38,24 +37,26 @@ class DriftCell:
 
 def drift_chart(
     cells: Sequence[tuple[str, Sequence[DriftCell]]],
-    windows: Sequence[Window],
+    labels: Sequence[tuple[int, str]],
     *,
+    said: str,
     moderate: float,
     major: float,
 ) -> Markup:
-    """Draw how far each column moved from training in each window.
+    """Draw how far each column moved.
 
     Darker is further; what was judged `major` is hatched, what is not known is left blank.
 
     Args:
-        cells: Columns from top to bottom, each with one cell per window.
-        windows: The windows.
+        cells: Columns from top to bottom, each with as many cells as the others, at least one.
+        labels: What to name below it: the place of the cell, and its name.
+        said: What it shows, for who cannot see it.
         moderate: Where the second colour ends.
         major: Where the third ends.
     """
     bounds = (moderate / 2, moderate, major, 2 * major)
     left, top, row = 150.0, 30.0, 14.0
-    wide = (WIDTH - left) / len(windows)
+    wide = (WIDTH - left) / len(cells[0][1])
 
     def draw(area: Sheet) -> None:
         _key(area, bounds)
@@ -73,12 +74,12 @@ def drift_chart(
                 area.hatch(same, color="white")
         bottom = top + row * len(cells)
         area.lines([[(left, bottom), (WIDTH, bottom)]], color=FAINT, width=0.6)
-        for place, label in ticks(windows):
+        for place, label in labels:
             x = left + wide * (place + 0.5)
             area.lines([[(x, bottom), (x, bottom + 4)]], color=FAINT, width=0.6)
             area.text(x, bottom + 14, label, anchor="middle")
 
-    return sheet(WIDTH, top + row * len(cells) + 20, "Drift by column and window", draw)
+    return sheet(WIDTH, top + row * len(cells) + 20, said, draw)
 
 
 def _runs(

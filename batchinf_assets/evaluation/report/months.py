@@ -1,4 +1,4 @@
-"""A range month by month: realised quality of its windows together, and which columns drifted."""
+"""A range month by month: realised quality and drift of its windows together."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import median
 
+from batchinf_assets.evaluation.drift import Drift
 from batchinf_assets.evaluation.figures import Figure
+from batchinf_assets.evaluation.pooled_drift import pooled_drift
 from batchinf_assets.evaluation.report.range_reading import WindowReading
-from batchinf_assets.evaluation.sketches import compare_sketches, merged, sketches_of
 from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.evaluation.trailing import trailing_metrics
 from batchinf_assets.registry.profile import Profile
@@ -32,8 +33,8 @@ class Month:
         delay: Median over windows of the median label delay, in seconds; None where it is not
             known.
         sketched: How many windows the next are about.
-        psi: Population stability index of these windows together against training, by column; empty
-            where it is not known, or where several models scored.
+        drift: Of these windows together against training, by column; empty where it is not known,
+            or where several models scored.
         verdicts: How many windows have each verdict, by column; against the leading reference.
     """
 
@@ -45,7 +46,7 @@ class Month:
     realised: Mapping[str, Figure]
     delay: float | None
     sketched: int
-    psi: Mapping[str, float | None]
+    drift: Mapping[str, Drift]
     verdicts: Mapping[str, Counter[str]]
 
     def drifted(self, column: str) -> tuple[int, int]:
@@ -69,16 +70,29 @@ def months_of(
 
 
 def moved_columns(months: Sequence[Month]) -> list[str]:
-    """Return every column that was measured, those that drifted in most windows first."""
+    """Return every column that was measured, those that drifted in most months first.
+
+    Of those alike the ones that drifted in most windows, then those that moved furthest.
+    """
     total: dict[str, Counter[str]] = {}
     for month in months:
-        for column in (*month.verdicts, *month.psi):
+        for column in (*month.verdicts, *month.drift):
             total.setdefault(column, Counter()).update(month.verdicts.get(column, Counter()))
-    furthest = {
-        name: max((month.psi.get(name) or 0.0 for month in months), default=0.0) for name in total
-    }
-    return sorted(
-        total, key=lambda name: (-total[name]["major"], -total[name]["moderate"], -furthest[name])
+    return sorted(total, key=lambda name: _place(name, months, total[name]))
+
+
+def _place(
+    column: str, months: Sequence[Month], windows: Counter[str]
+) -> tuple[int, int, int, int, float]:
+    own = [month.drift[column] for month in months if column in month.drift]
+    words = Counter(each.verdict for each in own)
+    furthest = max((each.psi or 0.0 for each in own), default=0.0)
+    return (
+        -words["major"],
+        -words["moderate"],
+        -windows["major"],
+        -windows["moderate"],
+        -furthest,
     )
 
 
@@ -102,7 +116,7 @@ def _month(
         realised=pooled,
         delay=median(delays) if delays else None,
         sketched=sum(each.sketches is not None for each in own),
-        psi=_psi(own, profiles),
+        drift=_drift(own, profiles, spec),
         verdicts=_verdicts(own, spec.drift.leading),
     )
 
@@ -111,14 +125,15 @@ def _is_published(each: WindowReading) -> bool:
     return each.standing is not None and each.standing.state == "published"
 
 
-def _psi(own: Sequence[WindowReading], profiles: Mapping[str, Profile]) -> dict[str, float | None]:
+def _drift(
+    own: Sequence[WindowReading], profiles: Mapping[str, Profile], spec: PipelineSpec
+) -> dict[str, Drift]:
     """Return nothing where the sketches are not of one known profile."""
     sketches = [each.sketches for each in own if each.sketches is not None]
     profile = profiles.get(sketches[0].profile) if sketches else None
     if profile is None or any(each.profile != profile.digest for each in sketches):
         return {}
-    moved = compare_sketches(sketches_of(profile), merged(sketches), profile=profile)
-    return {each.subject: each.psi for each in moved}
+    return {each.subject: each for each in pooled_drift(sketches, profile, spec=spec)}
 
 
 def _verdicts(own: Sequence[WindowReading], reference: str) -> dict[str, Counter[str]]:

@@ -14,6 +14,7 @@ from batchinf_assets.evaluation.report.range_charts import (
     MetricSeries,
     label_chart,
     score_chart,
+    ticks,
     trend_chart,
 )
 from batchinf_assets.evaluation.report.range_reading import Trouble, WindowReading
@@ -64,6 +65,7 @@ def range_page(
         months=months,
         monthly=_known_metrics(months, spec),
         moved=moved_columns(months),
+        drift_by_month=_monthly_drift_chart(spec, months),
         troubles=troubles[:MOST_TROUBLES],
         more_troubles=max(0, len(troubles) - MOST_TROUBLES),
     )
@@ -134,8 +136,39 @@ def _drift_chart(spec: PipelineSpec, found: Sequence[WindowReading]) -> Markup |
     if not cells:
         return None
     cells.sort(key=lambda line: (-sum(c.major for c in line[1]), -_total(line[1])))
-    windows, bounds = [each.window for each in found], spec.drift
-    return drift_chart(cells, windows, moderate=bounds.moderate, major=bounds.major)
+    return drift_chart(
+        cells,
+        list(ticks([each.window for each in found])),
+        said="Drift by column and window",
+        moderate=spec.drift.moderate,
+        major=spec.drift.major,
+    )
+
+
+def _monthly_drift_chart(spec: PipelineSpec, months: Sequence[Month]) -> Markup | None:
+    if len(months) < 2 or not any(month.drift for month in months):
+        return None
+    nothing = DriftCell(psi=None, major=False)
+    cells = [
+        (
+            column,
+            [
+                DriftCell(psi=found.psi, major=found.verdict == "major")
+                if (found := month.drift.get(column))
+                else nothing
+                for month in months
+            ],
+        )
+        for column in moved_columns(months)
+    ]
+    step = -(-len(months) // 12)
+    return drift_chart(
+        cells,
+        [(place, months[place].name) for place in range(0, len(months), step)],
+        said="Drift by column and month",
+        moderate=spec.drift.moderate,
+        major=spec.drift.major,
+    )
 
 
 def _total(cells: Sequence[DriftCell]) -> float:

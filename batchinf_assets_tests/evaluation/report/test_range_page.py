@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -84,6 +85,10 @@ def months(found: Sequence[WindowReading], spec: PipelineSpec) -> list[Month]:
     return months_of(found, {PROFILE.digest: PROFILE}, spec=spec)
 
 
+def drawn(cells: Sequence[tuple[str, Sequence[DriftCell]]], days: Sequence[Window]) -> str:
+    return drift_chart(cells, list(ticks(days)), said="Drift", moderate=0.1, major=0.25)
+
+
 def page(spec: PipelineSpec, found: Sequence[WindowReading], *troubles: Trouble) -> Shown:
     return Shown(range_page(spec, found, troubles, {PROFILE.digest: PROFILE}))
 
@@ -97,7 +102,10 @@ def test_a_month_is_measured_over_all_its_labelled_rows(spec: PipelineSpec) -> N
     assert june.realised["auroc"].value == pytest.approx((16 + 8 / 2) / 25)
     assert june.realised["precision"].value == pytest.approx(8 / 10)
     assert june.delay == pytest.approx(3600 * 29.5)
-    assert july.psi == {"x": pytest.approx(0), "delay_probability": pytest.approx(0)}
+    assert {name: each.psi for name, each in july.drift.items()} == {
+        "x": pytest.approx(0),
+        "delay_probability": pytest.approx(0),
+    }
 
 
 def test_verdicts_are_counted_by_month_and_column(spec: PipelineSpec) -> None:
@@ -118,7 +126,7 @@ def test_a_month_of_several_models_has_no_common_index(spec: PipelineSpec) -> No
     assert two.sketches is not None
     other = replace(two, sketches=replace(two.sketches, profile="f" * 64))
     (july,) = months([one, other], spec)
-    assert july.psi == {}
+    assert july.drift == {}
     assert july.sketched == 2
 
 
@@ -126,7 +134,7 @@ def test_nothing_known_of_a_month_is_no_zero(spec: PipelineSpec) -> None:
     found = [WindowReading(window=each) for each in windows(spec, "2013-07-01", "2013-07-03")]
     (july,) = months(found, spec)
     assert (july.labelled, july.delay, july.sketched) == (None, None, 0)
-    assert (july.realised, july.psi) == ({}, {})
+    assert (july.realised, july.drift) == ({}, {})
     text = page(spec, found).text
     for said in ("Never scored 3", "Quality not known", "Drift not known", "Scores not known"):
         assert said in text
@@ -144,7 +152,8 @@ def test_the_page_shows_months_charts_and_every_window(spec: PipelineSpec) -> No
     assert "30 ● 0 ◐" in shown.text
     assert shown.text.count("✓ published") == 60
     assert "30 of 31" in shown.text  # windows of July that have sketches
-    assert shown.tags.count("svg") == 4  # auroc, drift, scores, labels; no Brier score is known
+    # AUROC, drift by window and by month, scores, labels; no Brier score is known.
+    assert shown.tags.count("svg") == 5
     assert shown.fetched == []
 
 
@@ -173,12 +182,35 @@ def test_metrics_with_a_bound_are_drawn(spec: PipelineSpec) -> None:
     assert drawn_metrics(spec.model_copy(update={"golden": golden})) == ["auroc", "recall", "brier"]
 
 
+def test_a_month_has_the_verdict_of_its_windows_together(spec: PipelineSpec) -> None:
+    # 28 windows of 100 rows each, too few for a verdict on any of them by itself.
+    many = BINS.with_counts([50_000, 30_000, 20_000, 0])
+    profile = Profile(rows=100_000, subjects={"x": many, "delay_probability": many})
+    subjects = {"x": BINS.with_counts([35, 35, 30, 0]), "delay_probability": BINS}
+    found = [
+        replace(
+            seen(day),
+            sketches=Sketches(profile=profile.digest, windows=(day.key,), subjects=subjects),
+        )
+        for day in windows(spec, "2013-02-01", "2013-02-28")
+    ]
+    (february,) = months_of(found, {profile.digest: profile}, spec=spec)
+    shares = [(0.35, 0.5), (0.35, 0.3), (0.3, 0.2)]
+    psi = sum((now - then) * math.log(now / then) for now, then in shares)
+    assert february.drift["x"].psi == pytest.approx(psi)
+    assert february.drift["x"].verdict == "moderate"
+    assert february.drift["delay_probability"].verdict == "stable"
+    assert moved_columns([february]) == ["x", "delay_probability"]
+    shown = Shown(range_page(spec, found, (), {profile.digest: profile}))
+    assert f"x ◐ {psi:.2f}" in shown.text
+
+
 def test_major_cells_are_hatched_and_alike_neighbours_are_one(spec: PipelineSpec) -> None:
     days = windows(spec, "2013-07-01", "2013-07-04")
     moved, still = DriftCell(psi=0.3, major=True), DriftCell(psi=0.0, major=False)
     nothing = DriftCell(psi=None, major=False)
-    plain = drift_chart([("x", [still] * 4)], days, moderate=0.1, major=0.25)
-    hatched = drift_chart([("x", [still, moved, moved, nothing])], days, moderate=0.1, major=0.25)
+    plain = drawn([("x", [still] * 4)], days)
+    hatched = drawn([("x", [still, moved, moved, nothing])], days)
     assert plain.count('stroke="white"') == 1  # the key
     assert hatched.count('stroke="white"') == 2
     assert hatched.count("<path") == plain.count("<path") + 2

@@ -48,7 +48,9 @@ def performance(
     end (median; below zero where most were known before it ended), the metric over them with its
     95 % interval, what was expected of it before any outcome was known, the same metric over the
     windows up to it, and its change per window. A window without labels has a state instead of
-    figures.
+    figures. Where the windows before were measured anew since, figures over several windows are
+    `trailing stale` until the window is measured again: the sensor `<pipeline>_outcomes` asks for
+    it.
 
     Nothing is measured by this command: figures are those of the last time that the window's asset
     `performance` ran. `--json` has every metric and segment.
@@ -100,7 +102,7 @@ def _columns(metric: str, trailing: Sequence[str]) -> list[str]:
 def _line(each: WindowPerformance, metric: str, trailing: Sequence[str]) -> list[object]:
     return [
         each.window,
-        each.state,
+        f"{each.state}, trailing stale" if each.trailing_state == "stale" else each.state,
         _share(each),
         _hours(each.label_delay.get("median")),
         _figure(each.realised, metric),

@@ -161,7 +161,9 @@ def _state(window: WindowStatus) -> str:
     code = (failure.reason_code or "") if failure else ""
     if code == "held_for_approval":
         return f"{window.state}, held"
-    return f"{window.state}, over its cap" if code.startswith("run_over_cap/") else window.state
+    if code.startswith("run_over_cap/"):
+        return f"{window.state}, over its cap"
+    return f"{window.state}, trailing stale" if window.trailing == "stale" else window.state
 
 
 def _notes(window: WindowStatus) -> str | None:

@@ -33,6 +33,7 @@ from batchinf_assets.evaluation.performance_check import judge_performance
 from batchinf_assets.evaluation.records import performance_rows
 from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.evaluation.trailing import Trailing, metric_trends, trailing_metrics
+from batchinf_assets.evaluation.trailing_state import contributions, history_digest
 from batchinf_assets.evaluation.trend import Trend
 from batchinf_assets.features.build import made_rows
 from batchinf_assets.features.labels import landed_outcomes
@@ -65,6 +66,7 @@ class Realised:
         own_check: The same of the window alone: what may condemn its revision.
         known_after: From the window's end to the newest label: without end where every prediction
             has its outcome, and none can follow; None where nobody knows.
+        made_of: What the trailing figures were made of, as `trailing_state` names it.
     """
 
     manifest: Manifest | None
@@ -75,6 +77,7 @@ class Realised:
     check: CheckResult | None = None
     own_check: CheckResult | None = None
     known_after: timedelta | None = None
+    made_of: str | None = None
 
     @property
     def failed(self) -> bool:
@@ -139,7 +142,7 @@ def measure_performance(project: Project, spec: PipelineSpec, window: Window) ->
         outcomes=source.sha256 if source else None,
         followed_up=not realised.failed,
     )
-    keep_measured(project, spec, window, figures, about, token=token)
+    keep_measured(project, spec, window, figures, about, made_of=realised.made_of, token=token)
     return realised
 
 
@@ -233,6 +236,8 @@ def _with_history(
 ) -> Realised:
     counts = sorted(set(spec.performance.trailing))
     grid = [*spec.window.before(window, counts[-1] - 1), window]
+    # Named before it is read: what changes in between makes the figures stale, not unnoticed.
+    made_of = history_digest(grid, contributions(project, spec))
     history = [*measured_history(project, spec, grid[:-1]), measured]
     with ThreadPoolExecutor(len(counts)) as threads:  # they compute without Python's lock
         trailing = tuple(threads.map(partial(_trailing, spec, history, grid), counts))
@@ -245,6 +250,7 @@ def _with_history(
         estimated=_estimated(manifest),
         check=judge_performance(performance, trailing, spec.performance) if judged else None,
         own_check=judge_performance(performance, (), spec.performance) if judged else None,
+        made_of=made_of,
     )
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 import pyarrow as pa
 
 from batchinf_assets.evaluation.consequences import PERFORMANCE
-from batchinf_assets.evaluation.metric_tables import metric_table, read_figures
+from batchinf_assets.evaluation.metric_tables import history_of, metric_table, read_figures
 from batchinf_assets.lake.files import read_footer
 from batchinf_assets.lake.place import Place
 from batchinf_assets.project import Project
@@ -44,6 +44,7 @@ def keep_measured(
     figures: pa.Table,
     about: Measured,
     *,
+    made_of: str | None = None,
     token: int = 1,
 ) -> None:
     """Make these figures those of a window; a no-op where they are that already.
@@ -54,6 +55,7 @@ def keep_measured(
         window: The window.
         figures: Rows of `METRIC_SCHEMA`.
         about: What they were measured of.
+        made_of: What the trailing ones were made of; None where there are none.
         token: Of the attempt that published it.
 
     Raises:
@@ -65,7 +67,8 @@ def keep_measured(
         REVISION: about.revision,
         FOLLOWED_UP: about.followed_up,
     }
-    metric_table(project, spec, PERFORMANCE).keep_figures(window, figures, footer, token=token)
+    table = metric_table(project, spec, PERFORMANCE)
+    table.keep_figures(window, figures, footer, made_of=made_of, token=token)
 
 
 def followed_up(project: Project, spec: PipelineSpec, window: Window) -> None:
@@ -81,7 +84,11 @@ def followed_up(project: Project, spec: PipelineSpec, window: Window) -> None:
         footer = read_footer(file)
         if not footer.get(FOLLOWED_UP, True):
             table.keep_figures(
-                window, read_figures(file), {**footer, FOLLOWED_UP: True}, token=token
+                window,
+                read_figures(file),
+                {**footer, FOLLOWED_UP: True},
+                made_of=history_of(file),
+                token=token,
             )
 
 

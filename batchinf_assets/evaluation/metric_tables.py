@@ -52,21 +52,36 @@ class MetricTable(WindowTable):
         rows: pa.Table,
         footer: Mapping[str, Any],
         *,
+        made_of: str | None = None,
         token: int = 1,
     ) -> Place:
         """Make these figures those of a window, as `keep` does.
+
+        Args:
+            window: The window.
+            rows: Rows of `METRIC_SCHEMA`.
+            footer: What the file says of itself.
+            made_of: Of which windows' labelled rows trailing figures were made, as
+                `trailing_state` names it; part of the file's name, so that a listing tells it.
+            token: Which attempt at the window writes; see `lake.lease`.
 
         Raises:
             Fenced: The log knows a higher token for the window.
             LostRace: Another writer replaced the same window meanwhile.
         """
         name = json_sha256([content_digest(rows, METRIC_KEY), dict(footer)])[:16]
-        return self.keep(window, name, rows, footer, token=token)
+        whole = f"{name}-{made_of}" if made_of else name
+        return self.keep(window, whole, rows, footer, token=token)
 
 
 def metric_table(project: Project, spec: PipelineSpec, name: str) -> MetricTable:
     """Return the table `evaluation` or `performance`."""
     return MetricTable(project.lake / spec.name / name)
+
+
+def history_of(path: Place) -> str | None:
+    """Return of what the trailing figures in a file were made, if it has any and says so."""
+    return path.stem.partition("-")[2] or None
 
 
 def read_figures(path: Place) -> pa.Table:

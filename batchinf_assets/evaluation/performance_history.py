@@ -10,6 +10,7 @@ from batchinf_assets.evaluation.consequences import PERFORMANCE
 from batchinf_assets.evaluation.metric_tables import metric_table, read_figures
 from batchinf_assets.evaluation.performance import State
 from batchinf_assets.evaluation.records import DELAY, LABELLED, TREND
+from batchinf_assets.evaluation.trailing_state import TrailingState, trailing_states
 from batchinf_assets.lake.place import Place
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import predictions_table
@@ -50,6 +51,8 @@ class WindowPerformance:
         realised: By metric.
         estimated: By metric, what was expected before any outcome was known.
         trailing: By measure (`trailing_7`), then by metric.
+        trailing_state: Whether these, and the trend, are those of what is on record of the windows
+            before by now; None where there are none.
         trend: By metric, the change per window.
         segments: By segment (`column=value`), then by metric.
     """
@@ -65,6 +68,7 @@ class WindowPerformance:
     trailing: Mapping[str, Mapping[str, RecordedFigure]] = field(
         default_factory=dict[str, Mapping[str, RecordedFigure]]
     )
+    trailing_state: TrailingState | None = None
     trend: Mapping[str, RecordedFigure] = field(default_factory=dict[str, RecordedFigure])
     segments: Mapping[str, Mapping[str, RecordedFigure]] = field(
         default_factory=dict[str, Mapping[str, RecordedFigure]]
@@ -86,8 +90,9 @@ def performance_history(
         ManifestInvalid: A table's log or a file is damaged.
     """
     files = metric_table(project, spec, PERFORMANCE).files()
+    states = trailing_states(project, spec, windows)
     return [
-        _of(window, published[window.key], files.get(window.key, ()))
+        _of(window, published[window.key], files.get(window.key, ()), states.get(window.key))
         if window.key in published
         else WindowPerformance(window=window.key, state=_unseen(project, spec, window))
         for window in windows
@@ -99,7 +104,9 @@ def _unseen(project: Project, spec: PipelineSpec, window: Window) -> Standing:
     return "withdrawn" if was_seen else "not published"
 
 
-def _of(window: Window, revision: str, files: Sequence[Place]) -> WindowPerformance:
+def _of(
+    window: Window, revision: str, files: Sequence[Place], trailing_state: TrailingState | None
+) -> WindowPerformance:
     """Put a window's rows together; those of a revision that was replaced since say nothing."""
     kept = [row for path in files for row in read_figures(path).to_pylist()]
     rows = [row for row in kept if row["revision"] == revision]
@@ -109,6 +116,7 @@ def _of(window: Window, revision: str, files: Sequence[Place]) -> WindowPerforma
     found = [row for row in rows if row["subject_kind"] == PERFORMANCE]
     by_measure = _grouped(found, "measure")
     delays = by_measure.keys() & {"median", "percentile_95"}
+    trailing = {name: each for name, each in by_measure.items() if name.startswith("trailing_")}
     return WindowPerformance(
         window=window.key,
         state=coverage["verdict"],
@@ -118,7 +126,8 @@ def _of(window: Window, revision: str, files: Sequence[Place]) -> WindowPerforma
         label_delay={measure: by_measure[measure][DELAY].value for measure in sorted(delays)},
         realised=_figures(r for r in found if r["measure"] is None and r["segment"] is None),
         estimated={r["subject"]: r["value"] for r in rows if r["subject_kind"] == "estimate"},
-        trailing={name: each for name, each in by_measure.items() if name.startswith("trailing_")},
+        trailing=trailing,
+        trailing_state=(trailing_state or "not known") if trailing else None,
         trend=by_measure.get(TREND, {}),
         segments=_grouped(found, "segment"),
     )

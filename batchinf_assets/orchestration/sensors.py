@@ -7,6 +7,7 @@ import dagster as dg
 
 from batchinf_assets.evaluation.measured import Measured, measured_in
 from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.trailing_state import trailing_histories
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.lake.place import Place
 from batchinf_assets.orchestration.jobs import performance_job_name
@@ -64,7 +65,8 @@ def outcomes_sensor(spec: PipelineSpec) -> dg.SensorDefinition | None:
         name=f"{spec.name}_outcomes",
         job_name=performance_job_name(spec),
         minimum_interval_seconds=30,
-        description="One measurement per published revision and outcomes file revision.",
+        description="One measurement per published revision and outcomes file revision, and of "
+        "what windows after corrected ones show together.",
     )
     def landed_outcomes(
         context: dg.SensorEvaluationContext, workplace: Workplace
@@ -103,9 +105,10 @@ def _measurements(
     requests = _requests(plan)
     asked = {arrival.window for arrival in plan.arrivals}
     waiting = {key: known[key] for key in sorted(known)[-LOOKBACK:] if key not in asked}
-    unfinished = _unfinished(waiting, visible, datetime.now(UTC))
+    now = datetime.now(UTC)
+    more = [*_unfinished(waiting, visible, now), *([] if requests else _stale(project, spec, now))]
     return dg.SensorResult(
-        run_requests=[*requests, *unfinished][: EFFORT.arrivals],
+        run_requests=[*requests, *more][: EFFORT.arrivals],
         cursor=plan.cursor,
     )
 
@@ -119,6 +122,18 @@ def _unfinished(
         if found.revision == visible[key] and not found.followed_up:
             yield dg.RunRequest(
                 partition_key=key, run_key=f"{key}:{found.outcomes}:{found.revision}:{now:%Y%m%d%H}"
+            )
+
+
+def _stale(project: Project, spec: PipelineSpec, now: datetime) -> Iterator[dg.RunRequest]:
+    """Ask, at most once an hour, for windows whose trailing figures are of what was before.
+
+    They wait for what has landed: it would make them stale again.
+    """
+    for key, found in trailing_histories(project, spec).items():
+        if found.state == "stale":
+            yield dg.RunRequest(
+                partition_key=key, run_key=f"{key}:trailing:{found.now}:{now:%Y%m%d%H}"
             )
 
 

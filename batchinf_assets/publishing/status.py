@@ -14,6 +14,7 @@ from functools import partial
 from batchinf_assets.checks import blocking_failures, summarize
 from batchinf_assets.errors import ManifestInvalid, UnknownWindow
 from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.trailing_state import TrailingState, trailing_states
 from batchinf_assets.features.build import features_table
 from batchinf_assets.lake.lease import LeaseInvalid
 from batchinf_assets.lake.manifests import DRAFT
@@ -125,6 +126,7 @@ class _Known:
     published: Mapping[str, str]
     features: Mapping[str, tuple[Place, ...]]
     measured: frozenset[str]
+    trailing: Mapping[str, TrailingState]
     folders: Mapping[str, _Folders]
     attempts: Mapping[str, AttemptRecord]
 
@@ -148,6 +150,7 @@ def _known(project: Project, spec: PipelineSpec, refused: Mapping[str, str]) -> 
         published={key: files[0].parent.name for key, files in published.items()},
         features=features,
         measured=frozenset(metric_table(project, spec, "performance").files()),
+        trailing=trailing_states(project, spec),
         folders=_list_folders(project, spec),
         attempts=attempts,
     )
@@ -220,6 +223,7 @@ def _status(known: _Known, window: Window, folders: _Folders, now: datetime) -> 
         model=f"{manifest.model.name} v{manifest.model.version}",
         drift=manifest.evaluation.drift_verdict if manifest.evaluation else None,
         performance=window.key in known.measured,
+        trailing=known.trailing.get(window.key),
     )
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from batchinf_assets.evaluation.trailing_state import TrailingState
+
 State = Literal[
     "published",
     "rolled back",
@@ -102,6 +104,8 @@ class WindowStatus:
         model: The model that scored the visible revision.
         drift: Its drift verdict.
         performance: Whether its outcomes were measured.
+        trailing: Whether its figures over several windows are those of what is on record by now;
+            None where there are none, or nothing was kept that tells.
         pending: A revision that was begun and is not published.
         last_failure: How the last attempt failed, if it did.
         held_by: Who works on it.
@@ -119,6 +123,7 @@ class WindowStatus:
     model: str | None = None
     drift: str | None = None
     performance: bool = False
+    trailing: TrailingState | None = None
     pending: PendingRevision | None = None
     last_failure: LastFailure | None = None
     held_by: Holder | None = None

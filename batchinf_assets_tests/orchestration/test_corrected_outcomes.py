@@ -10,6 +10,7 @@ from deltalake import DeltaTable
 from batchinf_assets.definitions import defs
 from batchinf_assets.evaluation.measured import measured_outcomes
 from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.trailing_state import trailing_states
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.orchestration.execute import RunReport, run_job
 from batchinf_assets.orchestration.resources import Workplace
@@ -62,7 +63,7 @@ def test_corrected_outcomes_are_measured_for_their_window_and_for_no_other(
 
     path = published.landing / "outcomes" / f"{CORRECTED}.parquet"
     pq.write_table(pq.read_table(path).slice(1), path)
-    requested, _ = tick(names[0], instance, seen)
+    requested, seen = tick(names[0], instance, seen)
     assert requested == [CORRECTED]
     assert tick(names[1], instance, landed)[0] == []
     assert run(instance, pipeline, "flight_delays_performance", CORRECTED).done == [CORRECTED]
@@ -77,3 +78,25 @@ def test_corrected_outcomes_are_measured_for_their_window_and_for_no_other(
     plan = plan_backfill(published, pipeline, None, last=spec.window.window(DAYS[-1]))
     stale = {each.window: each.reasons for each in plan.stale if each.window in DAYS}
     assert stale == {DAYS[2]: (Reason.LOOK_BACK,)}
+
+    # The figures of the day after, over several days, are of what was there before.
+    assert trailing_states(published, spec)[DAYS[2]] == "stale"
+    assert tick(names[0], instance, seen)[0] == [DAYS[2]]
+    assert run(instance, pipeline, "flight_delays_performance", DAYS[2]).done == [DAYS[2]]
+    assert set(trailing_states(published, spec).values()) == {"current"}
+    assert tick(names[0], instance, seen)[0] == []
+
+
+def test_what_has_landed_is_measured_before_what_it_makes_stale_again(
+    published: Project, instance: dg.DagsterInstance, pipeline: Pipeline
+) -> None:
+    _, seen = tick("flight_delays_outcomes", instance, None)
+    for day in DAYS[:2]:
+        path = published.landing / "outcomes" / f"{day}.parquet"
+        pq.write_table(pq.read_table(path).slice(1), path)
+    assert run(instance, pipeline, "flight_delays_performance", DAYS[1]).done == [DAYS[1]]
+    assert trailing_states(published, pipeline.spec)[DAYS[2]] == "stale"
+    requested, seen = tick("flight_delays_outcomes", instance, seen)
+    assert requested == [DAYS[0]]
+    run(instance, pipeline, "flight_delays_performance", DAYS[0])
+    assert tick("flight_delays_outcomes", instance, seen)[0] == DAYS[1:]

@@ -65,6 +65,7 @@ def range_page(
         months=months,
         monthly=_known_metrics(months, spec),
         moved=moved_columns(months),
+        stale=[each.window.key for each in found if each.trailing_state == "stale"],
         drift_by_month=_monthly_drift_chart(spec, months),
         troubles=troubles[:MOST_TROUBLES],
         more_troubles=max(0, len(troubles) - MOST_TROUBLES),

@@ -22,6 +22,7 @@ from batchinf_assets.evaluation.report.readings import Reading, Row, reading_of
 from batchinf_assets.evaluation.report.spreads import training_profile
 from batchinf_assets.evaluation.report.standing import Standing, standing_of
 from batchinf_assets.evaluation.sketches import Sketches, read_sketches
+from batchinf_assets.evaluation.trailing_state import TrailingState, trailing_states
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
@@ -51,6 +52,8 @@ class WindowReading:
         labelled: Its labelled rows by score; None where none were kept.
         manifest_link: Where its manifest lies.
         report_link: Where its own report lies; None where none was written.
+        trailing_state: Whether its figures over several windows are those of what is on record by
+            now; None where there are none, or nothing was kept that tells.
         problem: Why it could not be read, as a sentence.
     """
 
@@ -62,6 +65,7 @@ class WindowReading:
     labelled: LabelledScores | None = None
     manifest_link: Link | None = None
     report_link: Link | None = None
+    trailing_state: TrailingState | None = None
     problem: str | None = None
 
 
@@ -106,6 +110,7 @@ def read_range(
         evaluation=metric_table(project, spec, "evaluation").files(),
         performance=metric_table(project, spec, "performance").files(),
         labelled={each.window.key: each for each in read_labelled_scores(project, spec, windows)},
+        trailing=trailing_states(project, spec, windows),
     )
     with ThreadPoolExecutor(READERS) as readers:
         read = partial(_read_even_if_damaged, project, spec, page, tables)
@@ -149,6 +154,7 @@ class _Tables:
     evaluation: Mapping[str, Sequence[Place]]
     performance: Mapping[str, Sequence[Place]]
     labelled: Mapping[str, LabelledScores]
+    trailing: Mapping[str, TrailingState]
 
 
 def _read_even_if_damaged(
@@ -182,6 +188,7 @@ def _read(
         labelled=labelled if labelled and labelled.measured.revision == manifest.revision else None,
         manifest_link=manifest_link(project, spec, window, manifest, page),
         report_link=link_to(project, own_report, page) if own_report.is_file() else None,
+        trailing_state=tables.trailing.get(window.key),
     )
 
 

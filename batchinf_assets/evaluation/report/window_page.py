@@ -24,6 +24,7 @@ from batchinf_assets.evaluation.report.rendering import render
 from batchinf_assets.evaluation.report.spreads import Spread, spread_of
 from batchinf_assets.evaluation.report.standing import Standing
 from batchinf_assets.evaluation.report.window_charts import calibration_chart, spread_chart
+from batchinf_assets.evaluation.trailing_state import TrailingState
 from batchinf_assets.evaluation_spec import GoldenSpec, PerformanceSpec
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.prediction_spec import Kind
@@ -107,6 +108,7 @@ def window_page(
     manifest_link: Link,
     sketch: Mapping[str, Binned],
     training: Profile | None,
+    trailing_state: TrailingState | None = None,
 ) -> bytes:
     """Return the page as HTML.
 
@@ -118,6 +120,8 @@ def window_page(
         manifest_link: Where its manifest lies.
         sketch: Its rows by bin, by subject; empty where none were kept.
         training: The same of the training rows; None where they are not known.
+        trailing_state: Whether its figures over several windows are those of what is on record by
+            now; None where there are none, or nothing was kept that tells.
     """
     drift = reading.drift_from(spec.drift.leading)
     spreads = tuple(most_drifted(drift, sketch, training))
@@ -136,6 +140,7 @@ def window_page(
         realised_bounds=bool(spec.performance.at_least or spec.performance.at_most),
         spreads=_spread_chart(spreads, drift),
         training_known=training is not None,
+        trailing_state=trailing_state,
         calibration=_calibration_chart(reading, spec.prediction.of),
     )
 

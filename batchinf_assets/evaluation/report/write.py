@@ -25,6 +25,7 @@ from batchinf_assets.evaluation.report.spreads import training_profile
 from batchinf_assets.evaluation.report.standing import standing_of
 from batchinf_assets.evaluation.sketches import read_sketches
 from batchinf_assets.evaluation.tasks import task_of
+from batchinf_assets.evaluation.trailing_state import trailing_states
 from batchinf_assets.lake.files import write_bytes
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest import Manifest
@@ -70,6 +71,7 @@ def write_window_report(
         manifest_link=manifest_link(project, spec, window, manifest, place),
         sketch=_sketch(project, spec, window, manifest.revision),
         training=training_profile(project, manifest),
+        trailing_state=trailing_states(project, spec, [window]).get(window.key),
     )
     write_bytes(place, content)
     return place

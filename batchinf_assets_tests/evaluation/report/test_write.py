@@ -141,7 +141,7 @@ def test_a_range_shows_every_window_the_missing_ones_too(
     assert "Published 3" in shown.text
     assert "2013-07 4" in shown.text  # windows of the month
     assert "The ledger has no such attempt" in shown.text
-    assert shown.tags.count("svg") == 5  # two metrics, drift, scores, labels
+    assert shown.tags.count("svg") == 6  # two metrics, drift by window and month, scores, labels
     for href in shown.hrefs:
         assert href.startswith("#") or (page.parent / href).is_file(), href
 

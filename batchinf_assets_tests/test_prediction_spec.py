@@ -7,7 +7,9 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from batchinf_assets.evaluation.tasks import BinaryTask, RegressionTask, task_of
+from batchinf_assets.evaluation.binary_task import BinaryTask
+from batchinf_assets.evaluation.regression_task import RegressionTask
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.evaluation_spec import Metric
 from batchinf_assets.prediction_spec import KINDS, PredictionSpec
 from batchinf_assets.promotion.clauses import TITLES

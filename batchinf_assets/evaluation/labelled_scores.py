@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from batchinf_assets.evaluation.calibration import CalibrationBin
 from batchinf_assets.evaluation.performance import SCORE, Performance
-from batchinf_assets.evaluation.tasks import Kept, task_of
+from batchinf_assets.evaluation.task import Kept
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.features.labels import LABEL
 from batchinf_assets.lake.digest import content_digest, json_sha256
 from batchinf_assets.lake.files import read_described, read_parquet

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from batchinf_assets.evaluation.figures import Metrics
 from batchinf_assets.evaluation.labelled_scores import LabelledScores
-from batchinf_assets.evaluation.tasks import Task
+from batchinf_assets.evaluation.task import Task
 from batchinf_assets.evaluation.trend import Point, Trend, weighted_trend
 from batchinf_assets.windows import Window
 

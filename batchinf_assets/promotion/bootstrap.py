@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from batchinf_assets.evaluation.bootstrap import Floats, resample_counts
 from batchinf_assets.evaluation.intervals import percentiles
-from batchinf_assets.evaluation.tasks import Labels, Resampled, Task
+from batchinf_assets.evaluation.task import Labels, Resampled, Task
 from batchinf_assets.scoring.said import score_array
 from batchinf_assets.spec import Metric
 

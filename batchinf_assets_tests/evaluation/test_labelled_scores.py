@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from batchinf_assets.evaluation.binary_task import BinaryTask
 from batchinf_assets.evaluation.labelled_scores import (
     LabelledScores,
     MeasuredWindow,
@@ -17,7 +18,7 @@ from batchinf_assets.evaluation.score_counts import (
     counted_scores,
     pooled_scores,
 )
-from batchinf_assets.evaluation.tasks import BinaryTask, Kept
+from batchinf_assets.evaluation.task import Kept
 from batchinf_assets.evaluation.trailing import metric_trends, trailing_metrics
 from batchinf_assets.windows import WindowSpec
 

@@ -20,8 +20,8 @@ from sklearn.metrics import (
 
 from batchinf_assets.evaluation import bootstrap
 from batchinf_assets.evaluation.binary import FIGURES, binary_metrics
+from batchinf_assets.evaluation.binary_task import BinaryTask
 from batchinf_assets.evaluation.bootstrap import resample_counts
-from batchinf_assets.evaluation.tasks import BinaryTask
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
 from batchinf_assets.spec import Metric
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from batchinf_assets.evaluation.binary import FIGURES, BinaryMetrics
-from batchinf_assets.evaluation.tasks import BinaryTask
+from batchinf_assets.evaluation.binary_task import BinaryTask
 from batchinf_assets.evaluation_spec import GoldenSpec, Loss, Quality
 from batchinf_assets.lake.digest import canonical_json
 from batchinf_assets.prediction_spec import BINARY

@@ -18,7 +18,8 @@ from batchinf_assets.evaluation.comparison.deltas import Flips, label_flips, mea
 from batchinf_assets.evaluation.comparison.held import HeldRows
 from batchinf_assets.evaluation.comparison.labels import LabelState
 from batchinf_assets.evaluation.segments import segment_codes
-from batchinf_assets.evaluation.tasks import Labels, task_of
+from batchinf_assets.evaluation.task import Labels
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
 from batchinf_assets.spec import Metric, PipelineSpec
 

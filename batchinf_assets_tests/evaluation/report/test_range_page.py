@@ -27,7 +27,7 @@ from batchinf_assets.evaluation.report.readings import DriftReading, Labelled, R
 from batchinf_assets.evaluation.report.standing import Standing
 from batchinf_assets.evaluation.score_counts import SCHEMA
 from batchinf_assets.evaluation.sketches import Sketches
-from batchinf_assets.evaluation.tasks import Kept
+from batchinf_assets.evaluation.task import Kept
 from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.spec import Pipeline, PipelineSpec

@@ -8,7 +8,7 @@ import pytest
 
 from batchinf_assets.evaluation.bootstrap import MOST_CELLS
 from batchinf_assets.evaluation.calibration import prediction_curve
-from batchinf_assets.evaluation.tasks import RegressionTask
+from batchinf_assets.evaluation.regression_task import RegressionTask
 
 TASK = RegressionTask(quantile=0.8)
 

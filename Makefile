@@ -19,7 +19,7 @@ demo: .venv/installed ## a real week of flights, from landed files to published 
 test: .venv/installed ## everything that must hold, in minutes
 	@$(BIN)/pytest
 
-drill: .venv/installed ## the whole year in one range run, held against the raw data
+drill: .venv/installed ## the whole year in one range run and its report, held against the raw data
 	@$(BIN)/pytest -m drill
 
 chaos: .venv/installed ## N kills at chosen system calls, and what must hold after each

@@ -20,12 +20,12 @@ from batchinf_assets.evaluation.drift import (
     overall_verdict,
 )
 from batchinf_assets.evaluation.drift_check import judge_drift
+from batchinf_assets.evaluation.evaluation_records import evaluation_rows
 from batchinf_assets.evaluation.figures import Interval
 from batchinf_assets.evaluation.golden import judge_golden
 from batchinf_assets.evaluation.golden_run import GoldenMeasures, measure_golden
 from batchinf_assets.evaluation.golden_set import judge_golden_set
 from batchinf_assets.evaluation.metric_tables import metric_table
-from batchinf_assets.evaluation.records import evaluation_rows
 from batchinf_assets.evaluation.references import EarlierWindows, earlier_windows
 from batchinf_assets.evaluation.sketches import keep_sketches
 from batchinf_assets.evaluation.tasks import task_of

@@ -1,12 +1,16 @@
-"""Rows of `METRIC_SCHEMA` for what every kind of measurement has: figures, segments, estimates.
+"""Measured figures as rows, one per figure: what the rows of every kind of measurement have.
 
-Which rows make up the tables `evaluation` and `performance`, and the schema, is in `records`.
+Which rows make up the table `evaluation` is in `evaluation_records`, which make up `performance` in
+`performance_records`. Where they are kept, and how those of earlier versions are read, is in
+`metric_tables`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, TypedDict
+
+import pyarrow as pa
 
 from batchinf_assets.evaluation.calibration import (
     CALIBRATION,
@@ -15,6 +19,25 @@ from batchinf_assets.evaluation.calibration import (
 )
 from batchinf_assets.evaluation.figures import Figure, Metrics
 from batchinf_assets.evaluation.segments import SegmentMetrics
+
+METRIC_SCHEMA = pa.schema(
+    [
+        pa.field("revision", pa.string(), nullable=False),
+        pa.field("subject_kind", pa.string(), nullable=False),
+        pa.field("subject", pa.string(), nullable=False),
+        pa.field("measure", pa.string()),
+        pa.field("segment", pa.string()),
+        pa.field("reference", pa.string()),
+        pa.field("value", pa.float64()),
+        pa.field("low", pa.float64()),
+        pa.field("high", pa.float64()),
+        pa.field("verdict", pa.string()),
+        pa.field("rows", pa.int64(), nullable=False),
+    ]
+)
+
+METRIC_KEY = ("revision", "subject_kind", "subject", "measure", "segment", "reference")
+"""Columns that tell one figure of a window from another; the last three may be null."""
 
 Kind = Literal["golden", "calibration", "confusion", "drift", "estimate", "performance"]
 
@@ -35,6 +58,13 @@ class Record(TypedDict, total=False):
     high: float | None
     verdict: str | None
     rows: int
+
+
+def metric_rows(revision: str, records: Iterable[Record]) -> pa.Table:
+    """Return the records of one revision as rows of `METRIC_SCHEMA`."""
+    return pa.Table.from_pylist(
+        [{"revision": revision, **record} for record in records], schema=METRIC_SCHEMA
+    )
 
 
 def figure_records(

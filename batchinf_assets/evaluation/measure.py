@@ -30,7 +30,7 @@ from batchinf_assets.evaluation.performance import (
     realised_performance,
 )
 from batchinf_assets.evaluation.performance_check import judge_performance
-from batchinf_assets.evaluation.records import performance_rows
+from batchinf_assets.evaluation.performance_records import performance_rows
 from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.evaluation.trailing import Trailing, metric_trends, trailing_metrics
 from batchinf_assets.evaluation.trailing_state import contributions, history_digest

@@ -1,6 +1,6 @@
 """The tables `evaluation` and `performance`: figures as rows, those of earlier versions included.
 
-What becomes a row is decided in `records`.
+What becomes a row is decided in `evaluation_records` and `performance_records`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchinf_assets.evaluation.records import METRIC_KEY, METRIC_SCHEMA
+from batchinf_assets.evaluation.figure_records import METRIC_KEY, METRIC_SCHEMA
 from batchinf_assets.lake.digest import content_digest, json_sha256
 from batchinf_assets.lake.files import read_parquet
 from batchinf_assets.lake.place import Place

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from batchinf_assets.evaluation.consequences import PERFORMANCE
 from batchinf_assets.evaluation.metric_tables import metric_table, read_figures
 from batchinf_assets.evaluation.performance import State
-from batchinf_assets.evaluation.records import DELAY, LABELLED, TREND
+from batchinf_assets.evaluation.performance_records import DELAY, LABELLED, TREND
 from batchinf_assets.evaluation.trailing_state import TrailingState, trailing_states
 from batchinf_assets.lake.place import Place
 from batchinf_assets.project import Project

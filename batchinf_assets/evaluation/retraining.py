@@ -21,7 +21,7 @@ from batchinf_assets.evaluation.figures import Interval
 from batchinf_assets.evaluation.metric_tables import metric_table, read_figures
 from batchinf_assets.evaluation.performance import Performance
 from batchinf_assets.evaluation.performance_check import INSUFFICIENT, judge_performance
-from batchinf_assets.evaluation.records import LABELLED
+from batchinf_assets.evaluation.performance_records import LABELLED
 from batchinf_assets.evaluation.task import Task
 from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.lake.place import Place

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
+from batchinf_assets.evaluation.evaluation_records import DRIFT_MEASURES
+from batchinf_assets.evaluation.figure_records import METRIC_SCHEMA
 from batchinf_assets.evaluation.measure import Realised
 from batchinf_assets.evaluation.metric_tables import MetricTable
 from batchinf_assets.evaluation.performance import Performance
 from batchinf_assets.evaluation.performance_check import said
-from batchinf_assets.evaluation.records import DRIFT_MEASURES, METRIC_SCHEMA
 from batchinf_assets.evaluation.segments import SegmentMetrics
 from batchinf_assets.evaluation.trend import Trend
 from batchinf_assets.lake.place import Place

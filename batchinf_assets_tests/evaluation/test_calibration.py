@@ -9,7 +9,7 @@ import pytest
 
 from batchinf_assets.evaluation.binary import binary_metrics
 from batchinf_assets.evaluation.calibration import calibration_curve, calibration_of
-from batchinf_assets.evaluation.records import evaluation_rows
+from batchinf_assets.evaluation.evaluation_records import evaluation_rows
 
 
 def counts(*rows: tuple[float | None, int, int]) -> pa.Table:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from batchinf_assets.evaluation.figure_records import METRIC_SCHEMA
 from batchinf_assets.evaluation.metric_tables import MetricTable
-from batchinf_assets.evaluation.records import METRIC_SCHEMA
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.windows import Window, WindowSpec
 

@@ -1,6 +1,6 @@
 """What was measured on one window, read back from its manifest and its rows of figures.
 
-What the rows mean is said in `evaluation.records`; how they are shown is the pages' business. What
+What the rows mean is said where they are made; how they are shown is the pages' business. What
 an earlier version did not measure is absent here, never 0.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from batchinf_assets.evaluation.calibration import CalibrationBin, calibration_of
 from batchinf_assets.evaluation.figures import Figure, Interval
-from batchinf_assets.evaluation.records import DELAY, TREND
+from batchinf_assets.evaluation.performance_records import DELAY, TREND
 from batchinf_assets.evaluation.report.confusion import Confusion, confusion_of
 from batchinf_assets.manifest import EvaluationRecord
 

@@ -1,8 +1,4 @@
-"""Evaluation results as rows of the tables `evaluation` and `performance`, one per figure.
-
-Rows that every kind of measurement has are made in `figure_records`. Where rows are kept, and how
-those of earlier versions are read, is in `metric_tables`.
-"""
+"""What outcomes say of a revision as rows of the table `performance`, one per figure."""
 
 from __future__ import annotations
 
@@ -10,107 +6,23 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
-from batchinf_assets.evaluation.calibration import CalibrationBin
-from batchinf_assets.evaluation.drift import Drift
 from batchinf_assets.evaluation.figure_records import (
     Record,
-    calibration_records,
     estimate_records,
     figure_records,
+    metric_rows,
     segment_records,
 )
 from batchinf_assets.evaluation.figures import Metrics
 from batchinf_assets.evaluation.performance import LabelDelay, Performance
-from batchinf_assets.evaluation.segments import SegmentMetrics
 from batchinf_assets.evaluation.trailing import Trailing
 from batchinf_assets.evaluation.trend import Trend
 
-METRIC_SCHEMA = pa.schema(
-    [
-        pa.field("revision", pa.string(), nullable=False),
-        pa.field("subject_kind", pa.string(), nullable=False),
-        pa.field("subject", pa.string(), nullable=False),
-        pa.field("measure", pa.string()),
-        pa.field("segment", pa.string()),
-        pa.field("reference", pa.string()),
-        pa.field("value", pa.float64()),
-        pa.field("low", pa.float64()),
-        pa.field("high", pa.float64()),
-        pa.field("verdict", pa.string()),
-        pa.field("rows", pa.int64(), nullable=False),
-    ]
-)
-
-METRIC_KEY = ("revision", "subject_kind", "subject", "measure", "segment", "reference")
-"""Columns that tell one figure of a window from another; the last three may be null."""
-
-DRIFT_MEASURES = (
-    "psi",
-    "jensen_shannon",
-    "kolmogorov_smirnov",
-    "wasserstein",
-    "chi_squared",
-    "design_effect",
-    "p_value",
-    "q_value",
-    "missing",
-    "unseen",
-    "usual_p_value",
-    "usual_psi",
-    "usual_wasserstein",
-)
 LABELLED, DELAY = "labelled", "label_delay"
 """Subjects of `performance` that are no metrics."""
 
 TREND, DIFFERENCE = "trend", "minus_estimate"
 """Measures of `performance` beside `trailing_7` and the like."""
-
-
-def evaluation_rows(
-    revision: str,
-    *,
-    golden: Metrics,
-    segments: Iterable[SegmentMetrics] = (),
-    calibration: Iterable[CalibrationBin] = (),
-    drifts: Iterable[Drift] = (),
-    estimated: Mapping[str, float | None] | None = None,
-    scored: int = 0,
-) -> pa.Table:
-    """Write what was evaluated of one revision as rows, one per figure.
-
-    - `golden`: the nine metrics with their intervals, and `positives`; over all golden rows, then
-      by segment as `column=value`.
-    - `calibration`: of the golden rows; the subject is a bin of scores, the measures are its
-      `mean_score` and its `positive_share`.
-    - `drift`: `DRIFT_MEASURES` of every subject against every reference, each with the subject's
-      verdict; a measure that the subject's kind does not have is null, and so are `design_effect`
-      and what is usual where rows are taken as independent.
-    - `estimate`: the metrics that are expected before any outcome is known.
-
-    A metric that is undefined has no value and the verdict `undefined`.
-
-    Args:
-        revision: Id of the revision.
-        golden: Its metrics on the golden set.
-        segments: The same by segment.
-        calibration: Its calibration curve there.
-        drifts: Its drift.
-        estimated: Its estimated metrics.
-        scored: The rows that these are estimated over.
-
-    Returns:
-        Rows of `METRIC_SCHEMA`, in the order above.
-    """
-    return _table(
-        revision,
-        [
-            *figure_records("golden", golden),
-            *segment_records("golden", segments),
-            *(record for bin_ in calibration for record in calibration_records(bin_)),
-            *(record for drift in drifts for record in _drift(drift)),
-            *estimate_records(estimated or {}, scored),
-        ],
-    )
 
 
 def performance_rows(
@@ -145,7 +57,7 @@ def performance_rows(
         Rows of `METRIC_SCHEMA`.
     """
     metrics, expected = performance.metrics, estimated or {}
-    return _table(
+    return metric_rows(
         revision,
         [
             _labelled(performance),
@@ -158,25 +70,6 @@ def performance_rows(
             *(_differences(metrics, expected) if metrics else ()),
         ],
     )
-
-
-def _table(revision: str, records: list[Record]) -> pa.Table:
-    return pa.Table.from_pylist(
-        [{"revision": revision, **record} for record in records], schema=METRIC_SCHEMA
-    )
-
-
-def _drift(drift: Drift) -> Iterator[Record]:
-    for measure in DRIFT_MEASURES:
-        yield Record(
-            subject_kind="drift",
-            subject=drift.subject,
-            measure=measure,
-            reference=drift.reference,
-            value=getattr(drift, measure),
-            verdict=drift.verdict,
-            rows=drift.rows,
-        )
 
 
 def _labelled(performance: Performance) -> Record:

@@ -55,8 +55,10 @@ def compare(
     setting or code. With two --model, --from and --to: both models score the features of the
     published windows, and nothing is written.
 
-    Differences are always those of what is named second minus what is named first. Quality is
-    measured where outcomes have landed, each difference with its 95 % interval.
+    Differences are always those of what is named second minus what is named first. Of several
+    classes they are by class; how far a row moved is the part of its probability that went from one
+    class to others. Quality is measured where outcomes have landed, each difference with its 95 %
+    interval.
     """
     declared = load_pipeline(pipeline)
     if window is not None and len(revisions) == 2 and not (models or first or last):

@@ -11,8 +11,9 @@ from batchinf_assets.console import one_line, print_table
 from batchinf_assets.spec import Metric
 
 if TYPE_CHECKING:
-    from batchinf_assets.evaluation.comparison.deltas import Flips, ScoreDeltas
+    from batchinf_assets.evaluation.comparison.deltas import LargestDelta, ScoreDeltas
     from batchinf_assets.evaluation.distances import Difference
+    from batchinf_assets.evaluation.flips import Flips
     from batchinf_assets.promotion.comparison.models import ModelComparison
     from batchinf_assets.promotion.comparison.quality import (
         ComparedQuality,
@@ -26,6 +27,8 @@ SEGMENT_COLUMNS = ("segment", "rows", "mean difference", "mean |difference|", "f
 
 NO_FLIPS = "none"
 """What stands for label flips where rows fall into no classes."""
+
+QUANTILES = ("p01", "p05", "p25", "p50", "p75", "p95", "p99")
 
 SHOWN = 10
 """So many segments, columns and rows a table shows; JSON has all."""
@@ -45,29 +48,50 @@ def tell_differences(found: RevisionComparison | ModelComparison, metric: Metric
 
 
 def _tell_scores(deltas: ScoreDeltas, flips: Flips | None, decision: float | None) -> None:
-    flipped = "numbers have no labels to flip"
-    if flips is not None and decision is not None:
-        flipped = (
-            f"{flips.count:,} labels flip at {decision:g} ({flips.up:,} up, {flips.down:,} down)"
-        )
-    print_table(
-        f"Scores: {deltas.changed:,} of {deltas.rows:,} rows differ; {flipped}",
-        ["mean A", "mean B", "mean difference", "mean |difference|", *deltas.quantiles],
-        [
-            [
-                *map(plain, (deltas.mean_a, deltas.mean_b)),
-                signed(deltas.mean),
-                plain(deltas.mean_absolute),
-                *map(signed, deltas.quantiles.values()),
-            ]
-        ],
+    title = (
+        f"Scores: {deltas.changed:,} of {deltas.rows:,} rows differ; {_flipped(flips, decision)}"
     )
+    columns = ["mean A", "mean B", "mean difference", "mean |difference|", *QUANTILES]
+    if deltas.by_class:
+        by_class = deltas.by_class.items()
+        print_table(title, ["class", *columns], [[name, *_spread(each)] for name, each in by_class])
+    else:
+        print_table(title, columns, [_spread(deltas)])
+    if flips is not None and flips.from_to:
+        print_table(
+            "From A (lines) to B",
+            ["from", *flips.from_to],
+            [[name, *map("{:,}".format, to.values())] for name, to in flips.from_to.items()],
+        )
     if deltas.largest:
         print_table(
             "Most changed rows",
-            ["A", "B", "difference", "key"],
-            [[plain(r.a), plain(r.b), signed(r.b - r.a), r.key] for r in deltas.largest],
+            ["A", "B", "moved" if deltas.by_class else "difference", "key"],
+            [_changed_row(row) for row in deltas.largest],
         )
+
+
+def _flipped(flips: Flips | None, decision: float | None) -> str:
+    if flips is None:
+        return "numbers have no labels to flip"
+    if decision is None:
+        return f"{flips.count:,} rows change their class"
+    return f"{flips.count:,} labels flip at {decision:g} ({flips.up:,} up, {flips.down:,} down)"
+
+
+def _spread(deltas: ScoreDeltas) -> list[object]:
+    return [
+        *map(plain, (deltas.mean_a, deltas.mean_b)),
+        signed(deltas.mean),
+        plain(deltas.mean_absolute),
+        *map(signed, deltas.quantiles.values()),
+    ]
+
+
+def _changed_row(row: LargestDelta) -> list[object]:
+    if row.class_a is None:
+        return [plain(row.a), plain(row.b), signed(row.b - row.a), row.key]
+    return [f"{row.class_a} {row.a:.4f}", f"{row.class_b} {row.b:.4f}", plain(row.moved), row.key]
 
 
 def _tell_quality(quality: ComparedQuality) -> None:

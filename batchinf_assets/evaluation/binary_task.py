@@ -19,6 +19,7 @@ from batchinf_assets.evaluation.bootstrap import Floats, ScoredLabels
 from batchinf_assets.evaluation.calibration import CalibrationBin, calibration_curve
 from batchinf_assets.evaluation.estimate import estimated_metrics
 from batchinf_assets.evaluation.figures import Interval
+from batchinf_assets.evaluation.flips import Flips, decision_flips
 from batchinf_assets.evaluation.score_counts import SCHEMA, counted_scores, pooled_scores
 from batchinf_assets.evaluation.segments import SegmentMetrics, binary_by_segment
 from batchinf_assets.evaluation.task import Column, Kept, Labels, Resampled
@@ -82,6 +83,14 @@ class BinaryTask:
     def estimated(self, histogram: Sequence[int]) -> dict[str, float | None]:
         """Estimate what calibrated scores promise."""
         return estimated_metrics(histogram, decision=self.decision)
+
+    def labels_of(self, numbers: Floats) -> Labels:
+        """Return labels that were held as numbers, (n,)."""
+        return numbers == 1
+
+    def flips(self, a: Floats, b: Floats) -> Flips:
+        """Count the rows that cross the decision."""
+        return decision_flips(a, b, self.decision)
 
     def paired(self, labels: Labels, scores: Floats) -> Resampled:
         """Return rows to draw resamples of, in the order given.

@@ -12,6 +12,7 @@ from batchinf_assets.evaluation import multiclass
 from batchinf_assets.evaluation.bootstrap import LOG_LOSS_EPSILON, Floats
 from batchinf_assets.evaluation.calibration import CalibrationBin
 from batchinf_assets.evaluation.figures import Interval
+from batchinf_assets.evaluation.flips import Flips, class_flips
 from batchinf_assets.evaluation.multiclass import ClassifiedCells, MulticlassMetrics
 from batchinf_assets.evaluation.segments import SegmentMetrics, multiclass_by_segment
 from batchinf_assets.evaluation.task import Column, Kept, Labels, Resampled
@@ -77,6 +78,14 @@ class MulticlassTask:
     def estimated(self, histogram: Sequence[int]) -> dict[str, float | None]:  # noqa: ARG002
         """Return nothing: what is counted of scores is the largest probability alone."""
         return {}
+
+    def labels_of(self, numbers: Floats) -> Labels:
+        """Return the names of classes that were held as their places, (n,)."""
+        return np.array(self.classes, dtype=np.str_)[numbers.astype(np.int64)]
+
+    def flips(self, a: Floats, b: Floats) -> Flips:
+        """Count the rows by their most probable class on either side."""
+        return class_flips(a, b, self.classes)
 
     def paired(self, labels: Labels, scores: Floats) -> Resampled:
         """Return rows to draw resamples of, in the order given."""

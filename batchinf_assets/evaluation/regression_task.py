@@ -81,6 +81,14 @@ class RegressionTask:
         """Return nothing: how far off a number is cannot be told from it."""
         return {}
 
+    def labels_of(self, numbers: Floats) -> Labels:
+        """Return the numbers themselves, (n,)."""
+        return numbers
+
+    def flips(self, a: Floats, b: Floats) -> None:  # noqa: ARG002
+        """Return None: a number has no label to flip."""
+        return
+
     def paired(self, labels: Labels, scores: Floats) -> Resampled:
         """Return rows to draw resamples of, in the order given."""
         numbers = labels.astype(np.float64)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from batchinf_assets.evaluation.bootstrap import Floats
 from batchinf_assets.evaluation.calibration import CalibrationBin
 from batchinf_assets.evaluation.figures import Interval, Metrics
+from batchinf_assets.evaluation.flips import Flips
 from batchinf_assets.evaluation.segments import SegmentMetrics
 from batchinf_assets.spec import Metric
 
@@ -101,6 +102,14 @@ class Task(Protocol):
 
     def estimated(self, histogram: Sequence[int]) -> dict[str, float | None]:
         """Estimate metrics from nothing but scores; empty where nothing can be estimated."""
+        ...
+
+    def labels_of(self, numbers: Floats) -> Labels:
+        """Return labels that were held as numbers, (n,): true is 1, a class is its place."""
+        ...
+
+    def flips(self, a: Floats, b: Floats) -> Flips | None:
+        """Count the rows whose label is another by other scores; None where there are no labels."""
         ...
 
     def paired(self, labels: Labels, scores: Floats) -> Resampled:

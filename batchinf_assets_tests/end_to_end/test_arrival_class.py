@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
+from batchinf_assets.cli.compared import tell_differences
 from batchinf_assets.errors import (
     FeatureSqlFailed,
     GoldenSetInvalid,
@@ -29,12 +31,18 @@ from batchinf_assets.evaluation.measure import measure_performance
 from batchinf_assets.evaluation.metric_tables import metric_table
 from batchinf_assets.evaluation.report.write import write_range_report, write_window_report
 from batchinf_assets.evaluation.retraining import window_verdicts
-from batchinf_assets.promotion.challenger import train_challenger
-from batchinf_assets.promotion.comparison.models import compare_models
+from batchinf_assets.features.build import features_table
+from batchinf_assets.promotion.challenger import Challenger, train_challenger
+from batchinf_assets.promotion.comparison.models import ModelComparison, compare_models
+from batchinf_assets.promotion.comparison.revisions import compare_revisions
 from batchinf_assets.promotion.gate import judge_candidate
+from batchinf_assets.promotion.promote import Decision, promote
 from batchinf_assets.publishing.replay import replay_window
 from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.registry.card import OutputColumn
+from batchinf_assets.registry.estimator import load_estimator
+from batchinf_assets.registry.trust import open_version
+from batchinf_assets.scoring.frame import model_frame
 from batchinf_assets.scoring.model import candidate_model
 from batchinf_assets.scoring.predictions import manifests, prediction_rows, published_revision
 from batchinf_assets.training.dataset import training_rows
@@ -224,10 +232,120 @@ def test_the_report_shows_the_figures_and_both_confusion_matrices(
     assert "realised accuracy" in pages.read_text(encoding="utf-8")
 
 
-def test_a_challenger_is_compared_by_margins_and_rows_are_not(airline: Airline) -> None:
-    project, registry, pipeline = airline.project, airline.registry, airline.pipeline
-    found = train_challenger(
-        project, registry, pipeline, airline.key, lambda *_: None, now=datetime.now(UTC)
+@pytest.fixture(scope="module")
+def challenged(airline: Airline) -> Challenger:
+    """The challenger, which learned other days."""
+    return train_challenger(
+        airline.project,
+        airline.registry,
+        airline.pipeline,
+        airline.key,
+        lambda *_: None,
+        now=datetime.now(UTC),
+    )
+
+
+@pytest.fixture(scope="module")
+def compared(airline: Airline, challenged: Challenger) -> ModelComparison:
+    """Both models on the last day; reads what is published before anybody promotes the second."""
+    return compare_models(
+        airline.project,
+        airline.registry,
+        airline.pipeline,
+        airline.windows(LAST, LAST),
+        "champion",
+        challenged.registered.version.version,
+    )
+
+
+def by_both(airline: Airline, challenged: Challenger, window: Window) -> pd.DataFrame:
+    """Probabilities of both models from scikit-learn, beside what was published and what came."""
+    spec = airline.pipeline.spec
+    features = features_table(airline.project, spec).read(window)
+    assert features is not None
+    frame = model_frame(features, spec.features.columns)
+    parts = [features.select([*KEY, "origin_airport"]).to_pandas()]
+    versions = (airline.registered.version, challenged.registered.version)
+    for side, version in zip("ab", versions, strict=True):
+        artifact = open_version(airline.registry, version, None)
+        estimator = load_estimator(artifact.contents["model.skops"], side)
+        names = [f"{side}_{name}" for name in sorted(CLASSES)]
+        parts.append(pd.DataFrame(estimator.predict_proba(frame), columns=names))
+    landed = pq.read_table(airline.project.landing / f"outcomes/{window.key}.parquet").to_pandas()
+    rows = pd.concat(parts, axis=1).merge(landed[[*KEY, "arrival_delay"]], on=KEY, how="left")
+    for side in "ab":
+        probabilities = rows[[f"{side}_{name}" for name in CLASSES]].to_numpy()
+        rows[side] = [CLASSES[at] for at in probabilities.argmax(axis=1)]
+    delay = rows["arrival_delay"]
+    came = np.where(delay < -5, "early", np.where(delay > 15, "late", "on_time"))
+    moved = sum(abs(rows[f"b_{name}"] - rows[f"a_{name}"]) for name in CLASSES) / 2
+    return rows.assign(came=np.where(delay.isna(), None, came), moved=moved)
+
+
+def test_two_models_are_compared_by_class_by_flips_and_by_segment(
+    airline: Airline, challenged: Challenger, compared: ModelComparison, window: Window
+) -> None:
+    rows = by_both(airline, challenged, window)
+    deltas = compared.deltas
+    assert (deltas.rows, deltas.mean, compared.decision) == (len(rows), None, None)
+    assert deltas.mean_absolute == pytest.approx(rows["moved"].mean(), abs=1e-9)
+    assert deltas.largest[0].moved == pytest.approx(rows["moved"].max(), abs=1e-9)
+    for name in CLASSES:
+        expected_mean = (rows[f"b_{name}"] - rows[f"a_{name}"]).mean()
+        assert deltas.by_class[name].mean == pytest.approx(expected_mean, abs=1e-9)
+    crossed = pd.crosstab(rows["a"], rows["b"]).reindex(
+        index=CLASSES, columns=CLASSES, fill_value=0
+    )
+    assert compared.flips is not None
+    assert compared.flips.from_to == crossed.to_dict("index")
+    assert compared.flips.count == (rows["a"] != rows["b"]).sum() > 0
+    known = rows.dropna(subset="came")
+    assert (compared.quality.labelled, compared.quality.positives) == (len(known), None)
+    assert set(compared.quality.metrics) == FIGURES
+    for name, each in compared.quality.metrics.items():
+        assert each.a == pytest.approx(figures_of(known, "a")[name], abs=1e-9)
+        assert each.b == pytest.approx(figures_of(known, "b")[name], abs=1e-9)
+        assert None not in (each.low, each.high)
+    airports = {each.value: each for each in compared.segments}
+    for airport, own in rows.groupby("origin_airport"):
+        found, labelled = airports[str(airport)], own.dropna(subset="came")
+        assert found.mean_absolute == pytest.approx(own["moved"].mean(), abs=1e-9)
+        assert found.flips is not None
+        assert found.flips.count == (own["a"] != own["b"]).sum()
+        accuracy = found.quality.metrics["accuracy"].b
+        assert accuracy == pytest.approx((labelled["b"] == labelled["came"]).mean(), abs=1e-9)
+    moved = [each.mean_absolute or 0 for each in compared.segments]
+    assert moved == sorted(moved, reverse=True)
+    assert {each.value for each in compared.slowest} == {*airports}
+    assert [each.subject for each in compared.drift] == ["arrival_probability"]
+
+
+def figures_of(rows: pd.DataFrame, side: str) -> dict[str, float]:
+    named = {f"{side}_{name}": f"arrival_probability_{name}" for name in CLASSES}
+    return expected(rows[["came", side, *named]].rename(columns={side: "arrival", **named}))
+
+
+def test_what_is_told_of_them_names_classes_and_where_rows_went(
+    compared: ModelComparison, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell_differences(compared, "accuracy")
+    told = capsys.readouterr().out
+    assert compared.flips is not None
+    assert f"{compared.flips.count} rows change their class" in told
+    assert "From A (lines) to B" in told
+    first = compared.deltas.largest[0]
+    assert f"{first.class_a} {first.a:.4f}" in told
+    document = json.loads(json.dumps(compared.as_record()))
+    assert set(document["deltas"]["by_class"]) == {*CLASSES}
+    assert document["flips"]["from_to"]["late"]["on_time"] >= 0
+
+
+def test_a_challenger_is_compared_by_margins(airline: Airline, challenged: Challenger) -> None:
+    project, registry, pipeline, found = (
+        airline.project,
+        airline.registry,
+        airline.pipeline,
+        challenged,
     )
     differences = found.comparison.differences
     assert differences is not None, found.comparison.sentence
@@ -238,8 +356,6 @@ def test_a_challenger_is_compared_by_margins_and_rows_are_not(airline: Airline) 
     clauses = {clause.name: clause for clause in verdict.clauses}
     assert {"margin_accuracy", "margin_log_loss", "canary_shift"} <= set(clauses)
     assert verdict.failed == ()
-    with pytest.raises(NotComparable, match="one of several classes"):
-        compare_models(project, registry, pipeline, airline.windows(LAST, LAST), "1", "2")
 
 
 def test_a_model_of_other_classes_is_refused(airline: Airline, tmp_path: Path) -> None:
@@ -286,6 +402,33 @@ def test_classes_go_with_their_kind(
 ) -> None:
     with pytest.raises(InvalidSpec, match=problem):
         declare_classes(tmp_path, prediction={"column": "arrival", **prediction})
+
+
+def test_two_revisions_differ_as_their_models_do(
+    airline: Airline, challenged: Challenger, compared: ModelComparison, window: Window
+) -> None:
+    """The last test of the file: it promotes the challenger and publishes the window anew."""
+    project, registry, pipeline = airline.project, airline.registry, airline.pipeline
+    first = published(airline, window).revision
+    decision = Decision(alias="champion", reason="Compared", by="tests", at=datetime.now(UTC))
+    promote(project, registry, [pipeline], airline.key, challenged.registered.version, decision)
+    with dg.DagsterInstance.get() as instance:
+        report = airline.run(instance, [window])
+    assert report.succeeded, report.failure
+    second = published(airline, window).revision
+    found = compare_revisions(project, registry, pipeline, window, first, second)
+    assert (found.deltas, found.flips) == (compared.deltas, compared.flips)
+    assert found.quality == compared.quality
+    assert found.changed_alone == found.deltas.changed > 0
+    assert [cause.kind for cause in found.causes] == ["model"]
+    assert {each.subject for each in found.drift} == {
+        *pipeline.spec.features.columns,
+        "arrival_probability",
+    }
+    other = pipeline.spec.prediction.model_copy(update={"classes": ("soon", "on_time", "late")})
+    renamed = replace(pipeline, spec=pipeline.spec.model_copy(update={"prediction": other}))
+    with pytest.raises(NotComparable, match="no column 'arrival_probability_soon'"):
+        compare_revisions(project, registry, renamed, window, first, second)
 
 
 def shown_matrices(text: str) -> list[list[list[int]]]:

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batchinf_assets.evaluation.comparison.pairs import SCORE
+from batchinf_assets.evaluation.comparison.pairs import SCORE, scores_of
 from batchinf_assets.evaluation.distances import Difference, differences
 from batchinf_assets.registry.profile import Profile, Values
 from batchinf_assets.scoring.observed import observe
+from batchinf_assets.scoring.said import leading_scores
 
 Counts = dict[str, npt.NDArray[np.int64]]
 
@@ -23,7 +24,7 @@ class Distributions:
 
     Attributes:
         profile: The bins.
-        score: What the profile calls the score.
+        score: What the profile calls the score; of several classes it is the largest one.
     """
 
     profile: Profile
@@ -58,4 +59,4 @@ class Distributions:
 
     def _columns(self, rows: pa.Table) -> Mapping[str, Values]:
         columns = {name: rows.column(name) for name in rows.column_names if name != SCORE}
-        return {**columns, self.score: rows.column(SCORE)}
+        return {**columns, self.score: pa.chunked_array([leading_scores(scores_of(rows))])}

@@ -1,4 +1,4 @@
-"""What is held of paired rows until all have been seen: both scores, the label and the segments."""
+"""What is held of paired rows until all have been seen: scores, the label and the segments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from batchinf_assets.evaluation.comparison.deltas import LargestDelta, LargestDeltas
 from batchinf_assets.evaluation.comparison.labels import Labels
-from batchinf_assets.evaluation.comparison.pairs import SCORE
+from batchinf_assets.evaluation.comparison.pairs import scores_of
 from batchinf_assets.spec import PipelineSpec
 
 Booleans = npt.NDArray[np.bool_]
@@ -23,9 +23,9 @@ class HeldRows:
     """Rows that both sides have, in the order in which they came.
 
     Attributes:
-        a: Scores of the one side, (rows,).
-        b: Scores of the other, (rows,).
-        labels: Numbers, true and false as 1 and 0, or `UNKNOWN`, (rows,).
+        a: Scores of the one side, (rows,); of several classes (rows, classes).
+        b: Scores of the other, of the same shape.
+        labels: Numbers, true and false as 1 and 0, a class as its place, or `UNKNOWN`, (rows,).
         segments: The columns to report by, as b has them.
         largest: The rows that changed most.
     """
@@ -35,6 +35,12 @@ class HeldRows:
     labels: Labels
     segments: pa.Table
     largest: tuple[LargestDelta, ...]
+
+    @classmethod
+    def none(cls, classes: int = 0) -> HeldRows:
+        """Return no rows, of so many classes; 0 where a row has one score."""
+        nothing = np.empty((0, classes) if classes else 0)
+        return cls(a=nothing, b=nothing, labels=np.empty(0), segments=pa.table({}), largest=())
 
     @property
     def labelled(self) -> HeldRows:
@@ -53,25 +59,28 @@ class HeldRows:
 
 
 class RowHolder:
-    """Collects paired rows; 24 bytes of each, and its segments.
+    """Collects paired rows: 8 bytes of each for its label and for each score, and its segments.
 
     Args:
         key: The key columns.
         segments: The columns to report by.
+        classes: Names of several classes.
     """
 
-    def __init__(self, key: Sequence[str], segments: Sequence[str]) -> None:
+    def __init__(
+        self, key: Sequence[str], segments: Sequence[str], classes: Sequence[str] = ()
+    ) -> None:
         self._segments = tuple(segments)
-        self._parts = list[HeldRows]()
-        self._largest = LargestDeltas(key)
+        self._parts = [HeldRows.none(len(classes))]
+        self._largest = LargestDeltas(key, classes)
 
     def add(self, a: pa.Table, b: pa.Table, labels: Labels) -> None:
         """Take the next pairs: key and `SCORE` of both, and the segments of b."""
         self._largest.add(a, b)
         self._parts.append(
             HeldRows(
-                a=_floats(a),
-                b=_floats(b),
+                a=scores_of(a),
+                b=scores_of(b),
                 labels=labels,
                 segments=pa.table({name: _column(b, name) for name in self._segments}),
                 largest=(),
@@ -84,12 +93,12 @@ class RowHolder:
 
 
 def joined(parts: Sequence[HeldRows], largest: Sequence[LargestDelta]) -> HeldRows:
-    """Put rows together, the most changed ones given."""
+    """Put rows together, at least one part, the most changed ones given."""
     return HeldRows(
-        a=np.concatenate([np.empty(0), *(part.a for part in parts)]),
-        b=np.concatenate([np.empty(0), *(part.b for part in parts)]),
-        labels=np.concatenate([np.empty(0), *(part.labels for part in parts)]),
-        segments=_stacked([part.segments for part in parts]),
+        a=np.concatenate([part.a for part in parts]),
+        b=np.concatenate([part.b for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        segments=_stacked([part.segments for part in parts if part.segments.num_columns]),
         largest=tuple(largest),
     )
 
@@ -112,10 +121,6 @@ def segment_columns(spec: PipelineSpec) -> tuple[str, ...]:
 
 def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables, promote_options="default") if tables else pa.table({})
-
-
-def _floats(rows: pa.Table) -> Floats:
-    return np.asarray(rows.column(SCORE), dtype=np.float64)
 
 
 def _column(rows: pa.Table, name: str) -> pa.ChunkedArray:

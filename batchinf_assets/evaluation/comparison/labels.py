@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from batchinf_assets.contract_spec import ColumnSpec
+from batchinf_assets.contract_spec import ColumnSpec, ColumnType
 from batchinf_assets.errors import (
     FeatureSqlFailed,
     LandedFileMissing,
@@ -29,7 +30,8 @@ from batchinf_assets.windows import Window
 Labels = npt.NDArray[np.float64]
 
 UNKNOWN = np.nan
-"""In the place of a label that nobody knows; one that is true or false is 1 or 0."""
+"""In the place of a label that nobody knows; one that is true or false is 1 or 0, a class its place
+among those declared."""
 
 LabelState = Literal["landed", "no outcomes yet", "no outcomes declared", "outcomes unreadable"]
 
@@ -41,7 +43,7 @@ class WindowLabels:
     Attributes:
         state: Whether there are any, and why not.
         problem: What is wrong with the outcomes that landed; None where nothing is.
-        rows: Key and `label` of the rows that have one, in key order.
+        rows: Key and `label` of the rows that have one, in key order; a class as its place.
         key: The key columns.
     """
 
@@ -84,7 +86,12 @@ def joint_state(states: Sequence[LabelState]) -> LabelState:
 
 def _in_key_order(spec: PipelineSpec, labels: pa.Table) -> pa.Table:
     key = list(spec.source.key)
-    return sort_by(labels.select([*key, LABEL]).drop_null().cast(_schema(spec)), key)
+    known = labels.select([*key, LABEL]).drop_null()
+    if spec.prediction.classes:
+        names = pa.array(spec.prediction.classes, pa.string())
+        places = pc.index_in(known.column(LABEL), value_set=names)
+        known = known.set_column(known.num_columns - 1, LABEL, places)
+    return sort_by(known.cast(_schema(spec)), key)
 
 
 def _without(spec: PipelineSpec, state: LabelState, problem: str | None = None) -> WindowLabels:
@@ -94,5 +101,6 @@ def _without(spec: PipelineSpec, state: LabelState, problem: str | None = None) 
 
 
 def _schema(spec: PipelineSpec) -> pa.Schema:
-    label = ColumnSpec(type=spec.prediction.of.label, nullable=True)
+    kind: ColumnType = "float64" if spec.prediction.classes else spec.prediction.of.label
+    label = ColumnSpec(type=kind, nullable=True)
     return arrow_schema({**spec.key_columns, LABEL: label})

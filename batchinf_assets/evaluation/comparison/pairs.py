@@ -9,7 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batchinf_assets.errors import BatchinfError, ManifestInvalid
 from batchinf_assets.features.build import made_rows
@@ -20,6 +23,7 @@ from batchinf_assets.lake.row_groups import RowGroups, ahead
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import changed_files, predictions_table
+from batchinf_assets.scoring.said import score_array
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
@@ -93,11 +97,14 @@ class ScoredRows:
         features: What was scored.
         outputs: The files of the revision.
         score: What the files call the score.
+        given: The columns of the files that hold what the model gave: the score, or of several
+            classes a probability for each.
     """
 
     features: FeatureRows
     outputs: tuple[RowGroups, ...]
     score: str
+    given: tuple[str, ...]
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -107,15 +114,23 @@ class ScoredRows:
     def tables(self) -> Iterator[pa.Table]:
         """Yield key, features and `SCORE`, a row group at a time.
 
+        Of several classes `SCORE` is a list of their probabilities.
+
         Raises:
             ManifestInvalid: A file is gone or damaged, holds other rows than were scored, or
                 features and scores have not the same keys.
         """
-        scores = chain.from_iterable(file.all([*self.key, self.score]) for file in self.outputs)
+        scores = chain.from_iterable(file.all([*self.key, *self.given]) for file in self.outputs)
         for found in paired(ahead(self.features.tables()), ahead(scores), self.key):
             if found.only_a.num_rows or found.only_b.num_rows:
                 raise self.features.other_rows()
-            yield found.a.append_column(SCORE, found.b.column(self.score))
+            yield found.a.append_column(SCORE, self._scores(found.b))
+
+    def _scores(self, rows: pa.Table) -> pa.Array | pa.ChunkedArray:
+        if len(self.given) == 1:
+            return rows.column(self.given[0])
+        by_class = [np.asarray(rows.column(name), dtype=np.float64) for name in self.given]
+        return score_array(np.stack(by_class, axis=1))
 
 
 def feature_rows_of(
@@ -144,7 +159,7 @@ def scored_rows_of(
 
     Raises:
         ManifestInvalid: A file is gone or damaged.
-        NotComparable: The rows have another key than is declared now.
+        NotComparable: The rows have another key, or other classes, than are declared now.
     """
     folder = predictions_table(project, spec).folder
     problems = [violation.rule for violation in changed_files(folder, manifest.outputs)]
@@ -153,11 +168,31 @@ def scored_rows_of(
             f"Revision {manifest.revision} of window {window}: rows must be {problems[0]}.",
             next_step=f"See `batchinf verify {spec.name} {window} --revision {manifest.revision}`.",
         )
-    return ScoredRows(
+    score = manifest.settings.prediction_column
+    rows = ScoredRows(
         features=feature_rows_of(project, spec, window, manifest),
         outputs=tuple(RowGroups(folder / output.path) for output in manifest.outputs),
-        score=manifest.settings.prediction_column,
+        score=score,
+        given=spec.prediction.given if spec.prediction.classes else (score,),
     )
+    for file in rows.outputs:
+        missing = [name for name in rows.given if name not in file.schema.names]
+        if missing:
+            raise NotComparable(
+                f"Revision {manifest.revision} of window {window} has no column '{missing[0]}'.",
+                next_step="Compare revisions that were made under the classes that are declared "
+                "now.",
+            )
+    return rows
+
+
+def scores_of(rows: pa.Table) -> npt.NDArray[np.float64]:
+    """Return the `SCORE` of rows, (rows,); of several classes (rows, classes)."""
+    column = rows.column(SCORE)
+    if not pa.types.is_fixed_size_list(column.type):
+        return np.asarray(column, dtype=np.float64)
+    flat = np.asarray(pc.list_flatten(column), dtype=np.float64)
+    return flat.reshape(rows.num_rows, column.type.list_size)
 
 
 def require_same_key(a: ScoredRows, b: ScoredRows) -> None:

@@ -8,18 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchinf_assets.evaluation.comparison.deltas import (
-    Flips,
-    ScoreDeltas,
-    label_flips,
-    score_deltas,
-)
+from batchinf_assets.evaluation.comparison.deltas import ScoreDeltas, score_deltas
 from batchinf_assets.evaluation.comparison.distributions import Distributions
 from batchinf_assets.evaluation.comparison.labels import joint_state
 from batchinf_assets.evaluation.comparison.pairs import SCORE
 from batchinf_assets.evaluation.distances import Difference
+from batchinf_assets.evaluation.flips import Flips
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.project import Project
-from batchinf_assets.promotion.comparison.comparable import require_one_score
 from batchinf_assets.promotion.comparison.quality import (
     ComparedQuality,
     SegmentComparison,
@@ -32,6 +28,7 @@ from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.trust import promotion_log
 from batchinf_assets.scoring.model import ScoringModel, candidate_model
+from batchinf_assets.scoring.said import score_array
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window
 
@@ -67,13 +64,13 @@ class ModelComparison:
         b: The other.
         windows: The windows that were scored.
         left_out: Why other windows of the range were not, by window.
-        decision: The score that counts as positive; None where rows fall into no classes.
+        decision: The score that counts as positive; None of numbers and of several classes.
         deltas: How the scores differ, over all windows.
-        flips: Labels that flip; None where rows fall into no classes.
+        flips: Labels that flip; None of numbers, which have none.
         quality: Metrics of both, where outcomes have landed.
         segments: By declared segment and value, the most changed first.
         slowest: What the rows of each segment took both models here and now, the slowest first.
-        drift: Distance of b's scores from a's.
+        drift: Distance of b's scores from a's; of several classes of the largest ones.
     """
 
     pipeline: str
@@ -121,11 +118,9 @@ def compare_models(
         ModelUnavailable: The registry has no such version or alias, or does not answer.
         ModelRefused: A model is not signed, or does not fit the declared features.
         KeyringInvalid: There is no keyring.
-        NotComparable: The pipeline predicts several classes.
         WindowMissing: No window could be scored.
         UsageError: They hold more rows than are compared at once.
     """
-    require_one_score(pipeline.spec)
     one, other = (_model(registry, pipeline, each) for each in (a, b))
     scored = ScoredWindows(project=project, registry=registry, pipeline=pipeline, a=one, b=other)
     for done, window in enumerate(windows, start=1):
@@ -140,8 +135,8 @@ def _measured(scored: ScoredWindows, a: ModelSide, b: ModelSide) -> ModelCompari
     state = joint_state([each.labels.state for each in scored.found])
     problem = next((each.labels.problem for each in scored.found if each.labels.problem), None)
     spread = Distributions(scored.a.artifact.profile, spec.prediction.score)
-    spread.add_a(pa.table({SCORE: held.a}))
-    spread.add_b(pa.table({SCORE: held.b}))
+    spread.add_a(pa.table({SCORE: score_array(held.a)}))
+    spread.add_b(pa.table({SCORE: score_array(held.b)}))
     return ModelComparison(
         pipeline=spec.name,
         a=a,
@@ -149,8 +144,8 @@ def _measured(scored: ScoredWindows, a: ModelSide, b: ModelSide) -> ModelCompari
         windows=tuple(each.deltas for each in scored.found),
         left_out=scored.left_out,
         decision=spec.decision,
-        deltas=score_deltas(held.a, held.b, held.largest),
-        flips=label_flips(held.a, held.b, spec.decision),
+        deltas=score_deltas(held.a, held.b, held.largest, spec.prediction.classes),
+        flips=task_of(spec).flips(held.a, held.b),
         quality=compare_quality(held, spec, state, problem),
         segments=compare_segments(held, spec, state),
         slowest=scored.segment_times(),

@@ -14,13 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batchinf_assets.evaluation.comparison.deltas import Flips, label_flips, mean_of
+from batchinf_assets.evaluation.comparison.deltas import mean_of, row_distance, signed_mean
 from batchinf_assets.evaluation.comparison.held import HeldRows
 from batchinf_assets.evaluation.comparison.labels import LabelState
+from batchinf_assets.evaluation.flips import Flips
 from batchinf_assets.evaluation.segments import segment_codes
 from batchinf_assets.evaluation.task import Labels
 from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
+from batchinf_assets.scoring.said import score_array
 from batchinf_assets.spec import Metric, PipelineSpec
 
 SEED = 0
@@ -64,7 +66,7 @@ class ComparedQuality:
     Attributes:
         state: `measured`, or why nothing is.
         labelled: Rows with a label.
-        positives: Of these, those whose label is true; None where rows fall into no classes.
+        positives: Of these, those whose label is true; None of numbers and of several classes.
         metrics: By name; empty unless measured.
         problem: What is wrong with the outcomes that landed; None where nothing is.
     """
@@ -84,9 +86,9 @@ class SegmentComparison:
         column: The feature.
         value: The value or range in words.
         rows: Rows that both sides have.
-        mean: Mean of b - a over their scores.
-        mean_absolute: Mean of |b - a|.
-        flips: Rows whose label flips; None where rows fall into no classes.
+        mean: Mean of b - a over their scores; None of several classes.
+        mean_absolute: Mean of how far rows moved.
+        flips: Rows whose label flips; None of numbers, which have none.
         quality: What outcomes say of them.
     """
 
@@ -123,7 +125,7 @@ def compare_quality(
     """
     rows = held.labelled
     kind = spec.prediction.of
-    labels = rows.labels == 1 if kind.has_classes else rows.labels
+    labels = task_of(spec).labels_of(rows.labels)
     if state != "landed" or not len(labels):
         why = "no labels" if state == "landed" else state
         return ComparedQuality(state=why, labelled=0, positives=0, metrics={}, problem=problem)
@@ -159,14 +161,13 @@ def _segments(column: pa.ChunkedArray) -> Iterator[tuple[str, npt.NDArray[np.boo
 def _segment(
     rows: HeldRows, spec: PipelineSpec, state: LabelState, column: str, value: str
 ) -> SegmentComparison:
-    deltas = rows.b - rows.a
     return SegmentComparison(
         column=column,
         value=value,
-        rows=len(deltas),
-        mean=mean_of(deltas),
-        mean_absolute=mean_of(np.abs(deltas)),
-        flips=label_flips(rows.a, rows.b, spec.decision),
+        rows=len(rows.a),
+        mean=signed_mean(rows.a, rows.b),
+        mean_absolute=mean_of(row_distance(rows.a, rows.b)),
+        flips=task_of(spec).flips(rows.a, rows.b),
         quality=compare_quality(rows, spec, state, most=MOST_RESAMPLED_OF_SEGMENT),
     )
 
@@ -192,7 +193,7 @@ def _differences(
         return {metric: _of(each, each.champion, each.candidate) for metric, each in drawn.items()}
     truth = pa.array(labels)
     a, b = (
-        task.measure(truth, pa.array(scores), intervals=False).figures
+        task.measure(truth, score_array(scores), intervals=False).figures
         for scores in (rows.a, rows.b)
     )
     narrower = math.sqrt(most / every)

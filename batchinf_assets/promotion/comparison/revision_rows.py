@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import pyarrow as pa
 
 from batchinf_assets.checks import SAMPLE_KEYS
 from batchinf_assets.contracts.validate import sample_keys
+from batchinf_assets.evaluation.comparison.deltas import changed_rows
 from batchinf_assets.evaluation.comparison.distributions import Distributions
 from batchinf_assets.evaluation.comparison.held import RowHolder, segment_columns
 from batchinf_assets.evaluation.comparison.inputs import FeatureTally
 from batchinf_assets.evaluation.comparison.labels import WindowLabels, read_labels
-from batchinf_assets.evaluation.comparison.pairs import SCORE, Pairs, ScoredRows
+from batchinf_assets.evaluation.comparison.pairs import Pairs, ScoredRows, scores_of
 from batchinf_assets.promotion.comparison.past import Past
 from batchinf_assets.spec import PipelineSpec
 
@@ -77,7 +77,7 @@ class RevisionRows:
         return cls(
             key=spec.source.key,
             labels=read_labels(inputs.project, spec, inputs.window),
-            holder=RowHolder(spec.source.key, segment_columns(spec)),
+            holder=RowHolder(spec.source.key, segment_columns(spec), spec.prediction.classes),
             features=FeatureTally.of(a, b, inputs.features_by_view()),
             distributions=Distributions(past.profile, a.score) if past.profile else None,
         )
@@ -85,8 +85,8 @@ class RevisionRows:
     def add(self, pairs: Pairs) -> None:
         """Count the next pairs."""
         other_features = self.features.add(pairs)
-        one, other = (np.asarray(side.column(SCORE)) for side in (pairs.a, pairs.b))
-        self.changed_alone += int(((one != other) & ~other_features).sum())
+        other_score = changed_rows(scores_of(pairs.a), scores_of(pairs.b))
+        self.changed_alone += int((other_score & ~other_features).sum())
         self.rows += pairs.a.num_rows
         self.holder.add(pairs.a, pairs.b, self.labels.of(pairs.b))
         self.only_a.add(pairs.only_a, self.key)

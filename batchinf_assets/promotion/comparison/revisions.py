@@ -12,12 +12,7 @@ from typing import Any
 from batchinf_assets.errors import UsageError
 from batchinf_assets.evaluation.comparison.causes import Cause, find_causes
 from batchinf_assets.evaluation.comparison.changed_columns import ChangedColumns
-from batchinf_assets.evaluation.comparison.deltas import (
-    Flips,
-    ScoreDeltas,
-    label_flips,
-    score_deltas,
-)
+from batchinf_assets.evaluation.comparison.deltas import ScoreDeltas, score_deltas
 from batchinf_assets.evaluation.comparison.pairs import (
     paired,
     require_same_key,
@@ -25,10 +20,11 @@ from batchinf_assets.evaluation.comparison.pairs import (
 )
 from batchinf_assets.evaluation.comparison.stages import StageTime, stage_times
 from batchinf_assets.evaluation.distances import Difference
+from batchinf_assets.evaluation.flips import Flips
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.lake.row_groups import ahead
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.promotion.comparison.comparable import require_one_score
 from batchinf_assets.promotion.comparison.past import Past, open_past
 from batchinf_assets.promotion.comparison.quality import (
     ComparedQuality,
@@ -81,10 +77,10 @@ class RevisionComparison:
         window: The window's key.
         a: The one revision.
         b: The other.
-        decision: The score that counts as positive; None where rows fall into no classes.
+        decision: The score that counts as positive; None of numbers and of several classes.
         deltas: How the scores of rows that both have differ.
         changed_alone: Rows whose score differs although their features are the same.
-        flips: Labels that flip; None where rows fall into no classes.
+        flips: Labels that flip; None of numbers, which have none.
         quality: Metrics of both, where outcomes have landed.
         segments: By declared segment and value, the most changed first.
         drift: Distance of b's distributions from a's, by feature and for the score; empty where
@@ -125,7 +121,7 @@ def compare_revisions(
     b: str,
     on_rows: OnRows = lambda _done, _all: None,
 ) -> RevisionComparison:
-    """Compare two published or superseded revisions; holds 24 bytes of a row, and its segments.
+    """Compare two published or superseded revisions; holds scores and segments of all rows.
 
     Args:
         project: Where the tables and the landed files are.
@@ -140,9 +136,8 @@ def compare_revisions(
         UsageError: They are the same one.
         ManifestInvalid: A manifest is not signed, or a file that it names is gone or damaged.
         KeyringInvalid: There is no keyring.
-        NotComparable: They were made under different keys, or predict several classes.
+        NotComparable: They were made under different keys or classes.
     """
-    require_one_score(pipeline.spec)
     if a == b:
         raise UsageError(
             f"{a} is compared with itself.", next_step="Name two revisions of the window."
@@ -176,9 +171,9 @@ def _measured(spec: PipelineSpec, past: Past, rows: RevisionRows) -> RevisionCom
         a=_side(inputs.a, rows.only_a, visible),
         b=_side(inputs.b, rows.only_b, visible),
         decision=spec.decision,
-        deltas=score_deltas(held.a, held.b, held.largest),
+        deltas=score_deltas(held.a, held.b, held.largest, spec.prediction.classes),
         changed_alone=rows.changed_alone,
-        flips=label_flips(held.a, held.b, spec.decision),
+        flips=task_of(spec).flips(held.a, held.b),
         quality=compare_quality(held, spec, labels.state, labels.problem),
         segments=compare_segments(held, spec, labels.state),
         drift=rows.distributions.differences() if rows.distributions else (),

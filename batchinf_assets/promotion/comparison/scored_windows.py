@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import pyarrow as pa
-
 from batchinf_assets.errors import BatchinfError, UsageError, WindowMissing
-from batchinf_assets.evaluation.comparison.deltas import Flips, label_flips, mean_of, most_changed
+from batchinf_assets.evaluation.comparison.deltas import (
+    mean_of,
+    most_changed,
+    row_distance,
+    signed_mean,
+)
 from batchinf_assets.evaluation.comparison.held import (
     HeldRows,
     RowHolder,
@@ -16,6 +19,8 @@ from batchinf_assets.evaluation.comparison.held import (
 )
 from batchinf_assets.evaluation.comparison.labels import WindowLabels, read_labels
 from batchinf_assets.evaluation.comparison.pairs import SCORE, feature_rows_of
+from batchinf_assets.evaluation.flips import Flips
+from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.comparison.segment_times import (
@@ -28,12 +33,13 @@ from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.predictions import manifests, published_revision
+from batchinf_assets.scoring.said import score_array
 from batchinf_assets.scoring.shard_scoring import scores_in_parts
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.windows import Window
 
-MOST_ROWS = 20_000_000
-"""Rows of all windows together: about half a gigabyte of scores and segments is held of them."""
+MOST_SCORES = 40_000_000
+"""Of all windows and both models together: about half a gigabyte of scores, labels and segments."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +50,9 @@ class WindowDeltas:
         window: Its key.
         revision: The published revision whose features were scored.
         rows: Its rows.
-        mean: Mean of b - a over their scores.
-        mean_absolute: Mean of |b - a|.
-        flips: Labels that flip; None where rows fall into no classes.
+        mean: Mean of b - a over their scores; None of several classes.
+        mean_absolute: Mean of how far rows moved.
+        flips: Labels that flip; None of numbers, which have none.
     """
 
     window: str
@@ -100,7 +106,7 @@ class ScoredWindows:
         """Score a window with both; one that cannot be scored hides no other.
 
         Raises:
-            UsageError: All windows together hold more than `MOST_ROWS`.
+            UsageError: All windows together have more than `MOST_SCORES`.
         """
         try:
             found = self._scored(window)
@@ -109,10 +115,10 @@ class ScoredWindows:
             return
         self.found.append(found)
         rows = sum(each.deltas.rows for each in self.found)
-        if rows > MOST_ROWS:
+        most = MOST_SCORES // (2 * len(self.pipeline.spec.prediction.given))
+        if rows > most:
             raise UsageError(
-                f"The windows up to {window} hold {rows:,} rows; {MOST_ROWS:,} are compared at "
-                "once.",
+                f"The windows up to {window} hold {rows:,} rows; {most:,} are compared at once.",
                 next_step="Name fewer windows.",
             )
 
@@ -144,25 +150,24 @@ class ScoredWindows:
         spec, kind = self.pipeline.spec, self.pipeline.spec.prediction.of
         declared, manifest = spec.features.columns, self._published(window)
         labels = read_labels(self.project, spec, window)
-        holder = RowHolder(spec.source.key, segment_columns(spec))
+        holder = RowHolder(spec.source.key, segment_columns(spec), spec.prediction.classes)
         for rows in feature_rows_of(self.project, spec, window, manifest).tables():
             inputs = rows.select([name for name in declared if name in rows.column_names])
             one, other = (
-                rows.append_column(SCORE, pa.array(scores_in_parts(model.scorer, inputs, kind)))
+                rows.append_column(SCORE, score_array(scores_in_parts(model.scorer, inputs, kind)))
                 for model in (self.a, self.b)
             )
             holder.add(one, other, labels.of(rows))
             self.sample.add(inputs)
         held = holder.held()
-        deltas = held.b - held.a
         return ScoredWindow(
             deltas=WindowDeltas(
                 window=window.key,
                 revision=manifest.revision,
-                rows=len(deltas),
-                mean=mean_of(deltas),
-                mean_absolute=mean_of(abs(deltas)),
-                flips=label_flips(held.a, held.b, spec.decision),
+                rows=len(held.a),
+                mean=signed_mean(held.a, held.b),
+                mean_absolute=mean_of(row_distance(held.a, held.b)),
+                flips=task_of(spec).flips(held.a, held.b),
             ),
             rows=held,
             labels=labels,

@@ -9,10 +9,10 @@ import pytest
 from batchinf_assets.evaluation.comparison.deltas import (
     LARGEST,
     LargestDeltas,
-    label_flips,
     score_deltas,
 )
 from batchinf_assets.evaluation.comparison.pairs import SCORE
+from batchinf_assets.scoring.said import score_array
 
 A = np.array([0.1, 0.5, 0.5, 0.9])
 B = np.array([0.1, 0.25, 0.75, 0.4])
@@ -38,15 +38,48 @@ def test_without_rows_no_mean_is_zero() -> None:
     assert (found.rows, found.changed) == (0, 0)
     assert {found.mean_a, found.mean_b, found.mean, found.mean_absolute} == {None}
     assert {*found.quantiles.values()} == {None}
-    assert label_flips(np.empty(0), np.empty(0), 0.5).share is None
 
 
-def test_labels_flip_both_ways_and_the_decision_itself_is_positive() -> None:
-    flips = label_flips(A, B, 0.5)
-    assert (flips.count, flips.up, flips.down, flips.share) == (2, 0, 2, 0.5)
-    turned = label_flips(B, A, 0.5)
-    assert (turned.up, turned.down) == (2, 0)
-    assert label_flips(np.array([0.4]), np.array([0.5]), 0.5).up == 1
+def test_of_several_classes_it_is_by_class_and_all_together_how_far_rows_moved() -> None:
+    a = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.2, 0.2, 0.6]])
+    b = np.array([[0.2, 0.4, 0.4], [0.1, 0.1, 0.8], [0.2, 0.3, 0.5]])
+    found = score_deltas(a, b, classes=["x", "y", "z"])
+    assert (found.rows, found.changed) == (3, 2)
+    assert (found.mean_a, found.mean_b, found.mean) == (None, None, None)
+    # 0.3 of the first row's probability went elsewhere, and 0.1 of the last one's.
+    assert found.mean_absolute == pytest.approx((0.3 + 0.1) / 3)
+    assert (found.quantiles["p01"], found.quantiles["p99"]) == (0, pytest.approx(0.3))
+    assert list(found.by_class) == ["x", "y", "z"]
+    assert found.by_class["z"].mean == pytest.approx((0.2 - 0.1) / 3)
+    assert (found.by_class["x"].changed, found.by_class["y"].changed) == (1, 2)
+    assert found.by_class["x"].quantiles["p01"] == pytest.approx(-0.3)
+
+
+def test_without_rows_of_several_classes_no_mean_is_zero() -> None:
+    found = score_deltas(np.empty((0, 2)), np.empty((0, 2)), classes=["x", "y"])
+    assert (found.rows, found.mean_absolute, found.by_class["y"].mean) == (0, None, None)
+
+
+def test_most_changed_rows_of_several_classes_are_those_whose_probability_went_furthest() -> None:
+    before, after = (
+        pa.table({"k": [1, 2, 3], SCORE: score_array(np.array(scores))})
+        for scores in (
+            [[0.6, 0.3, 0.1], [0.4, 0.3, 0.3], [0.1, 0.1, 0.8]],
+            [[0.5, 0.4, 0.1], [0.1, 0.3, 0.6], [0.1, 0.1, 0.8]],
+        )
+    )
+    found = LargestDeltas(["k"], ["x", "y", "z"])
+    found.add(before, after)
+    first, second = found.rows()
+    assert (first.key, first.class_a, first.a, first.class_b, first.b) == (
+        "k=2",
+        "x",
+        0.4,
+        "z",
+        0.6,
+    )
+    assert first.moved == pytest.approx(0.3)
+    assert (second.class_a, second.class_b, second.moved) == ("x", "x", pytest.approx(0.1))
 
 
 def test_the_most_changed_rows_are_found_wherever_the_stream_is_cut() -> None:

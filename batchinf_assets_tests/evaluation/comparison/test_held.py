@@ -5,9 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from batchinf_assets.evaluation.comparison.held import RowHolder, joined, segment_columns
+from batchinf_assets.evaluation.comparison.held import (
+    HeldRows,
+    RowHolder,
+    joined,
+    segment_columns,
+)
 from batchinf_assets.evaluation.comparison.labels import UNKNOWN
 from batchinf_assets.evaluation.comparison.pairs import SCORE
+from batchinf_assets.scoring.said import score_array
 from batchinf_assets.spec import Pipeline
 
 A = pa.table({"k": [1, 2, 3], "c": ["x", "x", "y"], SCORE: [0.1, 0.2, 0.3]})
@@ -35,8 +41,22 @@ def test_a_segment_that_an_earlier_file_lacks_is_missing_there() -> None:
 
 
 def test_nothing_held_is_empty() -> None:
-    held = joined([], ())
+    held = joined([HeldRows.none()], ())
     assert (len(held.a), len(held.labels), held.segments.num_columns) == (0, 0, 0)
+    assert RowHolder(["k"], [], ["x", "y", "z"]).held().b.shape == (0, 3)
+
+
+def test_rows_of_several_classes_hold_every_probability() -> None:
+    a, b = (
+        pa.table({"k": [1, 2], SCORE: score_array(np.array(scores))})
+        for scores in ([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], [[0.5, 0.3, 0.2], [0.6, 0.2, 0.2]])
+    )
+    holder = RowHolder(["k"], [], ["x", "y", "z"])
+    holder.add(a, b, np.array([UNKNOWN, 2]))
+    held = holder.held()
+    assert held.b.tolist() == [[0.5, 0.3, 0.2], [0.6, 0.2, 0.2]]
+    assert (held.labelled.a.tolist(), held.labelled.labels.tolist()) == ([[0.1, 0.2, 0.7]], [2])
+    assert [(row.class_a, row.class_b) for row in held.largest] == [("z", "x")]
 
 
 def test_every_declared_segment_is_reported_once(pipeline: Pipeline) -> None:

@@ -15,6 +15,7 @@ from batchinf_assets.evaluation.comparison.pairs import (
     ScoredRows,
     paired,
     require_same_key,
+    scores_of,
 )
 from batchinf_assets.lake.digest import content_digest
 from batchinf_assets.lake.files import write_parquet
@@ -39,6 +40,7 @@ def scored(folder: Path, features: pa.Table, keys: list[int], group: int = 2) ->
             written(folder / "2.parquet", predictions.slice(3), 9),
         ),
         score="p",
+        given=("p",),
     )
 
 
@@ -92,8 +94,28 @@ def test_a_revision_without_rows_has_only_rows_that_the_other_one_has(tmp_path: 
     empty = ROWS.slice(0, 0)
     file = written(tmp_path / "none.parquet", empty, 2)
     features = FeatureRows(file=file, digest=content_digest(empty, KEY), key=KEY)
-    none = ScoredRows(features=features, outputs=(), score="p")
+    none = ScoredRows(features=features, outputs=(), score="p", given=("p",))
     some = scored(tmp_path, ROWS, [1, 2, 3, 4, 5])
     found = list(paired(none.tables(), some.tables(), KEY))
     assert sum(each.only_b.num_rows for each in found) == 5
     assert {each.a.num_rows for each in found} == {0}
+
+
+def test_probabilities_of_several_classes_are_one_list_per_row(tmp_path: Path) -> None:
+    features = pa.table({"k": [1, 2, 3], "x": [1.0, 2.0, 3.0]})
+    said = pa.table({"k": [1, 2, 3], "p_a": [0.5, 0.2, 0.0], "p_b": [0.5, 0.8, 1.0]})
+    rows = ScoredRows(
+        features=FeatureRows(
+            file=written(tmp_path / "features.parquet", features, 2),
+            digest=content_digest(features, KEY),
+            key=KEY,
+        ),
+        outputs=(written(tmp_path / "1.parquet", said, 1),),
+        score="p",
+        given=("p_b", "p_a"),
+    )
+    found = [scores_of(table).tolist() for table in rows.tables()]
+    assert [row for rows in found for row in rows] == [[0.5, 0.5], [0.8, 0.2], [1.0, 0.0]]
+    whole = pa.concat_tables(rows.tables())
+    assert scores_of(whole.slice(1, 1)).tolist() == [[0.8, 0.2]]
+    assert scores_of(whole.slice(0, 0)).shape == (0, 2)

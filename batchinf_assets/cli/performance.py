@@ -52,6 +52,9 @@ def performance(
     `trailing stale` until the window is measured again: the sensor `<pipeline>_outcomes` asks for
     it.
 
+    Of several classes the labelled rows of these windows follow, by the class that came and the
+    one that was predicted.
+
     Nothing is measured by this command: figures are those of the last time that the window's asset
     `performance` ran. `--json` has every metric and segment.
     """
@@ -78,6 +81,23 @@ def performance(
         f"{spec.name}: {shown}",
         _columns(shown, trailing),
         [_line(each, shown, trailing) for each in history],
+    )
+    tell_confusion(history)
+
+
+def tell_confusion(history: Sequence[WindowPerformance]) -> None:
+    """Show where the rows of several classes went, those of all measured windows together."""
+    from batchinf_assets.evaluation.confusion import confusion_over
+
+    measured = [each.confusion for each in history if each.confusion is not None]
+    whole = confusion_over(measured)
+    if whole is None:
+        return
+    windows = f"{len(measured)} window{'' if len(measured) == 1 else 's'}"
+    print_table(
+        f"{windows}: came (lines), predicted (columns)",
+        ["came", *whole.classes],
+        [[label, *map("{:,}".format, row)] for label, row in whole.rows.items()],
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from batchinf_assets.evaluation.confusion import Confusion, confusion_of
 from batchinf_assets.evaluation.consequences import PERFORMANCE
 from batchinf_assets.evaluation.metric_tables import metric_table, read_figures
 from batchinf_assets.evaluation.performance import State
@@ -55,6 +56,8 @@ class WindowPerformance:
             before by now; None where there are none.
         trend: By metric, the change per window.
         segments: By segment (`column=value`), then by metric.
+        confusion: Of several classes the labelled rows by class; None of other kinds, and where
+            nothing was measured.
     """
 
     window: str
@@ -73,6 +76,7 @@ class WindowPerformance:
     segments: Mapping[str, Mapping[str, RecordedFigure]] = field(
         default_factory=dict[str, Mapping[str, RecordedFigure]]
     )
+    confusion: Confusion | None = None
 
 
 def performance_history(
@@ -130,6 +134,7 @@ def _of(
         trailing_state=(trailing_state or "not known") if trailing else None,
         trend=by_measure.get(TREND, {}),
         segments=_grouped(found, "segment"),
+        confusion=confusion_of(rows),
     )
 
 

@@ -18,6 +18,7 @@ import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
 from batchinf_assets.cli.compared import tell_differences
+from batchinf_assets.cli.performance import tell_confusion
 from batchinf_assets.errors import (
     FeatureSqlFailed,
     GoldenSetInvalid,
@@ -29,6 +30,7 @@ from batchinf_assets.evaluation.comparison.pairs import NotComparable
 from batchinf_assets.evaluation.golden_set import read_golden_set
 from batchinf_assets.evaluation.measure import measure_performance
 from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.performance_history import performance_history
 from batchinf_assets.evaluation.report.write import write_range_report, write_window_report
 from batchinf_assets.evaluation.retraining import window_verdicts
 from batchinf_assets.features.build import features_table
@@ -39,6 +41,7 @@ from batchinf_assets.promotion.gate import judge_candidate
 from batchinf_assets.promotion.promote import Decision, promote
 from batchinf_assets.publishing.replay import replay_window
 from batchinf_assets.publishing.verify import verify_window
+from batchinf_assets.publishing.visible import published_revisions
 from batchinf_assets.registry.card import OutputColumn
 from batchinf_assets.registry.estimator import load_estimator
 from batchinf_assets.registry.trust import open_version
@@ -229,7 +232,32 @@ def test_the_report_shows_the_figures_and_both_confusion_matrices(
     assert "auroc" not in text
     pages = tmp_path / "range.html"
     write_range_report(airline.project, spec, airline.windows(*DAYS), page=pages)
-    assert "realised accuracy" in pages.read_text(encoding="utf-8")
+    whole = pages.read_text(encoding="utf-8")
+    assert "realised accuracy" in whole
+    assert shown_matrices(whole) == [confusion_over_days(airline)]
+
+
+def test_performance_tells_where_the_rows_of_each_class_went(
+    airline: Airline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = airline.pipeline.spec
+    visible = published_revisions(airline.project, spec)
+    history = performance_history(airline.project, spec, airline.windows(*DAYS), visible)
+    tell_confusion(history)
+    told = capsys.readouterr().out
+    assert "2 windows: came (lines), predicted (columns)" in told
+    for name, counts in zip(CLASSES, confusion_over_days(airline), strict=True):
+        (line,) = (each for each in told.splitlines() if each.startswith(f"│ {name} "))
+        numbers = [int(cell.replace(",", "")) for cell in line.strip("│ ").split("│")[1:]]
+        assert numbers == counts
+    assert [each.confusion is not None for each in history] == [True, True]
+
+
+def confusion_over_days(airline: Airline) -> list[list[int]]:
+    """Of both days together, by scikit-learn."""
+    rows = pd.concat([joined(airline, each) for each in airline.windows(*DAYS)])
+    found = confusion_matrix(rows["came"].to_list(), rows["arrival"].to_list(), labels=CLASSES)
+    return found.tolist()
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from deltalake import DeltaTable
 
+from batchinf_assets.cli import main
 from batchinf_assets.definitions import defs
 from batchinf_assets.evaluation.measured import measured_outcomes
 from batchinf_assets.evaluation.metric_tables import metric_table
@@ -81,6 +83,10 @@ def test_corrected_outcomes_are_measured_for_their_window_and_for_no_other(
 
     # The figures of the day after, over several days, are of what was there before.
     assert trailing_states(published, spec)[DAYS[2]] == "stale"
+    for command, said in (("performance", "measured"), ("status", "published")):
+        told = CliRunner().invoke(main, [command, "flight_delays"]).stdout
+        (line,) = (each for each in told.splitlines() if f"{said}, trailing stale" in each)
+        assert DAYS[2] in line
     assert tick(names[0], instance, seen)[0] == [DAYS[2]]
     assert run(instance, pipeline, "flight_delays_performance", DAYS[2]).done == [DAYS[2]]
     assert set(trailing_states(published, spec).values()) == {"current"}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from markupsafe import Markup
 
+from batchinf_assets.evaluation.confusion import confusion_over
 from batchinf_assets.evaluation.figures import Figure
 from batchinf_assets.evaluation.report.heat_map import DriftCell, drift_chart
 from batchinf_assets.evaluation.report.months import Month, months_of, moved_columns
@@ -18,7 +19,7 @@ from batchinf_assets.evaluation.report.range_charts import (
     trend_chart,
 )
 from batchinf_assets.evaluation.report.range_reading import Trouble, WindowReading
-from batchinf_assets.evaluation.report.readings import METRICS, Figures
+from batchinf_assets.evaluation.report.readings import METRICS, REALISED, Figures
 from batchinf_assets.evaluation.report.rendering import render
 from batchinf_assets.evaluation.report.spreads import quantiles_of
 from batchinf_assets.registry.bins import NumericBins
@@ -65,6 +66,11 @@ def range_page(
         months=months,
         monthly=_known_metrics(months, spec),
         moved=moved_columns(months),
+        confusion=confusion_over(
+            each.reading.confusions[REALISED]
+            for each in found
+            if REALISED in each.reading.confusions
+        ),
         stale=[each.window.key for each in found if each.trailing_state == "stale"],
         drift_by_month=_monthly_drift_chart(spec, months),
         troubles=troubles[:MOST_TROUBLES],

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchinf_assets.evaluation.calibration import CalibrationBin, calibration_of
+from batchinf_assets.evaluation.confusion import Confusion, confusion_of
 from batchinf_assets.evaluation.figures import Figure, Interval
 from batchinf_assets.evaluation.performance_records import DELAY, TREND
-from batchinf_assets.evaluation.report.confusion import Confusion, confusion_of
 from batchinf_assets.manifest import EvaluationRecord
 
 METRICS = (
@@ -33,6 +33,9 @@ MEASURES = (
 
 TRAINING = "training"
 TRAILING = "trailing_"
+REALISED = "Realised"
+"""What the confusion matrix of outcomes is called."""
+
 _COUNTS = frozenset({"rows", "positives", "labelled"})
 
 Row = Mapping[str, Any]
@@ -189,7 +192,7 @@ def reading_of(
         delay={row["measure"]: row["value"] for row in outcomes if row["subject"] == DELAY},
         golden_calibration=calibration_of(judged),
         realised_calibration=realised_calibration,
-        confusions=_confusions({"Golden set": judged, "Realised": realised}),
+        confusions=_confusions({"Golden set": judged, REALISED: realised}),
     )
 
 

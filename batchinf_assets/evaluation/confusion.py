@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,15 @@ class Confusion:
     classes: tuple[str, ...]
     rows: Mapping[str, tuple[int, ...]]
 
+    @property
+    def cells(self) -> dict[tuple[str, str], int]:
+        """Rows by the class that came and the one that was predicted."""
+        return {
+            (label, said): count
+            for label, row in self.rows.items()
+            for said, count in zip(self.classes, row, strict=True)
+        }
+
 
 def confusion_of(rows: Iterable[Mapping[str, Any]]) -> Confusion | None:
     """Return the matrix over all rows of one revision in one table; None where there is none."""
@@ -29,6 +39,24 @@ def confusion_of(rows: Iterable[Mapping[str, Any]]) -> Confusion | None:
         return None
     counts = {(row["subject"], row["measure"]): int(row["value"]) for row in cells}
     classes = tuple(dict.fromkeys(row["subject"] for row in cells))
+    return Confusion(
+        classes=classes,
+        rows={label: tuple(counts[label, said] for said in classes) for label in classes},
+    )
+
+
+def confusion_over(found: Iterable[Confusion]) -> Confusion | None:
+    """Add up matrices, such as those of several windows; None where there are none.
+
+    A class that only some of them have counts where it is; the rows of the others are 0.
+    """
+    matrices = list(found)
+    classes = tuple(dict.fromkeys(name for each in matrices for name in each.classes))
+    if not classes:
+        return None
+    counts: Counter[tuple[str, str]] = Counter()
+    for each in matrices:
+        counts.update(each.cells)
     return Confusion(
         classes=classes,
         rows={label: tuple(counts[label, said] for said in classes) for label in classes},

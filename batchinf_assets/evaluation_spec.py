@@ -102,6 +102,12 @@ class DriftSpec(Declared):
     season: Season | None = Field(
         default=None, description="What the windows of the reference `season` share."
     )
+    season_windows: int = Field(
+        default=19,
+        ge=1,
+        description="Fewer earlier windows of the season: too few windows. Fewer than 19 do not "
+        "tell how far they differ from each other.",
+    )
     columns: dict[Name, ColumnDriftSpec] = Field(default_factory=dict)
 
     @model_validator(mode="after")

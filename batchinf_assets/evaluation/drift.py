@@ -23,13 +23,16 @@ from batchinf_assets.registry.profile import Profile
 from batchinf_assets.registry.window_spread import WindowSpread
 from batchinf_assets.spec import PipelineSpec
 
-Verdict = Literal["stable", "moderate", "major", "insufficient data", "not judged"]
+Verdict = Literal[
+    "stable", "moderate", "major", "insufficient data", "too few windows", "not judged"
+]
 
 WORST_FIRST: tuple[Verdict, ...] = (
     "major",
     "moderate",
     "stable",
     "insufficient data",
+    "too few windows",
     "not judged",
 )
 """Of the subjects of one reference: a thin column hides no verdict on the others."""
@@ -38,6 +41,7 @@ WORST_REFERENCE_FIRST: tuple[Verdict, ...] = (
     "major",
     "moderate",
     "insufficient data",
+    "too few windows",
     "stable",
     "not judged",
 )
@@ -76,7 +80,8 @@ def measure_drift(
     rate of false alarms), both on enough rows. It must also lie farther than nine of ten of the
     reference's own windows, and its p-value below the bound that these set for it alone. Of a
     reference whose windows are not known, rows are taken as independent. A declared reference that
-    is not there gives `insufficient data`.
+    is not there gives `insufficient data`; a season of fewer windows than declared measures without
+    judging, as `too few windows`.
 
     Args:
         observed: The window's rows by bin number of each feature and of the score, as
@@ -110,13 +115,20 @@ def measure_drift(
         name: references[name] for name in spec.drift.references
     }
     found = _differences(observed, declared, spreads)
+    thin = season is None or len(season.windows) < spec.drift.season_windows
     return tuple(
-        drift for name, measured in found.items() for drift in judged(name, measured, spec)
+        drift
+        for name, measured in found.items()
+        for drift in judged(name, measured, spec, too_few_windows=thin and name == "season")
     )
 
 
 def judged(
-    reference: DriftReference, found: Iterable[Difference], spec: PipelineSpec
+    reference: DriftReference,
+    found: Iterable[Difference],
+    spec: PipelineSpec,
+    *,
+    too_few_windows: bool = False,
 ) -> Iterator[Drift]:
     """Give each subject of one reference its verdict, as `measure_drift` describes.
 
@@ -124,8 +136,9 @@ def judged(
         reference: What they were held against.
         found: The subjects, which are one family of tests.
         spec: Declares who is judged, and the bounds.
+        too_few_windows: Whether the reference has too few windows for any verdict.
     """
-    drifts = [_unjudged(reference, each, spec) for each in found]
+    drifts = [_unjudged(reference, each, spec, too_few_windows) for each in found]
     family = {
         drift.subject: drift.p_value
         for drift in drifts
@@ -148,7 +161,8 @@ def judged_subjects(spec: PipelineSpec) -> tuple[str, ...]:
 def overall_verdict(drifts: Iterable[Drift]) -> Verdict:
     """Return the worst verdict of the references, `not judged` if there are none.
 
-    A reference with `insufficient data` counts as worse than one that is `stable`.
+    A reference with `insufficient data` or `too few windows` counts as worse than one that is
+    `stable`.
     """
     verdicts: tuple[Verdict, ...] = (*reference_verdicts(drifts).values(), "not judged")
     return min(verdicts, key=WORST_REFERENCE_FIRST.index)
@@ -201,11 +215,18 @@ def _differences(
     }
 
 
-def _unjudged(reference: DriftReference, found: Difference, spec: PipelineSpec) -> Drift:
+def _unjudged(
+    reference: DriftReference,
+    found: Difference,
+    spec: PipelineSpec,
+    too_few_windows: bool,  # noqa: FBT001 - as in `judged`
+) -> Drift:
     """Say who does not enter the family; everybody else is stable until shown otherwise."""
     feature = spec.features.columns.get(found.subject)
     enough = min(found.rows, found.reference_rows) >= spec.drift.bounds_of(found.subject).min_rows
     verdict: Verdict = "stable" if enough else "insufficient data"
+    if too_few_windows:
+        verdict = "too few windows"
     if feature is not None and not feature.drift:
         verdict = "not judged"
     measures = {field.name: getattr(found, field.name) for field in fields(Difference)}

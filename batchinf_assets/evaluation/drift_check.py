@@ -30,9 +30,9 @@ def judge_drift(
     """Report every major drift; whether it holds a window back is declared in `gate.drift`.
 
     `measured` holds the overall verdict, that of each reference, whether it is known how far its
-    windows usually differ, how many windows made it and were left out, and the judged subject with
-    the largest stability index, with its reference, if there is one: a window with too few rows
-    passes, under the verdict `insufficient data`.
+    windows usually differ, how many windows made it and were left out (of a season also how many it
+    needs), and the judged subject with the largest stability index, with its reference, if there is
+    one: a window with too few rows passes, under the verdict `insufficient data`.
 
     Args:
         drifts: What was measured.
@@ -54,7 +54,7 @@ def judge_drift(
             "verdict": overall_verdict(measured),
             **{f"verdict/{name}": each for name, each in reference_verdicts(measured).items()},
             **{f"rows/{name}": _taken_as(each) for name, each in drift_windows(measured).items()},
-            **_windows(earlier),
+            **_windows(earlier, spec),
             **_worst(measured),
         },
     )
@@ -82,7 +82,9 @@ def _usually(distance: float | None) -> str:
     return "" if distance is None else f", nine of ten windows keep {distance:.2f}"
 
 
-def _windows(earlier: Mapping[str, EarlierWindowsRecord]) -> dict[str, int | float | str]:
+def _windows(
+    earlier: Mapping[str, EarlierWindowsRecord], spec: PipelineSpec
+) -> dict[str, int | float | str]:
     said: dict[str, int | float | str] = {}
     for name, record in earlier.items():
         why = {
@@ -93,6 +95,8 @@ def _windows(earlier: Mapping[str, EarlierWindowsRecord]) -> dict[str, int | flo
         left_out = ", ".join(f"{count} {reason}" for reason, count in why.items() if count)
         said |= {f"windows/{name}": record.counted, f"unpublished/{name}": record.candidates}
         said |= {f"left_out/{name}": left_out or "none"}
+        if name == "season":
+            said |= {"least_windows/season": spec.drift.season_windows}
     return said
 
 

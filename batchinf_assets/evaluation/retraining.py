@@ -38,7 +38,7 @@ COUNTED = ("positives",)
 """Subjects that are counts of rows, and no figures."""
 
 JUDGED = ("stable", "moderate", MAJOR)
-"""Verdicts that say something; `insufficient data` and `not judged` do not."""
+"""Verdicts that say something; `insufficient data`, `too few windows` and `not judged` do not."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,9 @@ from batchinf_assets.evaluation.drift import (
     measure_drift,
     overall_verdict,
 )
+from batchinf_assets.evaluation.drift_check import judge_drift
 from batchinf_assets.evaluation.sketches import Sketches, sketches_of
+from batchinf_assets.manifest import EarlierWindowsRecord
 from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile, build_profile
 from batchinf_assets.registry.window_spread import WindowSpread
@@ -280,10 +282,34 @@ def test_each_declared_reference_has_a_verdict_of_its_own() -> None:
         ("previous", "delay_probability", "stable", 1000),
         ("training", "kind", "major", 1000),
         ("training", "delay_probability", "stable", 1000),
-        ("season", "kind", "insufficient data", 0),
-        ("season", "delay_probability", "insufficient data", 0),
+        ("season", "kind", "too few windows", 0),
+        ("season", "delay_probability", "too few windows", 0),
     ]
     assert [d.psi for d in drifts if d.reference == "season"] == [None, None]
+
+
+def test_a_season_judges_from_so_many_windows_on_and_is_measured_before() -> None:
+    window, scores, profile, _ = shifted(0.75)
+    spec = spec_with(
+        {"kind": {"type": "string"}}, references=("season",), season="weekday", season_windows=3
+    )
+    counts = {"kind": [500, 500, 0, 0], spec.prediction.column: [0, 1000, 0, 0]}
+    one = earlier(profile, spec, window, scores)
+    found = {
+        number: measure_drift(
+            counts, 1000, profile, spec=spec, season=replace(one, windows=("w",) * number)
+        )
+        for number in (2, 3)
+    }
+    assert [each.verdict for each in found[2]] == ["too few windows"] * 2
+    assert [each.verdict for each in found[3]] == ["major", "stable"]
+    assert {each.q_value for each in found[2]} == {None}
+    assert [each.psi for each in found[2]] == [each.psi for each in found[3]]
+    assert overall_verdict(found[2]) == "too few windows"
+    check = judge_drift(found[2], spec, {"season": EarlierWindowsRecord(counted=2)})
+    assert check.passed
+    assert check.measured["verdict/season"] == "too few windows"
+    assert (check.measured["windows/season"], check.measured["least_windows/season"]) == (2, 3)
 
 
 def test_earlier_windows_are_measured_in_training_deviations() -> None:

@@ -109,6 +109,7 @@ def test_the_check_tells_how_many_earlier_windows_there_were() -> None:
         "windows/season": 0,
         "unpublished/season": 0,
         "left_out/season": "4 absent",
+        "least_windows/season": 19,
     }
 
 

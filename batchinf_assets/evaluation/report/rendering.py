@@ -16,6 +16,7 @@ SYMBOLS = {
     "moderate": "◐",
     "major": "●",
     "insufficient data": "…",
+    "too few windows": "…",
     "not judged": "\N{EN DASH}",
     NOT_KNOWN: "?",
 }

@@ -177,7 +177,7 @@ def test_more_rows_than_are_held_are_refused(
     found: ModelComparison,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scored_windows, "MOST_ROWS", found.deltas.rows - 1)
+    monkeypatch.setattr(scored_windows, "MOST_SCORES", 2 * found.deltas.rows - 1)
     with pytest.raises(UsageError, match=f"up to {LAST} hold"):
         compare_models(two_days, Registry.at(two_days, {}), small, windows, "1", "2")
 

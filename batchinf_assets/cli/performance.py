@@ -95,8 +95,8 @@ def tell_confusion(history: Sequence[WindowPerformance]) -> None:
         return
     windows = f"{len(measured)} window{'' if len(measured) == 1 else 's'}"
     print_table(
-        f"{windows}: came (lines), predicted (columns)",
-        ["came", *whole.classes],
+        f"Classes of {windows}",
+        ["came / predicted", *whole.classes],
         [[label, *map("{:,}".format, row)] for label, row in whole.rows.items()],
     )
 

@@ -245,7 +245,7 @@ def test_performance_tells_where_the_rows_of_each_class_went(
     history = performance_history(airline.project, spec, airline.windows(*DAYS), visible)
     tell_confusion(history)
     told = capsys.readouterr().out
-    assert "2 windows: came (lines), predicted (columns)" in told
+    assert "Classes of 2 windows" in told
     for name, counts in zip(CLASSES, confusion_over_days(airline), strict=True):
         (line,) = (each for each in told.splitlines() if each.startswith(f"│ {name} "))
         numbers = [int(cell.replace(",", "")) for cell in line.strip("│ ").split("│")[1:]]

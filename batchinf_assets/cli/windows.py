@@ -25,6 +25,8 @@ from batchinf_assets.errors import (
     ModelRefused,
     ModelUnavailable,
     Preempted,
+    StorageRefused,
+    StorageUnavailable,
     UsageError,
 )
 from batchinf_assets.project import Project
@@ -62,8 +64,9 @@ def status(*, pipeline: str, window: str | None, json_: bool) -> None:
     """Show the windows of PIPELINE: revision, published or not, why not.
 
     Also which revision is pending and how many of its shards are missing, how the last attempt
-    failed, and who works on a window now. Of WINDOW, every revision that readers saw: what `compare
-    --revision` and `rollback --to` take.
+    failed, who works on a window now, which windows are given up as their runs kept dying, and
+    which landed files were removed after they were frozen. Of WINDOW, every revision that readers
+    saw: what `compare --revision` and `rollback --to` take.
     """
     from batchinf_assets.orchestration.refusals import standing_refusals
     from batchinf_assets.publishing.status import pipeline_status
@@ -72,14 +75,30 @@ def status(*, pipeline: str, window: str | None, json_: bool) -> None:
     asked = spec.window.window(window) if window is not None else None
     with open_instance(project) as instance:
         refused = standing_refusals(instance, spec)
-    waits_for = _no_model(project, spec)
-    windows = pipeline_status(project, spec, refused, waits_for, now=datetime.now(UTC))
+    waits_for, now = _no_model(project, spec), datetime.now(UTC)
+    landed = _landed(project, spec)
+    windows = pipeline_status(project, spec, refused, waits_for, now=now, landed=landed)
     if asked is not None:
         _tell_one(project, spec, asked, windows, json_=json_)
     elif json_:
         print_json([asdict(window) for window in windows])
     else:
         _tell_all(spec, windows)
+
+
+def _landed(project: Project, spec: PipelineSpec) -> frozenset[str] | None:
+    """Return the windows whose file lies in the landing folder; say so where nobody knows."""
+    from batchinf_assets.snapshots.listing import landed_windows
+    from batchinf_assets.snapshots.source import landing_of
+
+    try:
+        found, why = landed_windows(project.landing, spec.source.files, spec.window), "is not there"
+    except (StorageRefused, StorageUnavailable) as error:
+        found, why = None, f"cannot be listed ({error.message.removesuffix('.')})"
+    if found is None:
+        folder = landing_of(project).shown
+        complain(f"The landing folder {folder} {why}: which landed files are gone is unknown.")
+    return found
 
 
 def _tell_all(spec: PipelineSpec, windows: Sequence[WindowStatus]) -> None:
@@ -159,6 +178,8 @@ def manifest(*, pipeline: str, window: str, revision: str | None, json_: bool) -
 def _state(window: WindowStatus) -> str:
     failure = window.last_failure
     code = (failure.reason_code or "") if failure else ""
+    if window.given_up and window.state != "given up":
+        return f"{window.state}, given up"
     if code == "held_for_approval":
         return f"{window.state}, held"
     if code.startswith("run_over_cap/"):
@@ -168,7 +189,8 @@ def _state(window: WindowStatus) -> str:
 
 def _notes(window: WindowStatus) -> str | None:
     """Say what keeps a window from going on, and who is at it."""
-    notes = (window.held_by, window.pending, window.held_back)
+    gone = window.source_gone and f"{window.source_gone} was removed after it was frozen."
+    notes = (window.held_by, window.given_up, window.pending, window.held_back, gone)
     return " ".join(str(note) for note in notes if note) or None
 
 

@@ -56,7 +56,7 @@ class Relaunches:
 
     requests: tuple[Relaunch, ...]
     settled: frozenset[str]
-    given_up: Mapping[str, str]
+    given_up: Mapping[str, DeadRun]
     damaged: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -81,11 +81,11 @@ def plan_relaunches(
     """
     requests: list[Relaunch] = []
     settled: set[str] = set()
-    given_up: dict[str, str] = {}
+    given_up: dict[str, DeadRun] = {}
     for run in sorted(dead, key=lambda each: each.died_at):
         left = [window for window in run.unfinished if (run.run_id, window) not in asked]
         if run.relaunches >= allowed:
-            given_up |= dict.fromkeys(left, run.run_id)
+            given_up |= dict.fromkeys(left, run)
             settled.add(run.run_id)
             continue
         due = now >= run.died_at + pause(run)

@@ -23,6 +23,7 @@ from dagster._core.storage.tags import (
 
 from batchinf_assets.lake.lease import Lease
 from batchinf_assets.lake.worker import Worker
+from batchinf_assets.orchestration.given_up import clear_given_up, tell_given_up
 from batchinf_assets.orchestration.jobs import performance_job_name
 from batchinf_assets.orchestration.keys import WINDOWED, asset_key
 from batchinf_assets.orchestration.relaunches import (
@@ -66,10 +67,12 @@ def unfinished_sensor(spec: PipelineSpec) -> dg.SensorDefinition:
         description="One run for each window that a dead run left unfinished; a few times at most.",
     )
     def unfinished(context: dg.SensorEvaluationContext, workplace: Workplace) -> dg.SensorResult:
-        now = datetime.now(UTC)
-        found = look(context.instance, workplace.project(), spec, context.cursor, now)
-        for window, run_id in found.given_up.items():
-            context.log.error(f"{window} is left to you: run {run_id} died, as others before it.")
+        now, place = datetime.now(UTC), (context.instance, workplace.project(), spec)
+        found = look(*place, context.cursor, now)
+        for sentence in tell_given_up(*place, found.given_up, now):
+            context.log.error(sentence)
+        for sentence in clear_given_up(*place, now):
+            context.log.info(sentence)
         for problem in found.damaged.values():
             context.log.error(problem)
         requests = [request(spec, each) for each in found.requests]

@@ -5,7 +5,7 @@ Folders are listed once for all windows; of a window only the documents that are
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -23,8 +23,9 @@ from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import last_announcement
+from batchinf_assets.publishing.given_up import is_over, open_windows
 from batchinf_assets.publishing.maintenance_lease import live_lease
-from batchinf_assets.publishing.overdue import Overdue, overdue_windows
+from batchinf_assets.publishing.overdue import overdue_windows
 from batchinf_assets.publishing.stored_files import (
     CHECKPOINTS,
     LEASES,
@@ -33,6 +34,7 @@ from batchinf_assets.publishing.stored_files import (
     pipeline_folder,
     window_of,
 )
+from batchinf_assets.publishing.window_remarks import with_given_up, with_gone, with_overdue
 from batchinf_assets.publishing.window_status import (
     Holder,
     LastFailure,
@@ -62,6 +64,7 @@ def pipeline_status(
     no_model: str | None = None,
     *,
     now: datetime,
+    landed: Set[str] | None = None,
 ) -> list[WindowStatus]:
     """Return every window that anything is known of, in order.
 
@@ -73,9 +76,10 @@ def pipeline_status(
         refused: Windows whose last attempt was refused, with the reason.
         no_model: Why no model may score now, if none may: what windows with features wait for.
         now: The time, which tells whether who holds a lease still lives.
+        landed: Windows whose file lies in the landing folder; None where nobody knows.
 
     Raises:
-        ManifestInvalid: A table's log, or the ledger, is damaged.
+        ManifestInvalid: A table's log, the ledger, or a ticket is damaged.
     """
     known = _known(project, spec, refused)
     windows = {folder_name_of(key): key for key in (*known.reached, *known.published)}
@@ -91,17 +95,14 @@ def pipeline_status(
         for status in found
         if status.state != "started" or status.held_by or status.pending  # else just an old lease
     ]
-    return _with_overdue(shown, overdue_windows(project, spec, now))
-
-
-def _with_overdue(shown: Sequence[WindowStatus], overdue: Sequence[Overdue]) -> list[WindowStatus]:
-    """Add windows whose data has not landed; of those that were run all the same, say so."""
-    known = {status.window: status for status in shown}
-    for each in overdue:
-        key = each.window.key
-        standing = known.get(key, WindowStatus(window=key, state="overdue"))
-        known[key] = replace(standing, state="overdue", held_back=str(each))
-    return [known[key] for key in sorted(known)]
+    gone = known.frozen - landed if landed is not None else frozenset[str]()
+    given_up = [
+        each
+        for each in open_windows(project, spec)
+        if not is_over(each, known.attempts.get(each.window))
+    ]
+    remarked = with_given_up(with_gone(shown, spec, gone), given_up)
+    return with_overdue(remarked, overdue_windows(project, spec, now))
 
 
 @dataclass(kw_only=True)
@@ -124,6 +125,7 @@ class _Known:
     refused: Mapping[str, str]
     reached: Mapping[str, State]
     published: Mapping[str, str]
+    frozen: Set[str]
     features: Mapping[str, tuple[Place, ...]]
     measured: frozenset[str]
     trailing: Mapping[str, TrailingState]
@@ -135,10 +137,11 @@ def _known(project: Project, spec: PipelineSpec, refused: Mapping[str, str]) -> 
     attempts = Ledger(project.lake).latest(spec.name)
     failed = [key for key, attempt in attempts.items() if attempt.state in FAILURES]
     features = features_table(project, spec).files()
+    frozen = snapshot_table(project, spec).files().keys()
     reached: dict[str, State] = {
         **dict.fromkeys(failed, "failed"),
         **dict.fromkeys(refused, "refused"),
-        **dict.fromkeys(snapshot_table(project, spec).files(), "snapshot taken"),
+        **dict.fromkeys(frozen, "snapshot taken"),
         **dict.fromkeys(features, "features ready"),
     }
     published = predictions_table(project, spec).files()
@@ -148,6 +151,7 @@ def _known(project: Project, spec: PipelineSpec, refused: Mapping[str, str]) -> 
         refused=refused,
         reached=reached,
         published={key: files[0].parent.name for key, files in published.items()},
+        frozen=frozen,
         features=features,
         measured=frozenset(metric_table(project, spec, "performance").files()),
         trailing=trailing_states(project, spec),

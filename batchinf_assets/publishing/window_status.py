@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from batchinf_assets.evaluation.trailing_state import TrailingState
+from batchinf_assets.publishing.given_up import GivenUp
 
 State = Literal[
     "published",
@@ -20,6 +21,7 @@ State = Literal[
     "failed",
     "started",
     "overdue",
+    "given up",
 ]
 
 
@@ -96,7 +98,8 @@ class WindowStatus:
         state: The furthest it got; `rolled back` where readers see an earlier revision than the one
             that was published last, `withdrawn` where they see none any more, `condemned, still
             visible` where a rollback was begun and not finished, `overdue` where its data has not
-            landed by the declared deadline.
+            landed by the declared deadline, `given up` where its runs kept dying and readers never
+            saw a revision.
         revision: The revision that readers see.
         rows: Its published rows.
         quarantined: Rows that were set aside for it.
@@ -109,6 +112,8 @@ class WindowStatus:
         pending: A revision that was begun and is not published.
         last_failure: How the last attempt failed, if it did.
         held_by: Who works on it.
+        given_up: That its runs kept dying and nothing runs it by itself now, if it is so.
+        source_gone: Its landed file, if that was removed after it was frozen.
         held_back: By whom and why what readers see was condemned, if it was; else why the last
             attempt did not get further, if it did not; else by whom and why the window was rolled
             back or withdrawn, if it was.
@@ -127,4 +132,6 @@ class WindowStatus:
     pending: PendingRevision | None = None
     last_failure: LastFailure | None = None
     held_by: Holder | None = None
+    given_up: GivenUp | None = None
+    source_gone: str | None = None
     held_back: str | None = None

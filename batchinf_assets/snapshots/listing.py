@@ -37,6 +37,19 @@ def landed_files(folder: Place, pattern: str, windows: WindowSpec) -> dict[str, 
     return found
 
 
+def landed_windows(folder: Place, pattern: str, windows: WindowSpec) -> frozenset[str] | None:
+    """Return the windows that landed for a declared pattern.
+
+    Returns:
+        None where the landing folder is not there: then nobody knows what landed.
+
+    Raises:
+        StorageRefused: The store lets us not list it.
+        StorageUnavailable: The store does not answer.
+    """
+    return frozenset(landed_files(folder, pattern, windows)) if folder.is_dir() else None
+
+
 def listed_for(folder: Place, pattern: str) -> Place:
     """List the landing folder on S3, as far as a declared pattern reaches; see `listed`."""
     return listed(folder, pattern.partition("{window}")[0].rpartition("/")[0])

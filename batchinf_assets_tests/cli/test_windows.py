@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +105,23 @@ def test_status_shows_windows_with_revision_and_model(fine: Told, revision: str)
         revision,
     )
     assert window["held_back"] is None
+
+
+def test_status_names_a_landed_file_that_was_removed_after_it_was_frozen(
+    batchinf: Run, fine: Told, revision: str, project: Project
+) -> None:
+    (project.landing / "flights" / f"{WINDOW}.parquet").unlink()
+    sentence = f"flights/{WINDOW}.parquet was removed after it was frozen."
+    assert sentence in fine("status", "flight_delays", WINDOW)
+    assert "was removed" in fine("status", "flight_delays")
+    (window,) = json.loads(fine("status", "flight_delays", "--json"))
+    assert (window["state"], window["revision"]) == ("published", revision)
+    assert window["source_gone"] == f"flights/{WINDOW}.parquet"
+    shutil.rmtree(project.landing)
+    unknown = batchinf("status", "flight_delays", WINDOW, "--json")
+    assert unknown.exit_code == 0
+    assert "is not there: which landed files are gone is unknown." in unknown.stderr
+    assert json.loads(unknown.stdout)["source_gone"] is None
 
 
 def test_status_of_an_empty_lake_says_what_to_do(fine: Told) -> None:

@@ -183,3 +183,17 @@ def test_a_window_that_is_no_longer_declared_is_told_as_such(desk: Desk) -> None
     (found,) = pipeline_status(desk.project, spec, {}, now=datetime.now(UTC))
     assert (found.window, found.state, found.revision) == (desk.window.key, "published", revision)
     assert desk.window.key in str(found.held_back)
+
+
+def test_a_landed_file_that_was_removed_after_it_was_frozen_is_named(desk: Desk) -> None:
+    desk.publish()
+    key, now = desk.window.key, datetime.now(UTC)
+
+    def gone(landed: set[str] | None) -> str | None:
+        (found,) = pipeline_status(desk.project, desk.spec, {}, now=now, landed=landed)
+        assert found.state == "published"
+        return found.source_gone
+
+    assert gone({"2013-01-01"}) == f"flights/{key}.parquet"
+    assert gone({key}) is None
+    assert gone(None) is None  # nobody knows

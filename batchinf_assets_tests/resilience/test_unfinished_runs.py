@@ -20,8 +20,17 @@ from batchinf_assets.lake.lease import hold, read_lease
 from batchinf_assets.orchestration import unfinished
 from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.orchestration.relaunches import Relaunches
-from batchinf_assets.orchestration.unfinished import HERE, RELAUNCH, look, request
+from batchinf_assets.orchestration.resources import Workplace
+from batchinf_assets.orchestration.unfinished import (
+    HERE,
+    RELAUNCH,
+    look,
+    request,
+    unfinished_sensor,
+)
 from batchinf_assets.project import Project
+from batchinf_assets.publishing.given_up import CHECK
+from batchinf_assets.publishing.tickets import read_tickets
 from batchinf_assets.scoring.predictions import published_revision
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.telemetry.ledger import Ledger
@@ -176,11 +185,50 @@ def dead_run(
     return run
 
 
-def test_a_window_whose_runs_keep_dying_is_left_to_people(sensor: Sensor) -> None:
+def told() -> dict[str, Any]:
+    result = CliRunner().invoke(main, ("status", "flight_delays", "--json"))
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    (only,) = json.loads(result.stdout)
+    return dict(only)
+
+
+def ticked(sensor: Sensor) -> list[str]:
+    """Let the daemon's own sensor tick, and return the runs that it requests."""
+    workplace, made = Workplace(), unfinished_sensor(sensor.pipeline.spec)
+    with dg.build_sensor_context(
+        instance=sensor.instance, cursor=sensor.cursor, resources={"workplace": workplace}
+    ) as context:
+        found = made(context)
+    assert isinstance(found, dg.SensorResult)
+    sensor.cursor = found.cursor
+    return [asked.run_key or "" for asked in found.run_requests or ()]
+
+
+def test_a_window_whose_runs_keep_dying_is_given_up_with_a_ticket_until_a_run_comes_through(
+    sensor: Sensor,
+) -> None:
     allowed = sensor.pipeline.spec.retries.relaunches
-    dead_run(sensor, {"dagster/partition": DAY, RELAUNCH: str(allowed)})
-    found = sensor.tick()
-    assert (found.requests, list(found.given_up)) == ((), [DAY])
+    last = dead_run(sensor, {"dagster/partition": DAY, RELAUNCH: str(allowed)})
+    assert ticked(sensor) == []
+    shown = told()
+    assert (shown["window"], shown["state"], shown["revision"]) == (DAY, "given up", None)
+    assert (shown["given_up"]["run_id"], shown["given_up"]["before"]) == (last.run_id, allowed)
+    text = CliRunner().invoke(main, ("status", "flight_delays", DAY)).stdout
+    assert f"then `batchinf run flight_delays {DAY}`" in text
+    (kept,) = read_tickets(sensor.project, sensor.pipeline.spec)
+    assert (kept.ticket.check, kept.closing) == (CHECK, None)
+
+    sensor.cursor = None
+    assert ticked(sensor) == []
+    assert len(read_tickets(sensor.project, sensor.pipeline.spec)) == 1
+
+    between = sensor.pipeline.spec.window.between(DAY, DAY)
+    assert run_job(sensor.job, sensor.instance, between, lambda _w, _a: None).succeeded
+    shown = told()
+    assert (shown["state"], shown["given_up"]) == ("published", None)
+    assert ticked(sensor) == []
+    (kept,) = read_tickets(sensor.project, sensor.pipeline.spec)
+    assert kept.closing is not None
 
 
 def test_a_relaunch_makes_the_assets_that_the_dead_run_was_to_make(sensor: Sensor) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchinf_assets.snapshots.listing import identities, landed_files
+from batchinf_assets.snapshots.listing import identities, landed_files, landed_windows
 from batchinf_assets.windows import WindowSpec
 
 
@@ -71,3 +71,11 @@ def test_a_file_that_went_after_it_was_listed_has_no_identity(tmp_path: Path) ->
     files = {"a": tmp_path / "one", "b": tmp_path / "two"}
     (tmp_path / "one").unlink()
     assert list(identities(files)) == ["b"]
+
+
+def test_where_there_is_no_landing_folder_nobody_knows_what_landed(tmp_path: Path) -> None:
+    drop(tmp_path, "2013-01-01.parquet")
+    days = WindowSpec(start=date(2013, 1, 1))
+    assert landed_windows(tmp_path, "{window}.parquet", days) == {"2013-01-01"}
+    assert landed_windows(tmp_path, "{window}.csv", days) == frozenset()
+    assert landed_windows(tmp_path / "absent", "{window}.parquet", days) is None

@@ -315,7 +315,10 @@ class PipelineSpec(Declared):
     owner: str = Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", description="An email address.")
     team: Name
     window: WindowSpec
-    schedule: str | None = Field(default=None, description="Cron, in the windows' time zone.")
+    schedule: str | None = Field(
+        default=None,
+        description="Cron, in the windows' time zone; not together with `automation: declarative`.",
+    )
     automation: Literal["sensor", "declarative"] = Field(
         default="sensor",
         description="Who has landed windows run: the landing sensor, which asks for each landing "
@@ -430,6 +433,14 @@ class PipelineSpec(Declared):
             raise ValueError("rollback.automatic needs bounds in performance")
         if self.retraining is not None and self.model.challenger is None:
             raise ValueError("retraining needs model.challenger")
+        return self
+
+    @model_validator(mode="after")
+    def _a_landing_is_asked_for_once(self) -> PipelineSpec:
+        if self.automation == "declarative" and self.schedule is not None:
+            raise ValueError(
+                "schedule would run what automation: declarative runs by itself: leave one out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -90,6 +90,12 @@ def test_a_pipeline_needs_no_outcomes_references_or_postprocessing() -> None:
     assert list(spec.prediction_table) == ["id", "score"]
 
 
+def test_what_conditions_run_is_not_scheduled_too() -> None:
+    assert toy(automation="declarative").schedule is None
+    with pytest.raises(ValidationError, match="schedule would run what automation: declarative"):
+        toy(automation="declarative", schedule="15 0 * * *")
+
+
 def test_every_committed_pipeline_is_valid() -> None:
     assert "flight_delays" in pipeline_names()
     for name in pipeline_names():

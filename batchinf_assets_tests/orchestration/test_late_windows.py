@@ -23,7 +23,7 @@ LAST_MONTH = "2013-06-05"
 def declarative() -> Pipeline:
     """The demo pipeline, whose last window is long past, run by conditions."""
     declared = load_pipeline("flight_delays")
-    spec = declared.spec.model_copy(update={"automation": "declarative"})
+    spec = declared.spec.model_copy(update={"automation": "declarative", "schedule": None})
     return Pipeline(spec=spec, folder=declared.folder)
 
 
@@ -68,6 +68,18 @@ def test_another_model_does_not_make_all_windows_run(
         asset_key(declarative.name, MODEL), tags={"dagster/data_version": "another"}
     )
     instance.report_runless_asset_event(observed)
+    after = dg.evaluate_automation_conditions(defs, instance, cursor=first.cursor)
+    assert after.total_requested == 0
+
+
+def test_what_is_only_told_of_a_window_makes_nothing_run(
+    instance: dg.DagsterInstance, declarative: Pipeline
+) -> None:
+    defs = definitions(declarative)
+    first = dg.evaluate_automation_conditions(defs, instance)
+    published = asset_key(declarative.name, "published")
+    for key in (source_key(declarative.spec), published):  # overdue, given up
+        instance.report_runless_asset_event(dg.AssetObservation(key, partition=LAST_MONTH))
     after = dg.evaluate_automation_conditions(defs, instance, cursor=first.cursor)
     assert after.total_requested == 0
 

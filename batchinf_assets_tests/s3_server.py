@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from itertools import count
+from typing import Any
 
 from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.lake.s3_access import S3Access, S3Limits
@@ -28,15 +29,13 @@ _numbers = count()
 @contextmanager
 def moto_server() -> Generator[str]:
     """Run a server without buckets; yield its URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, env={**os.environ, **ENVIRON}, **quiet) as process:
         try:
             url = f"http://127.0.0.1:{port}"
-            _wait_for(url, process)
+            wait_for(url, process)
             yield url
         finally:
             process.kill()
@@ -57,7 +56,15 @@ def place_at(url: str, bucket: str, key: str = "a-lake", limits: S3Limits | None
     return S3Place(bucket=bucket, key=key, access=access)
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def wait_for(url: str, process: subprocess.Popen[Any]) -> None:
+    """Return once the server answers."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:

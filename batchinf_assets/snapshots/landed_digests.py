@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -49,6 +50,8 @@ class BoundedDigests:
         paths: Where each window's file lies, below the landing folder.
         sizes: How many bytes each has.
         allowed: Bytes to read; the first file is read whatever its size.
+        until: When no further file is begun, by `clock`: small files on S3 cost time, not bytes.
+        clock: A monotonic clock, in seconds.
         unreadable: Windows whose file could not be read, and why.
     """
 
@@ -56,12 +59,14 @@ class BoundedDigests:
     paths: Mapping[str, str]
     sizes: Mapping[str, int]
     allowed: int
+    until: float
+    clock: Callable[[], float] = time.monotonic
     unreadable: dict[str, str] = field(default_factory=dict[str, str])
     _spent: int = 0
 
     def sha256(self, window: str) -> str | None:
         """Return the digest of a window's file, or None where it is not to be had now."""
-        if self._spent >= self.allowed:
+        if self._spent >= self.allowed or self.clock() >= self.until:
             return None
         before = _read.cache_info().misses
         try:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +28,8 @@ from batchinf_assets.windows import Window
 EFFORT = Effort(arrivals=20, windows=1_000)
 READ_BYTES = 4 * 2**30
 """Of landed files in one look, for their digests: some seconds of a tick."""
+READ_SECONDS = 20.0
+"""After which a look begins no further file, so that a tick ends within its minute."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,7 @@ def look_at_landing(
     *,
     effort: Effort = EFFORT,
     read_bytes: int = READ_BYTES,
+    read_seconds: float = READ_SECONDS,
 ) -> Look:
     """Find out which windows must run because their source landed or changed.
 
@@ -76,6 +80,7 @@ def look_at_landing(
         now: The time.
         effort: The limits of one look.
         read_bytes: How much of landed files is read in one look.
+        read_seconds: How long they are read in one look.
 
     Raises:
         ManifestInvalid: The snapshot table's log, or the stock, is damaged.
@@ -84,7 +89,7 @@ def look_at_landing(
     landing = listed_for(project.landing, spec.source.files)
     files = landed_files(landing, spec.source.files, spec.window)
     landed = identities(files)
-    digests = bounded_digests(landing, files, landed, read_bytes)
+    digests = bounded_digests(landing, files, landed, read_bytes, read_seconds)
     whole = _whole(files, spec, now)
     stock = _stock(project, spec, landed, whole, now)
     frozen = snapshot_table(project, spec).files()
@@ -128,7 +133,11 @@ def frozen_from(project: Project, spec: PipelineSpec, window: Window) -> str | N
 
 
 def bounded_digests(
-    landing: Place, files: Mapping[str, Place], landed: Mapping[str, Identity], allowed: int
+    landing: Place,
+    files: Mapping[str, Place],
+    landed: Mapping[str, Identity],
+    allowed: int,
+    seconds: float = READ_SECONDS,
 ) -> BoundedDigests:
     """Return what reads the digests of files below the landing folder, as far as is allowed."""
     return BoundedDigests(
@@ -136,6 +145,7 @@ def bounded_digests(
         paths={key: path_within(path, landing) for key, path in files.items()},
         sizes={key: identity[1] for key, identity in landed.items()},
         allowed=allowed,
+        until=time.monotonic() + seconds,
     )
 
 

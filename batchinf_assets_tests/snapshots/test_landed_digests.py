@@ -3,11 +3,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from batchinf_assets.snapshots.landed_digests import LandedDigests
+from batchinf_assets.snapshots.landed_digests import BoundedDigests, LandedDigests
 
 
 def sha256(content: bytes) -> str:
@@ -53,3 +54,25 @@ def test_a_file_that_could_not_be_read_is_read_once_it_can_be(tmp_path: Path) ->
     path.unlink()
     path.write_bytes(b"one")
     assert digests.sha256("file") == sha256(b"one")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "until", "read"), [(10**6, 99.0, 4), (2, 99.0, 2), (10**6, 3.0, 3), (0, 99.0, 0)]
+)
+def test_reading_ends_after_so_many_bytes_or_seconds(
+    tmp_path: Path, allowed: int, until: float, read: int
+) -> None:
+    names = ["a", "b", "c", "d"]
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+    ticks: Iterator[int] = iter(range(9))
+    digests = BoundedDigests(
+        digests=LandedDigests(tmp_path),
+        paths={name: name for name in names},
+        sizes=dict.fromkeys(names, 1),
+        allowed=allowed,
+        until=until,
+        clock=lambda: float(next(ticks)),
+    )
+    found = [digests.sha256(name) for name in names]
+    assert found == [sha256(name.encode()) for name in names[:read]] + [None] * (4 - read)

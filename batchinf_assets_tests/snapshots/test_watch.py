@@ -12,6 +12,7 @@ from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.arrivals import Effort
 from batchinf_assets.snapshots.parts import landed_at
+from batchinf_assets.snapshots.stock import read_stock
 from batchinf_assets.snapshots.watch import Look, look_at_landing
 from batchinf_assets_tests.test_spec import toy
 
@@ -106,6 +107,22 @@ def test_no_more_is_read_in_one_look_than_allowed_and_the_rest_comes_later(
         cursor = seen.plan.cursor
         found.append(windows(seen))
     assert [len(each) for each in found] == [2, 4, 5]  # what was read before costs nothing
+
+
+def test_what_lay_there_is_read_for_so_long_and_keeps_nothing_that_lands_from_running(
+    project: Project,
+) -> None:
+    for day in range(1, 6):
+        drop(project, f"2013-01-0{day}", bytes([day]) * 10)
+    cursor = look(project, None, read_seconds=0).plan.cursor
+    stock = read_stock(project, SPEC)
+    assert stock is not None
+    assert len(stock.unread) == 5
+    drop(project, "2013-01-06", b"rows")
+    assert windows(look(project, cursor)) == ["2013-01-06"]
+    stock = read_stock(project, SPEC)
+    assert stock is not None
+    assert stock.unread == ()
 
 
 def test_ten_thousand_landed_files_are_one_look_each_and_no_request_twice(

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import dagster as dg
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -28,6 +30,7 @@ from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
 from batchinf_assets.spec import Pipeline
 from batchinf_assets.telemetry.ledger import Ledger
+from batchinf_assets_tests.end_to_end.ticking import Ticking
 from batchinf_assets_tests.resilience.fault_proxy import FaultProxy, Seen, fault_proxy
 from batchinf_assets_tests.s3_server import ENVIRON, moto_server, new_bucket, place_at
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World
 
 FIRST, CORRECTED, CONTESTED = "2013-07-01", "2013-07-02", "2013-07-03"
+LANDS = "2013-07-04"
 LATE_ROWS = 25
 PATIENCE_SECONDS = 120.0
 RUN = [sys.executable, "-c", "from batchinf_assets.cli import main; main()", "run", "flight_delays"]
@@ -204,6 +208,44 @@ def test_late_rows_make_a_new_revision_and_the_old_one_stays(machine: Machine) -
         assert all((table.folder / output.path).is_file() for output in manifest.outputs)
     assert machine.published(FIRST) == first
     assert "2 of 2 windows verify." in machine.batchinf("verify", "flight_delays", "--all")
+
+
+def test_what_lands_on_s3_is_published_there_and_what_takes_its_place_is_another_revision(
+    machine: Machine, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, name = machine.project.landing, f"flights/{LANDS}.parquet"
+    landing = replace(machine.lake, key="upstream/landing")
+    for path in folder.rglob("*.parquet"):
+        (landing / path.relative_to(str(folder)).as_posix()).upload(path)
+    monkeypatch.setenv("BATCHINF_LANDING", str(landing))
+    with dg.DagsterInstance.get() as instance:
+        sensor = Ticking("flight_delays_landing", instance)
+        assert sensor.tick() == []
+        (landing / name).upload(world.landing / name)
+        (first,) = sensor.tick()
+        assert first.partition_key == LANDS
+        machine.batchinf("run", "flight_delays", LANDS)
+        before = machine.published(LANDS)
+        assert sensor.tick() == []
+
+        rows, sink = pq.read_table(world.landing / name), pa.BufferOutputStream()
+        pq.write_table(rows.slice(LATE_ROWS), sink)
+        (landing / name).write_bytes(sink.getvalue().to_pybytes())
+        (second,) = sensor.tick()
+        assert (second.partition_key, second.run_key != first.run_key) == (LANDS, True)
+        machine.batchinf("run", "flight_delays", LANDS)
+        after = machine.published(LANDS)
+        assert sensor.tick() == []
+    assert before.revision != after.revision
+    assert before.counts.rows_in == rows.num_rows == after.counts.rows_in + LATE_ROWS
+    assert after.snapshot.source.path == name
+    machine.batchinf("verify", "flight_delays", LANDS)
+    (replayed,) = json.loads(machine.batchinf("replay", "flight_delays", LANDS, "--json"))
+    assert (replayed["same_bytes"], replayed["features"]) == (True, "rebuilt")
+    assert not (folder / name).exists()
+    (landing / name).unlink()
+    shown = json.loads(machine.batchinf("status", "flight_delays", LANDS, "--json"))
+    assert (shown["state"], shown["source_gone"]) == ("published", name)
 
 
 def test_of_two_machines_that_run_one_window_at_once_one_publishes(

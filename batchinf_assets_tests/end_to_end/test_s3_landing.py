@@ -17,15 +17,14 @@ from click.testing import CliRunner
 
 from batchinf_assets.cli import main
 from batchinf_assets.contract_spec import LateSpec
-from batchinf_assets.definitions import defs
 from batchinf_assets.errors import HeldForApproval
 from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.manifest import ApprovalRecord
-from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.snapshots.approvals import write_approval
 from batchinf_assets.snapshots.freeze import freeze_snapshot
 from batchinf_assets.snapshots.held import held_correction
 from batchinf_assets_tests.end_to_end.conftest import PUBLISHED
+from batchinf_assets_tests.end_to_end.ticking import Ticking
 from batchinf_assets_tests.s3_server import ENVIRON, moto_server, new_bucket, place_at
 
 if TYPE_CHECKING:
@@ -50,26 +49,6 @@ class Upstream:
         rows, sink = pq.read_table(self.world / name), pa.BufferOutputStream()
         pq.write_table(rows.slice(rows_dropped), sink)
         (self.landing / name).write_bytes(sink.getvalue().to_pybytes())
-
-
-class Ticking:
-    """A sensor and its cursor, which the daemon would keep from tick to tick."""
-
-    def __init__(self, name: str, instance: dg.DagsterInstance) -> None:
-        self._definitions, self._instance = defs(), instance
-        self._sensor = self._definitions.resolve_sensor_def(name)
-        self._cursor: str | None = None
-
-    def tick(self) -> list[dg.RunRequest]:
-        with dg.build_sensor_context(
-            instance=self._instance,
-            cursor=self._cursor,
-            definitions=self._definitions,
-            resources={"workplace": Workplace()},
-        ) as context:
-            evaluated = self._sensor.evaluate_tick(context)
-        self._cursor = evaluated.cursor
-        return list(evaluated.run_requests or [])
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -28,8 +30,14 @@ from batchinf_assets_tests.postgres_server import (
 )
 from batchinf_assets_tests.resilience.deployed import PATIENCE_SECONDS, Deployment, deployed
 
+if TYPE_CHECKING:
+    from batchinf_assets_tests.conftest import World
+
 DEPLOY = CHECKOUT / "deploy" / "postgres"
+MODULE = "batchinf_assets_tests.resilience.fast_definitions"
 PIPELINE = "flight_delays"
+LANDS = "2013-07-08"
+SENSORS = (f"{PIPELINE}_landing", f"{PIPELINE}_unfinished")
 QUEUED, BY_HAND = "2013-07-04", "2013-07-05"
 
 pytestmark = pytest.mark.skipif(
@@ -49,7 +57,7 @@ def shared(
         for name, value in {**address, "BATCHINF_LOGS": str(tmp_path / "logs")}.items():
             monkeypatch.setenv(name, value)
         home, settings = project.dagster_home, DEPLOY / "dagster.yaml"
-        with deployed(home, "batchinf_assets.definitions", settings=settings) as made:
+        with deployed(home, MODULE, settings=settings) as made:
             yield made
 
 
@@ -89,14 +97,51 @@ def test_two_users_runs_at_once_are_queued_run_and_recorded_in_postgresql(
     assert PASSWORD not in shared.printed() + printed
 
 
+def test_what_lands_is_published_by_a_sensor_whose_ticks_are_in_postgresql(
+    shared: Deployment, project: Project, world: World
+) -> None:
+    for sensor in SENSORS:
+        shared.dagster("sensor", "start", sensor, "-w", str(shared.workspace))
+    shared.start_daemon()
+    shared.wait_until("both sensors tick", lambda: set(ticks("SKIPPED")) == {*SENSORS})
+    name = f"{LANDS}.parquet"
+    beside = project.landing / "flights" / f".{name}.part"
+    shutil.copyfile(world.landing / "flights" / name, beside)
+    beside.replace(beside.with_name(name))
+    shared.wait_until("a run", lambda: shared.runs() != [])
+    shared.wait_until("it is over", lambda: all(run.is_finished for run in shared.runs()))
+    seen = ticks("SKIPPED")
+    shared.wait_until(
+        "both tick again", lambda: all(ticks("SKIPPED")[each] > seen[each] for each in SENSORS)
+    )
+    assert [run.status.value for run in shared.runs()] == ["SUCCESS"]
+    assert recorded_windows() == {LANDS: len(WINDOWED) - 1}  # its outcomes have not landed
+    assert ticks("SUCCESS") == {SENSORS[0]: 1}
+    assert ticks("FAILURE") == {}
+
+
 def recorded_windows() -> dict[str, int]:
     """Ask the database itself: how many assets of a window were materialized."""
+    return rows(
+        "SELECT partition, count(DISTINCT asset_key) FROM event_logs"
+        " WHERE dagster_event_type = 'ASSET_MATERIALIZATION' GROUP BY partition"
+    )
+
+
+def ticks(status: str) -> dict[str, int]:
+    """Ask the database itself: how many ticks of each sensor ended like this."""
+    counted = rows(
+        "SELECT tick_body::json ->> 'job_name', count(*) FROM job_ticks"
+        " WHERE status = %s GROUP BY 1",
+        status,
+    )
+    return {name: count for name, count in counted.items() if name is not None}
+
+
+def rows(query: str, *values: str) -> dict[str, int]:
     connection = connect(os.environ)
     with connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT partition, count(DISTINCT asset_key) FROM event_logs"
-            " WHERE dagster_event_type = 'ASSET_MATERIALIZATION' GROUP BY partition"
-        )
+        cursor.execute(query, values)
         found = dict(cursor.fetchall())
     connection.close()
     return found

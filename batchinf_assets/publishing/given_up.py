@@ -57,7 +57,7 @@ class GivenUp:
     def __str__(self) -> str:
         died = f"run {self.run_id} died, and {self.before} before it"
         return (
-            f"Given up at {self.asset}, as {died}: nothing runs it by itself now. "
+            f"Given up at {self.asset}, as {died}: it was not run again by itself. "
             f"Find out why, then `batchinf run {self.pipeline} {self.window}`."
         )
 

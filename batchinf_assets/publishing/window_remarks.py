@@ -32,7 +32,7 @@ def with_given_up(shown: Sequence[WindowStatus], given_up: Sequence[GivenUp]) ->
     What readers see, or do not see any more, stays the state: the rest stands beside it.
     """
     known = {status.window: status for status in shown}
-    for each in given_up:
+    for each in sorted(given_up, key=lambda one: one.since):
         standing = known.get(each.window, WindowStatus(window=each.window, state="given up"))
         told = standing.revision is not None or standing.state == "withdrawn"
         state: State = standing.state if told else "given up"

@@ -112,7 +112,7 @@ class WindowStatus:
         pending: A revision that was begun and is not published.
         last_failure: How the last attempt failed, if it did.
         held_by: Who works on it.
-        given_up: That its runs kept dying and nothing runs it by itself now, if it is so.
+        given_up: That its runs kept dying until it was not run again by itself, if it is so.
         source_gone: Its landed file, if that was removed after it was frozen.
         held_back: By whom and why what readers see was condemned, if it was; else why the last
             attempt did not get further, if it did not; else by whom and why the window was rolled

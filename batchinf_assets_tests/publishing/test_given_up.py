@@ -75,6 +75,8 @@ def test_a_later_run_that_dies_too_opens_another_ticket(project: Project) -> Non
     for each in (GIVEN_UP, again):
         open_given_up(project, SPEC, each)
     assert {each.run_id for each in open_windows(project, SPEC)} == {"a-run", "another-run"}
+    (found,) = pipeline_status(project, SPEC, {}, now=LATER)
+    assert found.given_up == again
 
 
 def test_a_closed_ticket_is_told_and_not_open(project: Project) -> None:
@@ -126,8 +128,8 @@ def test_the_status_names_a_window_of_which_nothing_else_is_known(project: Proje
     (found,) = pipeline_status(project, SPEC, {}, now=LATER)
     assert (found.window, found.state, found.given_up) == ("2013-01-03", "given up", GIVEN_UP)
     assert str(found.given_up) == (
-        "Given up at published, as run a-run died, and 3 before it: nothing runs it by itself "
-        "now. Find out why, then `batchinf run toy 2013-01-03`."
+        "Given up at published, as run a-run died, and 3 before it: it was not run again by "
+        "itself. Find out why, then `batchinf run toy 2013-01-03`."
     )
 
 

@@ -16,6 +16,7 @@ from batchinf_assets.promotion.promote import Decision, promote
 from batchinf_assets.publishing.replay import replay_window
 from batchinf_assets.publishing.status import pipeline_status
 from batchinf_assets.publishing.verify import verify_window
+from batchinf_assets.publishing.window_status import WindowStatus
 from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.spec import Pipeline, load_pipeline
@@ -58,11 +59,17 @@ def ran(instance: dg.DagsterInstance, pipeline: Pipeline, first: str, last: str)
     return run_job(job, instance, windows, lambda _window, _asset: None)
 
 
+def statuses(
+    project: Project, instance: dg.DagsterInstance, pipeline: Pipeline
+) -> list[WindowStatus]:
+    refused = standing_refusals(instance, pipeline.spec)
+    return pipeline_status(project, pipeline.spec, refused, now=datetime.now(UTC))
+
+
 def status(
     project: Project, instance: dg.DagsterInstance, pipeline: Pipeline
 ) -> dict[str, tuple[str, int | None]]:
-    refused = standing_refusals(instance, pipeline.spec)
-    found = pipeline_status(project, pipeline.spec, refused, now=datetime.now(UTC))
+    found = statuses(project, instance, pipeline)
     return {each.window: (each.state, each.rows) for each in found}
 
 
@@ -85,6 +92,9 @@ def test_a_day_and_some_hours_are_published_and_a_bad_hour_stops_nobody_else(
         DAWN: ("published", 7),
         MORNING: ("published", 68),
     }
+    # One hour of one day is no season: it is measured, and nothing is said of it.
+    judged = {each.window: each.drift for each in statuses(project, instance, hourly)}
+    assert (judged[DAWN], judged[MORNING]) == ("too few windows", "too few windows")
     for declared, keys in ((pipeline, {DAY}), (hourly, {NIGHT, DAWN, MORNING})):
         published = dg.AssetKey([declared.name, "published"])
         assert instance.get_materialized_partitions(published) == keys

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import isfinite
 
 SAMPLE_KEYS = 10
 
@@ -85,6 +86,16 @@ def summarize(failures: Iterable[CheckResult]) -> str:
     found = [str(v) for failure in failures for v in failure.violations]
     shown, rest = "; ".join(found[:_SPELLED_OUT]), len(found) - _SPELLED_OUT
     return f"{shown}; and {rest} more" if rest > 0 else shown
+
+
+def writable(value: float | str) -> float | str:
+    """Return a figure for a document: JSON has no word for one that is not finite."""
+    return str(value) if isinstance(value, float) and not isfinite(value) else value
+
+
+def as_written(check: CheckResult) -> CheckResult:
+    """Return a check for a document, with each of its figures `writable`."""
+    return replace(check, measured={name: writable(v) for name, v in check.measured.items()})
 
 
 def merge_checks(checks: Iterable[CheckResult]) -> list[CheckResult]:

@@ -43,6 +43,10 @@ AtMost = Loss | Error | Lean
 Consequence = Literal["block", "ticket", "inform"]
 """What a failed check leads to: the window stays back, somebody must look at it, or it is shown."""
 
+RollbackCause = Literal["performance", "evaluation", "verification"]
+"""What may condemn a published revision: its outcomes, its evaluation of now, or what `batchinf
+verify` finds damaged or revoked."""
+
 DriftReference = Literal["training", "previous", "season"]
 """What a window is held against: the model's training rows, the windows right before it, or those
 before it that share its season."""
@@ -169,12 +173,19 @@ class GateSpec(Declared):
     drift: Consequence = "inform"
     performance: Literal["ticket", "inform"] = "ticket"
 
+    @property
+    def blocks(self) -> bool:
+        """Whether any failed verdict of evaluation keeps a revision from readers."""
+        return "block" in (self.golden_quality, self.golden_set, self.drift)
+
 
 class RollbackSpec(Declared):
-    """What happens to a published revision that realised performance condemns."""
+    """What happens to a published revision that something condemns later."""
 
-    automatic: bool = Field(
-        default=False, description="Go back to the revision before, without being asked."
+    automatic: bool | tuple[RollbackCause, ...] = Field(
+        default=False,
+        description="For which causes to go back to an earlier revision without being asked; true "
+        "is [performance].",
     )
     withdraw: bool = Field(
         default=False, description="Where there is none before, let readers see nothing."
@@ -182,8 +193,20 @@ class RollbackSpec(Declared):
     min_age: timedelta = Field(
         default=timedelta(days=1),
         ge=timedelta(0),
-        description="From the window's end to the newest label, before automatic rollback acts.",
+        description="From the window's end to the newest label, before automatic rollback acts on "
+        "performance.",
     )
+
+    @property
+    def causes(self) -> frozenset[RollbackCause]:
+        """What is acted on without being asked.
+
+        `true` was declared when there was no other cause than performance: it takes back for no
+        other one, of which nobody had thought then.
+        """
+        if isinstance(self.automatic, bool):
+            return frozenset(("performance",) if self.automatic else ())
+        return frozenset(self.automatic)
 
 
 class RetrainingSpec(Declared):

@@ -427,10 +427,13 @@ class PipelineSpec(Declared):
             if name not in {*self.features.columns, self.prediction.score}:
                 raise ValueError(f"drift.columns names '{name}', neither a feature nor the score")
         bounds = self.performance.at_least or self.performance.at_most
-        if self.outcomes is None and (bounds or self.rollback.automatic):
+        acted_on = "performance" in self.rollback.causes
+        if self.outcomes is None and (bounds or acted_on):
             raise ValueError("performance is bounded, but no outcomes are declared")
-        if self.rollback.automatic and not bounds:
+        if acted_on and not bounds:
             raise ValueError("rollback.automatic needs bounds in performance")
+        if "evaluation" in self.rollback.causes and not self.gate.blocks:
+            raise ValueError("rollback.automatic names evaluation, but no verdict of gate blocks")
         if self.retraining is not None and self.model.challenger is None:
             raise ValueError("retraining needs model.challenger")
         return self

@@ -63,8 +63,15 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Measures:
-    """What is measured of a window's candidate before anything is judged."""
+class Measures:
+    """What is measured of a revision before anything is judged.
+
+    Attributes:
+        golden: On the golden set.
+        drifts: Of its features and its score, against every reference.
+        earlier: What the references other than training consist of.
+        estimated: Metrics expected before any outcome is known.
+    """
 
     golden: GoldenMeasures
     drifts: tuple[Drift, ...]
@@ -102,34 +109,59 @@ def evaluate_window(
         return _evaluation(manifest, manifest.evaluation)
     _require_same_model(manifest, model, spec)
     measures = _measures(project, spec, window, manifest, model, lease)
-    golden, drifts, estimated = measures.golden, measures.drifts, measures.estimated
-    figures = evaluation_rows(
-        manifest.revision,
-        golden=golden.metrics,
-        segments=golden.segments,
-        calibration=golden.calibration,
-        drifts=drifts,
-        estimated=estimated,
-        scored=manifest.counts.scored,
-    )
     lease.require_held()
-    metric_table(project, spec, EVALUATION).keep_figures(window, figures, {}, token=lease.token)
-    record = _record(measures)
+    keep_evaluation(project, spec, window, manifest, measures, token=lease.token)
+    record = evaluation_record(measures)
     finished = manifest.model_copy(
         update={
             "evaluation": record,
             "timings": {**manifest.timings, EVALUATION: round(time.monotonic() - started, 6)},
             "checks": (
                 *(check for check in manifest.checks if check.asset != EVALUATION),
-                judge_golden(golden.metrics, spec),
-                judge_golden_set(golden.golden, spec, window),
-                judge_drift(drifts, spec, measures.earlier),
+                *verdicts(measures, spec, window),
             ),
         }
     )
     lease.require_held()
     manifests(project, spec).write_draft(window, finished)
     return _evaluation(finished, record)
+
+
+def keep_evaluation(
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    manifest: Manifest,
+    measures: Measures,
+    *,
+    token: int,
+) -> None:
+    """Make these figures those of a window in the table `evaluation`.
+
+    Raises:
+        Fenced: The log knows a higher token for the window.
+        LostRace: Another writer replaced the same window meanwhile.
+    """
+    golden = measures.golden
+    figures = evaluation_rows(
+        manifest.revision,
+        golden=golden.metrics,
+        segments=golden.segments,
+        calibration=golden.calibration,
+        drifts=measures.drifts,
+        estimated=measures.estimated,
+        scored=manifest.counts.scored,
+    )
+    metric_table(project, spec, EVALUATION).keep_figures(window, figures, {}, token=token)
+
+
+def verdicts(measures: Measures, spec: PipelineSpec, window: Window) -> tuple[CheckResult, ...]:
+    """Hold measures against the declaration; in the order of `VERDICTS`."""
+    return (
+        judge_golden(measures.golden.metrics, spec),
+        judge_golden_set(measures.golden.golden, spec, window),
+        judge_drift(measures.drifts, spec, measures.earlier),
+    )
 
 
 def _measures(
@@ -139,18 +171,18 @@ def _measures(
     manifest: Manifest,
     model: ScoringModel,
     lease: Fence,
-) -> _Measures:
+) -> Measures:
     profile = model.artifact.profile
     with ThreadPoolExecutor(1) as beside:  # DuckDB and NumPy let go of Python's lock
         shown = beside.submit(measure_golden, project, spec, model)
         histogram = observed_scores(project, spec, window, manifest)
         observed = observed_bins(project, spec, window, manifest, profile)
         earlier = earlier_windows(project, spec, window, profile)
-        drifts = _drifts(observed, manifest.counts.scored, profile, spec, earlier)
+        drifts = drifts_of(observed, manifest.counts.scored, profile, spec, earlier)
         golden = shown.result()
     lease.require_held()
     keep_sketches(project, spec, window, manifest.revision, profile, observed, token=lease.token)
-    return _Measures(
+    return Measures(
         golden=golden,
         drifts=drifts,
         earlier={name: each.record for name, each in earlier.items()},
@@ -158,13 +190,22 @@ def _measures(
     )
 
 
-def _drifts(
+def drifts_of(
     observed: Mapping[str, Sequence[int]],
     rows: int,
     profile: Profile,
     spec: PipelineSpec,
     earlier: Mapping[DriftReference, EarlierWindows],
 ) -> tuple[Drift, ...]:
+    """Hold a revision's rows by bin against training and the windows before it.
+
+    Args:
+        observed: Rows by bin of each feature, and of the score.
+        rows: How many there are.
+        profile: That of the model.
+        spec: The pipeline.
+        earlier: The windows of the declared references.
+    """
     return measure_drift(
         observed,
         rows,
@@ -184,7 +225,8 @@ def _require_same_model(manifest: Manifest, model: ScoringModel, spec: PipelineS
         )
 
 
-def _record(measures: _Measures) -> EvaluationRecord:
+def evaluation_record(measures: Measures) -> EvaluationRecord:
+    """Return what a manifest keeps of measures."""
     golden, provenance = measures.golden.metrics, measures.golden.golden.provenance
     training = [drift for drift in measures.drifts if drift.reference == "training"]
     verdicts: dict[str, dict[str, str]] = {}

@@ -7,9 +7,6 @@ from functools import cache, partial
 import dagster as dg
 
 from batchinf_assets.attempts import Attempt
-from batchinf_assets.evaluation.evaluate import evaluate_window
-from batchinf_assets.evaluation.metric_tables import metric_table
-from batchinf_assets.evaluation.report.write import write_window_report
 from batchinf_assets.features.build import build_features, features_table
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.orchestration.challenger import challenger_asset
@@ -18,11 +15,7 @@ from batchinf_assets.orchestration.corrections import (
     score_changes_metadata,
     snapshot_changes_metadata,
 )
-from batchinf_assets.orchestration.evaluation_metadata import (
-    evaluation_metadata,
-    metric_metadata,
-    report_metadata,
-)
+from batchinf_assets.orchestration.evaluation import evaluation_asset
 from batchinf_assets.orchestration.keys import MODEL, asset_key
 from batchinf_assets.orchestration.metadata import (
     lineage_metadata,
@@ -39,7 +32,6 @@ from batchinf_assets.orchestration.window_runs import WindowResult, failing_clea
 from batchinf_assets.publishing.announcements import announce
 from batchinf_assets.publishing.publish import publish_window
 from batchinf_assets.publishing.score_changes import keep_score_changes
-from batchinf_assets.publishing.tickets import open_tickets
 from batchinf_assets.publishing.visible import visible_revision
 from batchinf_assets.registry.trust import promoted_model
 from batchinf_assets.scoring.model import scoring_model
@@ -200,29 +192,6 @@ def predictions_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
     return attempted_asset(
         pipeline, "predictions", ["features", MODEL], step, kinds={"scikitlearn", "parquet"}
     )
-
-
-def evaluation_asset(pipeline: Pipeline) -> dg.AssetsDefinition:
-    """Measure golden quality and drift of what was scored."""
-
-    def step(workplace: Workplace, attempt: Attempt, window: Window) -> WindowResult:
-        project, spec, now = workplace.project(), pipeline.spec, datetime.now(UTC)
-        model = scoring_model(workplace.registry(), pipeline, now)
-        evaluation = evaluate_window(project, spec, window, model, lease=attempt)
-        attempt.works_on(evaluation.manifest)
-        open_tickets(project, spec, window, evaluation.manifest, evaluation.checks, now)
-        report = write_window_report(project, spec, window, evaluation.manifest)
-        table = metric_table(project, spec, "evaluation")
-        return WindowResult(
-            data_version=evaluation.data_version,
-            metadata=evaluation_metadata(evaluation.record, table, window)
-            | metric_metadata(table, window)
-            | report_metadata(report),
-            checks=evaluation.checks,
-            inputs={MODEL: evaluation.manifest.model.digest},
-        )
-
-    return attempted_asset(pipeline, "evaluation", ["predictions", MODEL], step, kinds={"duckdb"})
 
 
 def published_asset(pipeline: Pipeline) -> dg.AssetsDefinition:

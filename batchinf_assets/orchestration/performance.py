@@ -17,17 +17,13 @@ from batchinf_assets.orchestration.evaluation_metadata import (
     report_metadata,
 )
 from batchinf_assets.orchestration.isolation import Try
-from batchinf_assets.orchestration.metadata import Metadata, check_metadata
+from batchinf_assets.orchestration.metadata import Metadata
 from batchinf_assets.orchestration.resources import Workplace
-from batchinf_assets.orchestration.rollback import (
-    rollback_metadata,
-    tell_dagster,
-    untold_rollback,
-)
+from batchinf_assets.orchestration.rollback import tell_dagster, untold_rollback
+from batchinf_assets.orchestration.taking_back import take_back, taking_back_metadata
 from batchinf_assets.orchestration.window_asset import window_asset
 from batchinf_assets.orchestration.window_runs import WindowResult
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.automatic import roll_back_if_condemned
 from batchinf_assets.publishing.caps import Budget
 from batchinf_assets.publishing.rollback import Rollback
 from batchinf_assets.publishing.tickets import open_tickets
@@ -92,8 +88,6 @@ def _measured(
     followed_up(project, spec, window)
     if rollback is None or rollback.told is None:
         return realised, shown
-    context = dg.AssetExecutionContext.get()
-    tell_dagster(context.instance, spec, rollback, context.log_event)
     after, further = _measured(workplace, spec, window, run_id)
     if after.manifest is None:  # nothing is left to judge: the check that emptied the window stays
         after = replace(after, check=realised.check)
@@ -113,21 +107,19 @@ def _follow_up(
     assert realised.own_check is not None
     project, now = workplace.project(), datetime.now(UTC)
     open_tickets(project, spec, window, realised.manifest, [realised.check], now)
-    if realised.own_check.passed or not spec.rollback.automatic:
+    if realised.own_check.passed or "performance" not in spec.rollback.causes:
         return None, {}
     if not is_old_enough(realised.known_after, spec.rollback):
         return None, {"rollback/state": dg.MetadataValue.text(TOO_EARLY)}
-    rollback = roll_back_if_condemned(
-        project,
-        workplace.registry(),
+    rollback = take_back(
+        workplace,
         spec,
         window,
         realised.own_check,
+        revision=realised.manifest.revision,
         run_id=run_id,
         now=now,
-        measured=realised.manifest.revision,
     )
     if rollback is None:
         return None, {}
-    shown = {**check_metadata(realised.own_check), **rollback_metadata(rollback)}
-    return rollback, {f"rollback/{name}": value for name, value in shown.items()}
+    return rollback, taking_back_metadata(rollback, realised.own_check)

@@ -1,6 +1,7 @@
 """How an asset with windows is made of a step that works on one window."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import dagster as dg
@@ -47,16 +48,29 @@ def attempted_asset(
     """
 
     def attempted(workplace: Workplace, budget: Budget, tried: Try, window: Window) -> WindowResult:
-        project, spec = workplace.project(), pipeline.spec
-        with attempting(
-            project, spec, window, run_id=tried.run_id, stage=name, again=tried.again
-        ) as attempt:
-            if name in BY_ROW:  # what is scored may be published, whatever that takes
-                attempt.require_left = budget.require_left
-            attempt.require_left()
+        with attempt_at(name, pipeline, workplace, budget, tried, window) as attempt:
             return step(workplace, attempt, window)
 
     return window_asset(pipeline, name, upstream, attempted, kinds)
+
+
+@contextmanager
+def attempt_at(
+    name: str, pipeline: Pipeline, workplace: Workplace, budget: Budget, tried: Try, window: Window
+) -> Generator[Attempt]:
+    """Hold a window for one try at one asset, which is recorded, within what its run may take."""
+    with attempting(
+        workplace.project(),
+        pipeline.spec,
+        window,
+        run_id=tried.run_id,
+        stage=name,
+        again=tried.again,
+    ) as attempt:
+        if name in BY_ROW:  # what is scored may be published, whatever that takes
+            attempt.require_left = budget.require_left
+        attempt.require_left()
+        yield attempt
 
 
 def window_asset(

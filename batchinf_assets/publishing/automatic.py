@@ -1,25 +1,30 @@
-"""Automatic rollback: what realised performance condemns is taken back, where the policy says so.
+"""Automatic rollback: what a later check condemns is taken back, where the policy says so.
 
-What performance must be is judged in `evaluation`; how a revision is taken back is `rollback`'s
-business.
+Three checks may: realised performance, an evaluation made again, and the verification of what is
+published. What they ask is their own business, how a revision is taken back is that of `rollback`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
+from typing import cast
 
-from batchinf_assets.checks import CheckResult, summarize
-from batchinf_assets.manifest import LONGEST_TEXT
+from batchinf_assets.checks import CheckResult, as_written, summarize
+from batchinf_assets.errors import BatchinfError
+from batchinf_assets.evaluation_spec import RollbackCause
+from batchinf_assets.manifest import LONGEST_TEXT, Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.recorded_figures import writable
 from batchinf_assets.publishing.rollback import Rollback, attempt_rollback
 from batchinf_assets.publishing.rollback_plan import (
     RollbackRequest,
     plan_rollback,
     seen_revision,
 )
-from batchinf_assets.publishing.rollback_target import NothingToGoBackTo
+from batchinf_assets.publishing.rollback_target import NothingToGoBackTo, Objection
+from batchinf_assets.publishing.verdicts_of_now import failed_evaluation
+from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import published_revision
 from batchinf_assets.spec import PipelineSpec
@@ -27,27 +32,50 @@ from batchinf_assets.windows import Window
 
 BY = "automatic rollback"
 
+SAID = MappingProxyType[RollbackCause, str](
+    {
+        "performance": "Realised performance",
+        "evaluation": "Evaluated again",
+        "verification": "Verified again",
+    }
+)
+"""How the reason of a rollback begins, by what asked for it."""
+
+
+def cause_of(check: CheckResult) -> RollbackCause:
+    """Return what a check that condemns is about: its asset has the same name.
+
+    Raises:
+        ValueError: No check of this asset condemns a published revision.
+    """
+    if check.asset not in SAID:
+        raise ValueError(f"a check of '{check.asset}' condemns no published revision")
+    return cast("RollbackCause", check.asset)
+
 
 def roll_back_if_condemned(
     project: Project,
     registry: Registry,
     spec: PipelineSpec,
     window: Window,
-    performance_check: CheckResult,
+    check: CheckResult,
     *,
     run_id: str,
     now: datetime,
     measured: str | None = None,
 ) -> Rollback | None:
-    """Take the visible revision of a window back if its realised performance failed.
+    """Take the visible revision of a window back if a later check failed.
+
+    An earlier revision that fails the same check is stepped over. Of realised performance that
+    shows only once it is visible: whoever measures it goes further back then.
 
     Args:
         project: Where the tables are.
-        registry: Whose keys count.
+        registry: Whose keys and models count.
         spec: The pipeline, with its policy.
         window: The window.
-        performance_check: What realised performance came to; one that passed condemns nothing.
-        run_id: The run that measured; it must not hold the window's lease under another stage.
+        check: What was found; one that passed condemns nothing. Its asset names the cause.
+        run_id: The run that found it; it must not hold the window's lease under another stage.
         now: The time.
         measured: The revision that the check is about, if it is known: another one that readers see
             by now is left alone.
@@ -62,17 +90,19 @@ def roll_back_if_condemned(
             the window, or published another revision meanwhile.
         OSError: The lake cannot be written.
     """
-    if performance_check.passed or not spec.rollback.automatic:
+    cause = cause_of(check)
+    if check.passed or cause not in spec.rollback.causes:
         return None
     visible = published_revision(project, spec, window)
     if visible is None or measured not in (None, visible):
         return None
     request = RollbackRequest(
         by=BY,
-        reason=f"Realised performance: {summarize([performance_check])}."[:LONGEST_TEXT],
+        reason=f"{SAID[cause]}: {summarize([check])}."[:LONGEST_TEXT],
         at=now,
         seen=visible,
-        check=_as_found(performance_check),
+        check=as_written(check),
+        objection=_objection(project, registry, spec, window, cause),
     )
     plan = None
     try:
@@ -82,6 +112,37 @@ def roll_back_if_condemned(
             return _left(project, spec, window, visible, error)
         request = replace(request, withdraw=True)
     return attempt_rollback(project, registry, spec, window, request, run_id=run_id, planned=plan)
+
+
+def _objection(
+    project: Project,
+    registry: Registry,
+    spec: PipelineSpec,
+    window: Window,
+    cause: RollbackCause,
+) -> Objection:
+    """Return what the check that condemned says of another revision that readers saw."""
+
+    def fails_evaluation(manifest: Manifest) -> str | None:
+        try:
+            failed = failed_evaluation(project, registry, spec, window, manifest)
+        except BatchinfError as error:  # what cannot be judged has not passed
+            return error.message
+        return f"{summarize(failed)}." if failed else None
+
+    def does_not_verify(manifest: Manifest) -> str | None:
+        found = verify_window(project, registry, spec, window, revision=manifest.revision)
+        return next(iter(found.problems), None)
+
+    def is_not_measured(_manifest: Manifest) -> None:
+        return None
+
+    objections: dict[RollbackCause, Objection] = {
+        "performance": is_not_measured,
+        "evaluation": fails_evaluation,
+        "verification": does_not_verify,
+    }
+    return objections[cause]
 
 
 def _left(
@@ -96,8 +157,3 @@ def _left(
         told=None,
         stepped_over=error.stepped_over,
     )
-
-
-def _as_found(check: CheckResult) -> CheckResult:
-    """Return the check for a document."""
-    return replace(check, measured={name: writable(v) for name, v in check.measured.items()})

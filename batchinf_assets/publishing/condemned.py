@@ -5,6 +5,8 @@ Scoring asks too, before it would write over the files that are kept as evidence
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
@@ -39,6 +41,18 @@ def require_not_condemned(
     raise RevisionCondemned(
         refused.message, next_step=refused.next_step, checks=[_failed_gate(found, made.revision)]
     )
+
+
+def refused_later(
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    found: Condemnation,
+    checks: Sequence[CheckResult],
+) -> RevisionCondemned:
+    """Return the refusal of a window whose published revision was condemned by these checks."""
+    refused = refusal(project, spec, window, found)
+    return RevisionCondemned(refused.message, next_step=refused.next_step, checks=checks)
 
 
 def _failed_gate(found: Condemnation, made: str) -> CheckResult:

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from batchinf_assets.checks import CheckResult, Violation, blocking_failures, summarize
+from batchinf_assets.checks import CheckResult, Violation, summarize
 from batchinf_assets.contracts.declared_checks import declared_checks
 from batchinf_assets.errors import WindowRefused
 from batchinf_assets.evaluation.consequences import (
     EVALUATION,
     VERDICTS,
     consequence,
-    held_against_figures,
     is_verdict,
 )
 from batchinf_assets.features.build import feature_definition, features_contract, load_features
 from batchinf_assets.lake.place import path_within
 from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.overrides import failure_digests, read_overrides
+from batchinf_assets.publishing.verdicts_of_now import unexcused_failures, with_verdicts_of_now
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import promoted_model
 from batchinf_assets.scoring.predictions import (
@@ -63,41 +62,6 @@ def blocking_checks(spec: PipelineSpec) -> dict[str, tuple[str, ...]]:
     """Return those of `required_checks` whose failure keeps a window back, by asset."""
     verdicts = tuple(name for name in VERDICTS if consequence(name, spec) == "block")
     return {**required_checks(spec), EVALUATION: verdicts}
-
-
-def with_verdicts_of_now(
-    project: Project,
-    spec: PipelineSpec,
-    window: Window,
-    manifest: Manifest,
-    *,
-    signed: bool = False,
-) -> Manifest:
-    """Return a manifest whose verdicts fit its figures, the declaration and the overrides of now.
-
-    Verdicts are held against the figures beside them; each blocks as it is declared now; and of
-    those that do and failed, the manifest names who let them pass. Whoever only writes `passed`
-    or an override into a draft gains nothing.
-
-    Args:
-        project: Where the overrides are.
-        spec: The declaration of now.
-        window: The window.
-        manifest: A draft, or what was signed.
-        signed: Whether its signature was verified: then the overrides that it names count too.
-
-    Raises:
-        ManifestInvalid: An override is damaged.
-    """
-    figures = manifest.evaluation
-    checks = held_against_figures(manifest.checks, figures, spec, window_end=window.end)
-    failures = [check for check in blocking_failures(checks) if is_verdict(check)]
-    failed = failure_digests(failures, figures)
-    kept = read_overrides(project, spec, window, manifest.revision, failed)
-    named = manifest.overrides if signed else ()
-    overrides = {record.check: record for record in (*kept, *named)}
-    let_pass = tuple(overrides[name] for name in VERDICTS if name in failed and name in overrides)
-    return manifest.model_copy(update={"checks": checks, "overrides": let_pass})
 
 
 def judge_revision(
@@ -156,7 +120,14 @@ def judge_revision(
     )
 
 
-def require_open(gate: CheckResult, spec: PipelineSpec, window: Window, manifest: Manifest) -> None:
+def require_open(
+    gate: CheckResult,
+    spec: PipelineSpec,
+    window: Window,
+    manifest: Manifest,
+    *,
+    visible: bool = False,
+) -> None:
     """Stop a window whose gate is closed, and say what may open it.
 
     Args:
@@ -164,6 +135,7 @@ def require_open(gate: CheckResult, spec: PipelineSpec, window: Window, manifest
         spec: The pipeline.
         window: The window.
         manifest: What was decided on, as `with_verdicts_of_now` returns it.
+        visible: Whether readers see it.
 
     Raises:
         WindowRefused: The gate is closed.
@@ -180,6 +152,9 @@ def require_open(gate: CheckResult, spec: PipelineSpec, window: Window, manifest
             "Score it with a better model, or look at it and let this revision pass: "
             f"`batchinf override {named} --reason TEXT`."
         )
+        if visible:
+            back = f"batchinf rollback {spec.name} {window} --from {manifest.revision}"
+            next_step = f"Readers see it: take it back, `{back} --reason TEXT`. {next_step}"
     raise WindowRefused(
         f"{spec.name} {window} {gate.asset}: revision {manifest.revision}: {summarize([gate])}.",
         next_step=next_step,
@@ -218,16 +193,6 @@ def unmet_checks(
         for name in names:
             if (asset, name) not in on_record:
                 yield Violation(column=None, rule=f"checked by {asset}/{name} (not on record)")
-
-
-def unexcused_failures(manifest: Manifest) -> list[CheckResult]:
-    """Return the failed blocking checks of a manifest without those that its overrides let pass.
-
-    Only a verdict of evaluation can be let pass: an override of any other check counts for nothing.
-    """
-    let_pass = {record.check for record in manifest.overrides}
-    failures = blocking_failures(manifest.checks)
-    return [check for check in failures if not (is_verdict(check) and check.name in let_pass)]
 
 
 def _counts_as_checked(check: CheckResult) -> bool:

@@ -17,6 +17,7 @@ from batchinf_assets.checks import CheckResult, blocking_failures
 from batchinf_assets.contract_spec import Name
 from batchinf_assets.errors import LostRace, UsageError
 from batchinf_assets.evaluation.consequences import VERDICTS, held_against_figures, is_verdict
+from batchinf_assets.evaluation.later_evaluations import with_last_evaluation
 from batchinf_assets.lake.decisions import Decision, keep_decision, read_decision
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.lake.place import Place
@@ -81,11 +82,15 @@ class HeldVerdicts:
 def held_verdicts(project: Project, spec: PipelineSpec, window: Window) -> HeldVerdicts:
     """Return the failed verdicts that keep a window's candidate from being published.
 
+    Of a revision that readers see they are those of its last evaluation, which may take it back.
+
     Raises:
         WindowMissing: The window was never scored.
         ManifestInvalid: A manifest or an override is damaged.
     """
     manifest = candidate(project, spec, window)
+    if manifest.published_at is not None:
+        manifest = with_last_evaluation(project, spec, window, manifest)
     failures = failed_verdicts(manifest, spec, window)
     digests = failure_digests(failures, manifest.evaluation)
     return HeldVerdicts(

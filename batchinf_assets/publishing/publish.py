@@ -22,7 +22,6 @@ from batchinf_assets.publishing.gate import (
     judge_revision,
     require_open,
     unmet_checks,
-    with_verdicts_of_now,
 )
 from batchinf_assets.publishing.row_keys import check_rows
 from batchinf_assets.publishing.signed import (
@@ -31,6 +30,7 @@ from batchinf_assets.publishing.signed import (
     read_signed_manifest,
     sign_manifest,
 )
+from batchinf_assets.publishing.verdicts_of_now import with_verdicts_of_now
 from batchinf_assets.registry.keyring import Keyring, read_keyring
 from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.registry import Registry
@@ -149,7 +149,7 @@ def _unchanged(
     manifest = signed.manifest
     gate = judge_revision(project, registry, pipeline, window, manifest, now=now, signed=True)
     judged = with_verdicts_of_now(project, pipeline.spec, window, manifest, signed=True)
-    require_open(gate, pipeline.spec, window, judged)
+    require_open(gate, pipeline.spec, window, judged, visible=True)
     lease.require_held()
     store.drop_draft(window)  # one is left where an earlier run died after its commit
     return Publication(manifest=manifest, path=path, sha256=signed.sha256, gate=gate, changed=False)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite
-
+from batchinf_assets.checks import writable
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.evaluation.performance_history import performance_history
 from batchinf_assets.project import Project
@@ -29,8 +28,3 @@ def recorded_figures(
     metrics = {name: figure.value for name, figure in found.realised.items()}
     known = {name: value for name, value in (counts | metrics).items() if value is not None}
     return {name: writable(value) for name, value in known.items()}
-
-
-def writable(value: float | str) -> float | str:
-    """Return a figure for a document: JSON has no word for one that is not finite."""
-    return str(value) if isinstance(value, float) and not isfinite(value) else value

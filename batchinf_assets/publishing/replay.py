@@ -37,11 +37,11 @@ from batchinf_assets.publishing.row_keys import output_files, read_quarantine, w
 from batchinf_assets.publishing.signed import read_signed_manifest
 from batchinf_assets.publishing.visible import nothing_visible
 from batchinf_assets.registry.keyring import read_keyring
-from batchinf_assets.registry.registry import ModelVersion, Registry
+from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import open_version
 from batchinf_assets.scoring.checkpoints import Checkpoints
 from batchinf_assets.scoring.engine import finish_shards
-from batchinf_assets.scoring.model import candidate_model
+from batchinf_assets.scoring.model import candidate_model, version_of
 from batchinf_assets.scoring.predictions import (
     changed_files,
     manifests,
@@ -151,7 +151,7 @@ class _Replaying:
     scratch: Path
 
     def run(self, current: Pipeline) -> Replay:
-        manifest, version = self.manifest, self._version()
+        manifest, version = self.manifest, version_of(self.manifest)
         card = open_version(self.registry, version, None).card
         then = declared_then(
             self.project, current, manifest, card.input_schema, self.scratch / "then"
@@ -177,16 +177,6 @@ class _Replaying:
         outputs = [checkpoint.output for checkpoint in done.checkpoints]
         notes = (*_other_code(manifest, model.scorer.name), *features.notes)
         return self._compared(then.spec, outputs, features.source, notes)
-
-    def _version(self) -> ModelVersion:
-        named = self.manifest.model
-        return ModelVersion(
-            name=named.name,
-            version=named.version,
-            aliases=(),
-            digest=named.digest,
-            created_at=self.manifest.scored_at,
-        )
 
     def _features(self, then: Pipeline) -> _Features:
         """Make the features again, or take the ones that were kept and say why."""

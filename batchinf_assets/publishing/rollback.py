@@ -167,8 +167,13 @@ def attempt_rollback(
         shown = None
         if done.after is not None and done.after.rows is not None:
             shown = manifests(project, spec).read(window, done.after.revision)
-        attempt.took_back(done.state, str(done.told)[:REASON_CHARACTERS], shown)
+        attempt.took_back(_code(done, request), str(done.told)[:REASON_CHARACTERS], shown)
     return replace(done, page_problem=_write_pages(project, spec, window, done))
+
+
+def _code(done: Rollback, request: RollbackRequest) -> str:
+    """Return the reason code: what was done, and what asked for it where nobody did."""
+    return f"{done.state}/{request.check.asset}" if request.check else done.state
 
 
 def _write_pages(

@@ -5,14 +5,19 @@ Which revisions may be shown again is `rollback_target`'s business.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import LostRace, ManifestInvalid, UsageError
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import Event
-from batchinf_assets.publishing.rollback_target import earlier_revision, whole_revision
+from batchinf_assets.publishing.rollback_target import (
+    Objection,
+    earlier_revision,
+    nobody_objects,
+    whole_revision,
+)
 from batchinf_assets.publishing.signed import VerifiedManifest
 from batchinf_assets.publishing.visible import nothing_visible
 from batchinf_assets.registry.registry import Registry
@@ -44,6 +49,8 @@ class RollbackRequest:
         seen: The revision that readers see and that this is about: if they see another one by
             then, nothing is changed. None for nothing, `anything` for whatever they see.
         check: The failed check that asks for it, if one does; kept with the verdict.
+        objection: Why an earlier revision that holds must not be shown either, if so. Asked only
+            where `to` is None.
     """
 
     by: str
@@ -54,6 +61,7 @@ class RollbackRequest:
     reinstate: bool = False
     seen: str | None = "anything"
     check: CheckResult | None = None
+    objection: Objection = field(default=nobody_objects, compare=False)
 
     @property
     def event(self) -> Event:
@@ -216,7 +224,7 @@ def _target(
 ) -> tuple[VerifiedManifest, tuple[str, ...]]:
     """Return what to show again, and why that is none of the revisions seen since."""
     if request.to is None:
-        return earlier_revision(project, registry, spec, window, present)
+        return earlier_revision(project, registry, spec, window, present, request.objection)
     _require_allowed(project, spec, window, request.to, present, reinstate=request.reinstate)
     return whole_revision(project, registry, spec, window, request.to), ()
 

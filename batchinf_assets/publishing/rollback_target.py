@@ -6,7 +6,7 @@ were published.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from batchinf_assets.errors import BatchinfError, ManifestInvalid, UsageError
 from batchinf_assets.manifest import Manifest
@@ -28,6 +28,13 @@ from batchinf_assets.scoring.predictions import (
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window
 
+Objection = Callable[[Manifest], str | None]
+"""Says why a revision must not be shown, whole as it is; None where nothing speaks against it."""
+
+
+def nobody_objects(_manifest: Manifest) -> None:
+    """Let every revision that holds be shown."""
+
 
 class NothingToGoBackTo(BatchinfError):
     """Readers never saw another revision of the window that may be shown.
@@ -47,10 +54,11 @@ def earlier_revision(
     spec: PipelineSpec,
     window: Window,
     present: str | None,
+    objection: Objection = nobody_objects,
 ) -> tuple[VerifiedManifest, tuple[str, ...]]:
     """Return the revision that readers saw last and that holds, and why later ones do not.
 
-    The present one and condemned ones do not count.
+    The present one and condemned ones do not count, nor do those that are objected to.
 
     Raises:
         NothingToGoBackTo: There is none.
@@ -62,9 +70,13 @@ def earlier_revision(
         if revision in unfit:
             continue
         try:
-            return whole_revision(project, registry, spec, window, revision), tuple(stepped_over)
+            found = whole_revision(project, registry, spec, window, revision)
         except ManifestInvalid as error:
             stepped_over.append(error.message)
+            continue
+        if (why := objection(found.manifest)) is None:
+            return found, tuple(stepped_over)
+        stepped_over.append(_unfit(window, revision, why))
     raise NothingToGoBackTo(
         " ".join(
             [
@@ -104,10 +116,14 @@ def whole_revision(
     first = next(problems, None)
     if first is not None:
         raise ManifestInvalid(
-            f"Revision {revision} of window {window} cannot be shown again: {first}",
+            _unfit(window, revision, first),
             next_step="Restore it from a backup, or choose another revision: `--to REVISION`.",
         )
     return signed
+
+
+def _unfit(window: Window, revision: str, why: str) -> str:
+    return f"Revision {revision} of window {window} cannot be shown again: {why}"
 
 
 def _problems(

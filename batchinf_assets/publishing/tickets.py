@@ -68,7 +68,45 @@ def open_tickets(
         OSError: The disk is full or the folder cannot be written.
     """
     failed = [check for check in checks if not check.passed and _asks_for_one(check, spec)]
-    return tuple(_opened(project, spec, window, manifest, check, now) for check in failed)
+    return tuple(
+        open_ticket(project, spec, window, manifest.revision, check, now, manifest=manifest)
+        for check in failed
+    )
+
+
+def open_ticket(
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    revision: str,
+    check: CheckResult,
+    now: datetime,
+    *,
+    manifest: Manifest | None = None,
+) -> Ticket:
+    """Put a failed check into the ticket of its cause, whatever else follows from it.
+
+    Args:
+        project: Where the tickets are.
+        spec: The pipeline.
+        window: The window.
+        revision: What was judged.
+        check: What was found.
+        now: The time to put into the documents.
+        manifest: Of the revision; of what has none that can be read, a streak of windows is the
+            cause.
+
+    Raises:
+        ManifestInvalid: The ticket of this window, or of the one before it, is damaged.
+        OSError: The disk is full or the folder cannot be written.
+    """
+    cause = _cause(project, spec, window, manifest, check)
+    ticket = Ticket(pipeline=spec.name, check=check.name, cause=cause, opened_at=now)
+    finding = _finding(ticket, window, revision, check, now)
+    # In this order: a finding without its ticket would be seen by nobody.
+    keep_decision(ticket_place(project, spec, ticket.id), ticket)
+    keep_decision(finding_place(project, spec, finding), finding)
+    return ticket
 
 
 def read_tickets(project: Project, spec: PipelineSpec) -> list[KeptTicket]:
@@ -110,30 +148,18 @@ def _asks_for_one(check: CheckResult, spec: PipelineSpec) -> bool:
     return judged and consequence(check.name, spec) == "ticket"
 
 
-def _opened(
+def _cause(
     project: Project,
     spec: PipelineSpec,
     window: Window,
-    manifest: Manifest,
+    manifest: Manifest | None,
     check: CheckResult,
-    now: datetime,
-) -> Ticket:
-    cause = _cause(project, spec, window, manifest, check)
-    ticket = Ticket(pipeline=spec.name, check=check.name, cause=cause, opened_at=now)
-    finding = _finding(ticket, window, manifest, check, now)
-    # In this order: a finding without its ticket would be seen by nobody.
-    keep_decision(ticket_place(project, spec, ticket.id), ticket)
-    keep_decision(finding_place(project, spec, finding), finding)
-    return ticket
-
-
-def _cause(
-    project: Project, spec: PipelineSpec, window: Window, manifest: Manifest, check: CheckResult
 ) -> str:
-    golden = manifest.evaluation.golden_set if manifest.evaluation else None
+    evaluation = manifest.evaluation if manifest else None
+    golden = evaluation.golden_set if evaluation else None
     if golden is not None and check.name == "golden_set":
         return f"golden set {golden.sha256}"
-    if golden is not None and check.name == "golden_quality":
+    if manifest is not None and golden is not None and check.name == "golden_quality":
         return f"model {manifest.model.digest} on golden set {golden.sha256}"
     for near in (window, *spec.window.before(window, 1)):
         known = tickets_about(project, spec, near.key, check.name)
@@ -143,12 +169,12 @@ def _cause(
 
 
 def _finding(
-    ticket: Ticket, window: Window, manifest: Manifest, check: CheckResult, now: datetime
+    ticket: Ticket, window: Window, revision: str, check: CheckResult, now: datetime
 ) -> Finding:
     return Finding(
         ticket=ticket.id,
         window=window.key,
-        revision=manifest.revision,
+        revision=revision,
         sentence=summarize([check]) or f"{check.asset}/{check.name} failed",
         violations=check.violations,
         found_at=now,

@@ -22,14 +22,11 @@ from batchinf_assets.manifest import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import last_announcement, untold
 from batchinf_assets.publishing.condemned import condemned
-from batchinf_assets.publishing.gate import (
-    REQUIRED_CHECKS,
-    miscounts,
-    unexcused_failures,
-)
+from batchinf_assets.publishing.gate import REQUIRED_CHECKS, miscounts
 from batchinf_assets.publishing.publish import MANIFEST
 from batchinf_assets.publishing.row_keys import check_kept_keys, output_files
 from batchinf_assets.publishing.signed import RESTORE, read_signed_manifest
+from batchinf_assets.publishing.verdicts_of_now import unexcused_failures
 from batchinf_assets.publishing.visible import publications
 from batchinf_assets.registry.artifact import open_artifact
 from batchinf_assets.registry.keyring import read_keyring

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from batchinf_assets.contract_spec import FeatureSpec
-from batchinf_assets.manifest import ModelRecord, ParityOutcome
+from batchinf_assets.manifest import Manifest, ModelRecord, ParityOutcome
 from batchinf_assets.registry.artifact import Artifact, require_outputs
 from batchinf_assets.registry.promotions import Promotion
 from batchinf_assets.registry.registry import ModelVersion, Registry
@@ -90,6 +90,29 @@ def candidate_model(
     """
     artifact = open_version(registry, version, now)
     return _ready(version, artifact, pipeline.spec)
+
+
+def version_of(manifest: Manifest) -> ModelVersion:
+    """Return the version that scored a revision, as its manifest names it."""
+    named = manifest.model
+    return ModelVersion(
+        name=named.name,
+        version=named.version,
+        aliases=(),
+        digest=named.digest,
+        created_at=manifest.scored_at,
+    )
+
+
+def model_of(registry: Registry, spec: PipelineSpec, manifest: Manifest) -> ScoringModel:
+    """Return the model that scored a revision: authentic, whatever has expired since.
+
+    Raises:
+        KeyringInvalid: There is no keyring.
+        ModelRefused: It is not what was signed, or does not fit the declaration of now.
+    """
+    version = version_of(manifest)
+    return _ready(version, open_version(registry, version, None), spec)
 
 
 def _ready(version: ModelVersion, artifact: Artifact, spec: PipelineSpec) -> ScoringModel:

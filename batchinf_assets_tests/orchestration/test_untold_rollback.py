@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from batchinf_assets.cli import main
-from batchinf_assets.orchestration import performance, rollback
+from batchinf_assets.orchestration import rollback, taking_back
 from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import published_revision
@@ -88,7 +88,7 @@ def test_the_next_performance_run_tells_dagster_of_what_the_last_one_withdrew(
         pipeline, spec=spec.model_copy(update={"performance": bound, "rollback": policy})
     )
     with monkeypatch.context() as patch:
-        patch.setattr(performance, "tell_dagster", dies)
+        patch.setattr(taking_back, "tell_dagster", dies)
         run_job(job_of(strict, "flight_delays"), instance, [window], lambda _window, _asset: None)
     assert published_revision(project, spec, window) is None
     assert withdrawn_runs(instance) == 0

@@ -15,13 +15,13 @@ from batchinf_assets.checks import CheckResult, Violation, blocking_failures
 from batchinf_assets.errors import LostRace, ManifestInvalid, UsageError, WindowRefused
 from batchinf_assets.evaluation_spec import Consequence, GateSpec
 from batchinf_assets.manifest import Manifest, OverrideRecord
-from batchinf_assets.publishing.gate import with_verdicts_of_now
 from batchinf_assets.publishing.overrides import (
     held_verdicts,
     new_override,
     write_override,
 )
 from batchinf_assets.publishing.signed import sign_manifest
+from batchinf_assets.publishing.verdicts_of_now import with_verdicts_of_now
 from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.registry.keyring import read_keyring
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from batchinf_assets.cli.damaged import Remedy, remedy
 from batchinf_assets.cli.workplace import as_json, complain, here, open_registry
 from batchinf_assets.console import bar, print_json
 from batchinf_assets.errors import BatchinfError, UsageError
@@ -18,6 +19,7 @@ from batchinf_assets.spec import PipelineSpec, load_pipeline
 
 if TYPE_CHECKING:
     from batchinf_assets.publishing.replay import Replay
+    from batchinf_assets.publishing.verify import Verification
 
 EVERY = click.option("--all", "all_", is_flag=True, help="Every published window.")
 
@@ -31,7 +33,12 @@ EVERY = click.option("--all", "all_", is_flag=True, help="Every published window
 def verify(
     *, pipeline: str, window: str | None, all_: bool, revision: str | None, json_: bool
 ) -> None:
-    """Verify what is published: exit 0 only if every digest, count, key and signature holds."""
+    """Verify what is published: exit 0 only if every digest, count, key and signature holds.
+
+    Where the policy in defs.yaml says so (`rollback.automatic` names `verification`), a published
+    revision that is damaged, or whose key was revoked, is taken back to the newest earlier one that
+    verifies. Otherwise nothing is changed, and the command that would do it is named.
+    """
     from batchinf_assets.publishing.verify import undeclared, verify_window
 
     spec, project = load_pipeline(pipeline).spec, here()
@@ -45,11 +52,20 @@ def verify(
         for key in bar(keys, "Verifying", shown=not json_)
     ]
     failed = [found for found in verified if not found.holds]
+    remedies = {
+        found.window: remedy(
+            project, registry, spec, spec.window.window(found.window), found.revision
+        )
+        for found in failed
+        if found.revision is not None and revision is None
+    }
     if json_:
-        print_json([{**asdict(found), "holds": found.holds} for found in verified])
+        print_json([_document(found, remedies.get(found.window)) for found in verified])
     for found in failed if not json_ else ():
         for problem in found.problems:
             complain(f"{found.window}: {problem}")
+        if sentence := str(remedies.get(found.window, "")):
+            complain(f"{found.window}: {sentence}")
     if not json_:
         click.echo(f"{len(verified) - len(failed)} of {len(verified)} windows verify.")
     sys.exit(1 if failed else 0)
@@ -85,6 +101,10 @@ def replay(*, pipeline: str, window: str | None, all_: bool, json_: bool) -> Non
         _tell(replays, failures)
         click.echo(f"{len(same)} of {len(keys)} windows came out the same.")
     sys.exit(0 if len(same) == len(keys) else 1)
+
+
+def _document(found: Verification, done: Remedy | None) -> dict[str, object]:
+    return {**asdict(found), "holds": found.holds, **(done.document() if done else {})}
 
 
 def require_revision(revision: str, window: str | None) -> None:

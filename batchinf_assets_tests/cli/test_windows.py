@@ -170,8 +170,9 @@ def test_verify_names_a_published_file_of_which_one_byte_changed(
     flip_one_byte(published_file)
     result = batchinf("verify", "flight_delays", "--all")
     assert result.exit_code == 1
-    (line,) = result.stderr.splitlines()
+    line, next_step = result.stderr.splitlines()
     assert line.startswith(f"batchinf: {WINDOW}: ")
+    assert f"`batchinf rollback flight_delays {WINDOW} --from " in next_step
     assert f"window={WINDOW}/{published_file.parent.name}/{published_file.name}" in line
     assert "bytes changed" in line
     assert result.stdout == "0 of 1 windows verify.\n"

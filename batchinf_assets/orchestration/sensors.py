@@ -1,6 +1,6 @@
 """The sensors of a pipeline: a run per landed file revision. What to run is planned below."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -9,7 +9,7 @@ from batchinf_assets.evaluation.measured import Measured, measured_in
 from batchinf_assets.evaluation.metric_tables import metric_table
 from batchinf_assets.evaluation.trailing_state import trailing_histories
 from batchinf_assets.lake.digest import json_sha256
-from batchinf_assets.lake.place import Place
+from batchinf_assets.orchestration.follow_ups import follow_up_requests
 from batchinf_assets.orchestration.jobs import performance_job_name
 from batchinf_assets.orchestration.late_windows import source_key
 from batchinf_assets.orchestration.requested import last_request
@@ -106,23 +106,12 @@ def _measurements(
     asked = {arrival.window for arrival in plan.arrivals}
     waiting = {key: known[key] for key in sorted(known)[-LOOKBACK:] if key not in asked}
     now = datetime.now(UTC)
-    more = [*_unfinished(waiting, visible, now), *([] if requests else _stale(project, spec, now))]
+    unfinished = follow_up_requests(context.instance, project, spec, waiting, visible, now)
+    more = [*unfinished, *([] if requests else _stale(project, spec, now))]
     return dg.SensorResult(
         run_requests=[*requests, *more][: EFFORT.arrivals],
         cursor=plan.cursor,
     )
-
-
-def _unfinished(
-    figures: Mapping[str, Place], visible: Mapping[str, str], now: datetime
-) -> Iterator[dg.RunRequest]:
-    """Ask, at most once an hour, for windows whose figures failed and had no consequence yet."""
-    for key, file in figures.items():
-        found = measured_in(file)
-        if found.revision == visible[key] and not found.followed_up:
-            yield dg.RunRequest(
-                partition_key=key, run_key=f"{key}:{found.outcomes}:{found.revision}:{now:%Y%m%d%H}"
-            )
 
 
 def _stale(project: Project, spec: PipelineSpec, now: datetime) -> Iterator[dg.RunRequest]:

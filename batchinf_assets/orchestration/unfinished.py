@@ -34,6 +34,7 @@ from batchinf_assets.orchestration.relaunches import (
 )
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.run_life import RunLife
+from batchinf_assets.orchestration.unfinished_rollbacks import finish_rollbacks
 from batchinf_assets.orchestration.window_leases import read_leases
 from batchinf_assets.orchestration.window_runs import PREEMPTED, REFUSED
 from batchinf_assets.project import Project
@@ -64,10 +65,13 @@ def unfinished_sensor(spec: PipelineSpec) -> dg.SensorDefinition:
         name=f"{spec.name}_unfinished",
         job_name=spec.name,
         minimum_interval_seconds=TICK_SECONDS,
-        description="One run for each window that a dead run left unfinished; a few times at most.",
+        description="One run for each window that a dead run left unfinished, a few times at most; "
+        "rollbacks that died are finished.",
     )
     def unfinished(context: dg.SensorEvaluationContext, workplace: Workplace) -> dg.SensorResult:
         now, place = datetime.now(UTC), (context.instance, workplace.project(), spec)
+        # First: a window that was taken back needs no other run.
+        finish_rollbacks(context.instance, workplace, spec, now, context.log)
         found = look(*place, context.cursor, now)
         for sentence in tell_given_up(*place, found.given_up, now):
             context.log.error(sentence)

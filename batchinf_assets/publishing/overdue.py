@@ -7,14 +7,12 @@ ticket is; nothing here runs a window.
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from batchinf_assets.lake.conditional import create
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.ticket_documents import Ticket, ticket_place
-from batchinf_assets.publishing.tickets import close_ticket, read_tickets
+from batchinf_assets.publishing.ticket_documents import Ticket
+from batchinf_assets.publishing.tickets import close_ticket, open_cause, read_tickets
 from batchinf_assets.snapshots.completeness import is_whole
 from batchinf_assets.snapshots.freeze import snapshot_table
 from batchinf_assets.snapshots.listing import landed_files
@@ -113,9 +111,7 @@ def turns(project: Project, spec: PipelineSpec, now: datetime) -> Turns:
 
 def open_overdue(project: Project, spec: PipelineSpec, overdue: Overdue, now: datetime) -> None:
     """Open the ticket of a window; a no-op where it was opened before, whether closed or not."""
-    ticket = Ticket(pipeline=spec.name, check=CHECK, cause=overdue.cause, opened_at=now)
-    with suppress(FileExistsError):
-        create(ticket_place(project, spec, ticket.id), ticket.to_json())
+    open_cause(project, spec, CHECK, overdue.cause, now)
 
 
 def close_landed(project: Project, spec: PipelineSpec, ticket: str, now: datetime) -> None:

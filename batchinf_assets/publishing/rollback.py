@@ -12,13 +12,13 @@ from typing import Literal
 
 import pyarrow as pa
 
-from batchinf_assets.attempts import PUBLISHED, attempting
+from batchinf_assets.attempts import PUBLISHED, Attempt, attempting
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.errors import BatchinfError
+from batchinf_assets.errors import BatchinfError, LostRace
 from batchinf_assets.evaluation.report.write import write_window_report
 from batchinf_assets.lake.fence import Fence
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.announcements import Announcement, announce
+from batchinf_assets.publishing.announcements import Announcement, announce, last_announcement
 from batchinf_assets.publishing.publish import show_revision
 from batchinf_assets.publishing.reasons import reasoned
 from batchinf_assets.publishing.recorded_figures import recorded_figures
@@ -164,16 +164,58 @@ def attempt_rollback(
     """
     with attempting(project, spec, window, run_id=run_id, stage=PUBLISHED) as attempt:
         done = roll_back(project, registry, spec, window, request, lease=attempt, planned=planned)
-        shown = None
-        if done.after is not None and done.after.rows is not None:
-            shown = manifests(project, spec).read(window, done.after.revision)
-        attempt.took_back(_code(done, request), str(done.told)[:REASON_CHARACTERS], shown)
+        _record(project, spec, window, attempt, done, request.check)
     return replace(done, page_problem=_write_pages(project, spec, window, done))
 
 
-def _code(done: Rollback, request: RollbackRequest) -> str:
-    """Return the reason code: what was done, and what asked for it where nobody did."""
-    return f"{done.state}/{request.check.asset}" if request.check else done.state
+def record_rollback(
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    said: Announcement,
+    check: CheckResult | None,
+    *,
+    run_id: str,
+) -> Rollback:
+    """Let the ledger know of a rollback that was announced by a process that died before it did.
+
+    Args:
+        project: Where the tables are.
+        spec: The pipeline.
+        window: The window.
+        said: What was announced.
+        check: The check that asked for it, if one did.
+        run_id: The run that the ledger names.
+
+    Raises:
+        LostRace: Somebody works on the window, or changed it meanwhile.
+        BatchinfError: What else `attempting` raises.
+    """
+    with attempting(project, spec, window, run_id=run_id, stage=PUBLISHED) as attempt:
+        if last_announcement(project, spec, window) != said:
+            raise LostRace(
+                f"Somebody changed window {window} of {spec.name} meanwhile.",
+                next_step="Nothing was recorded; look at it again.",
+            )
+        done = as_announced(project, spec, window, said)
+        _record(project, spec, window, attempt, done, check)
+    return replace(done, page_problem=_write_pages(project, spec, window, done))
+
+
+def _record(
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    attempt: Attempt,
+    done: Rollback,
+    check: CheckResult | None,
+) -> None:
+    """Tell the ledger what was done and, in the reason code, what asked for it where nobody did."""
+    shown = None
+    if done.after is not None and done.after.rows is not None:
+        shown = manifests(project, spec).read(window, done.after.revision)
+    code = f"{done.state}/{check.asset}" if check else done.state
+    attempt.took_back(code, str(done.told)[:REASON_CHARACTERS], shown)
 
 
 def _write_pages(

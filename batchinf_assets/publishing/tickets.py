@@ -109,6 +109,24 @@ def open_ticket(
     return ticket
 
 
+def cause_ticket(spec: PipelineSpec, check: str, cause: str, now: datetime) -> Ticket:
+    """Return the ticket of a cause that says by itself what is the matter, without findings."""
+    return Ticket(pipeline=spec.name, check=check, cause=cause, opened_at=now)
+
+
+def open_cause(
+    project: Project, spec: PipelineSpec, check: str, cause: str, now: datetime
+) -> Ticket:
+    """Open the ticket of such a cause; a no-op where it was opened before, whether closed or not.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written.
+    """
+    ticket = cause_ticket(spec, check, cause, now)
+    keep_decision(ticket_place(project, spec, ticket.id), ticket)
+    return ticket
+
+
 def read_tickets(project: Project, spec: PipelineSpec) -> list[KeptTicket]:
     """Return every ticket of a pipeline, open and closed, by first window and check.
 

@@ -109,7 +109,7 @@ def test_status_of_a_window_names_every_revision_that_readers_saw(
     ]
     assert seen(fine)[1]["said"].endswith("Wrong weather")
     told = fine("status", "flight_delays", DAY)
-    assert told.startswith(f"flight_delays {DAY}: rolled back. ")
+    assert told.startswith(f"flight_delays {DAY}: rolled back, trailing stale. ")
     assert all(revision in told for revision in revisions)
     assert "flight_delays v1" in told
     assert seen(fine, "2013-07-02") == []

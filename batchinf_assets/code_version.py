@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from batchinf_assets import __version__
-from batchinf_assets.manifest import CodeRecord
+from batchinf_assets.manifest.means import CodeRecord
 from batchinf_assets.project import CHECKOUT
 
 LIBRARIES = (

@@ -10,25 +10,13 @@ from pydantic import BaseModel, ValidationError
 
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.errors import ManifestInvalid
-from batchinf_assets.manifest import (
-    LONGEST_TEXT,
-    CodeRecord,
-    CountsRecord,
-    EvaluationRecord,
-    FeaturesRecord,
-    FileRecord,
-    Manifest,
-    ModelRecord,
-    OutputRecord,
-    ParityOutcome,
-    ResourcesRecord,
-    SettingsRecord,
-    ShardsRecord,
-    SnapshotRecord,
-    WindowRecord,
-    declaration_digest,
-    parse_manifest,
-)
+from batchinf_assets.manifest.document import Manifest, declaration_digest, parse_manifest
+from batchinf_assets.manifest.files import FileRecord, OutputRecord
+from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord, WindowRecord
+from batchinf_assets.manifest.judgement import EvaluationRecord
+from batchinf_assets.manifest.means import CodeRecord, ModelRecord, ParityOutcome, SettingsRecord
+from batchinf_assets.manifest.values import LONGEST_TEXT
+from batchinf_assets.manifest.work import CountsRecord, ResourcesRecord, ShardsRecord
 from batchinf_assets.project import CHECKOUT
 from batchinf_assets.spec import Pipeline
 

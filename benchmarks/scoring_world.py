@@ -32,7 +32,8 @@ from batchinf_assets.features.build import (
 from batchinf_assets.features.labels import LABEL
 from batchinf_assets.lake.digest import content_digest
 from batchinf_assets.lake.layout import row_group_rows
-from batchinf_assets.manifest import FeaturesRecord, FileRecord, SnapshotRecord
+from batchinf_assets.manifest.files import FileRecord
+from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.promote import Decision, promote
 from batchinf_assets.registry.keyring import init_keys

@@ -17,7 +17,7 @@ from batchinf_assets.errors import UsageError
 from batchinf_assets.spec import PipelineSpec, load_pipeline
 
 if TYPE_CHECKING:
-    from batchinf_assets.manifest import ApprovalRecord
+    from batchinf_assets.manifest.inputs import ApprovalRecord
     from batchinf_assets.snapshots.held import Held
 
 SHOWN_DIGITS = 16

@@ -180,7 +180,7 @@ def _doubts(
     rows: pa.Table, provenance: Provenance, spec: PipelineSpec, window: Window
 ) -> tuple[str, ...]:
     from batchinf_assets.evaluation.golden_set import GoldenSet, judge_golden_set
-    from batchinf_assets.manifest import GoldenSetRecord
+    from batchinf_assets.manifest.judgement import GoldenSetRecord
 
     record = GoldenSetRecord(sha256=provenance.sha256)
     drawn = GoldenSet(rows=rows, record=record, provenance=provenance)

@@ -16,7 +16,7 @@ from batchinf_assets.errors import UsageError
 from batchinf_assets.spec import PipelineSpec, load_pipeline
 
 if TYPE_CHECKING:
-    from batchinf_assets.manifest import OverrideRecord
+    from batchinf_assets.manifest.judgement import OverrideRecord
     from batchinf_assets.publishing.overrides import HeldVerdicts
 
 

@@ -11,7 +11,7 @@ from batchinf_assets.cli.workplace import as_json, here
 from batchinf_assets.console import print_json
 from batchinf_assets.errors import UsageError, WindowMissing
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.spec import PipelineSpec, load_pipeline
 from batchinf_assets.windows import Window

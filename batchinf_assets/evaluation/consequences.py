@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.evaluation_spec import Consequence
-from batchinf_assets.manifest import EvaluationRecord
+from batchinf_assets.manifest.judgement import EvaluationRecord
 from batchinf_assets.spec import PipelineSpec
 
 EVALUATION = "evaluation"

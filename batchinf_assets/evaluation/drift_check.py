@@ -16,7 +16,7 @@ from batchinf_assets.evaluation.drift import (
     overall_verdict,
     reference_verdicts,
 )
-from batchinf_assets.manifest import EarlierWindowsRecord
+from batchinf_assets.manifest.judgement import EarlierWindowsRecord
 from batchinf_assets.spec import PipelineSpec
 
 NO_EARLIER_WINDOWS: Mapping[str, EarlierWindowsRecord] = MappingProxyType({})

@@ -32,7 +32,8 @@ from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.evaluation_spec import DriftReference
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.lake.fence import Alone, Fence
-from batchinf_assets.manifest import EarlierWindowsRecord, EvaluationRecord, Manifest
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.judgement import EarlierWindowsRecord, EvaluationRecord
 from batchinf_assets.project import Project
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.model import ScoringModel

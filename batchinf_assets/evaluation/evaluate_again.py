@@ -21,7 +21,8 @@ from batchinf_assets.evaluation.evaluate import (
 from batchinf_assets.evaluation.golden_run import measure_golden
 from batchinf_assets.evaluation.references import earlier_windows
 from batchinf_assets.evaluation.sketches import read_sketches
-from batchinf_assets.manifest import EarlierWindowsRecord, EvaluationRecord, Manifest
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.judgement import EarlierWindowsRecord, EvaluationRecord
 from batchinf_assets.project import Project
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.registry.registry import Registry

@@ -14,7 +14,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from batchinf_assets.contract_spec import Name
 from batchinf_assets.errors import GoldenSetInvalid
 from batchinf_assets.lake.files import read_bounded
-from batchinf_assets.manifest import Count, Digest, Text, WindowRecord
+from batchinf_assets.manifest.inputs import WindowRecord
+from batchinf_assets.manifest.values import Count, Digest, Text
 
 RESTORE = "Restore both files from version control, or draw a set anew: `batchinf golden draw`."
 

@@ -29,7 +29,7 @@ from batchinf_assets.evaluation.golden_provenance import (
 from batchinf_assets.evaluation.segments import segment_rows
 from batchinf_assets.features.labels import undeclared_classes
 from batchinf_assets.lake.schema import arrow_schema
-from batchinf_assets.manifest import GoldenSetRecord
+from batchinf_assets.manifest.judgement import GoldenSetRecord
 from batchinf_assets.project import Project
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window

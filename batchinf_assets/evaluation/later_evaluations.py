@@ -20,7 +20,9 @@ from batchinf_assets.lake.decisions import Decision, read_decision
 from batchinf_assets.lake.fence import Fence
 from batchinf_assets.lake.files import write_bytes
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import EvaluationRecord, Manifest, RevisionId
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.judgement import EvaluationRecord
+from batchinf_assets.manifest.values import RevisionId
 from batchinf_assets.project import Project
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window

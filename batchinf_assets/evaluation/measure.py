@@ -38,7 +38,8 @@ from batchinf_assets.evaluation.trend import Trend
 from batchinf_assets.features.build import made_rows
 from batchinf_assets.features.labels import landed_outcomes
 from batchinf_assets.lake.query import query, quoted
-from batchinf_assets.manifest import FileRecord, Manifest
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import (
     manifests,

@@ -20,7 +20,8 @@ from batchinf_assets.evaluation.sketches import (
     sketch_table,
 )
 from batchinf_assets.evaluation_spec import DriftReference
-from batchinf_assets.manifest import EarlierWindowsRecord, Manifest
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.judgement import EarlierWindowsRecord
 from batchinf_assets.project import Project
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.predictions import manifests, published_revision

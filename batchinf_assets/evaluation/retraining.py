@@ -25,7 +25,8 @@ from batchinf_assets.evaluation.performance_records import LABELLED
 from batchinf_assets.evaluation.task import Task
 from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import EvaluationRecord, Manifest
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.judgement import EvaluationRecord
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import candidate
 from batchinf_assets.spec import PipelineSpec

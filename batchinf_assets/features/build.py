@@ -30,7 +30,7 @@ from batchinf_assets.lake.query import query, refusal_text
 from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
-from batchinf_assets.manifest import FeaturesRecord
+from batchinf_assets.manifest.inputs import FeaturesRecord
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import landing_of, load_snapshot, require_passed
 from batchinf_assets.snapshots.quarantine import SetAside, keep_features_lines

@@ -11,7 +11,7 @@ from batchinf_assets.checks import quoted as quoted_text
 from batchinf_assets.contracts.columns import ANY_LAYOUT, check_columns, conform
 from batchinf_assets.errors import FeatureSqlFailed, InvalidSpec
 from batchinf_assets.lake.query import query, quoted, refusal_text
-from batchinf_assets.manifest import FileRecord
+from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import landing_of, require_passed
 from batchinf_assets.spec import OutcomesSpec, PipelineSpec

@@ -19,7 +19,7 @@ from batchinf_assets.contracts.validate import check_values
 from batchinf_assets.errors import FeatureSqlFailed
 from batchinf_assets.lake.query import query, quoted, refusal_text
 from batchinf_assets.lake.schema import arrow_schema
-from batchinf_assets.manifest import FileRecord
+from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.snapshots.freeze import require_passed
 from batchinf_assets.snapshots.known import known_values
 from batchinf_assets.snapshots.landing import LandedFile, Landing

@@ -18,7 +18,7 @@ from batchinf_assets.lake.conditional import (
 )
 from batchinf_assets.lake.files import LARGEST_DOCUMENT, read_bounded, write_bytes
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import Manifest, parse_manifest
+from batchinf_assets.manifest.document import Manifest, parse_manifest
 from batchinf_assets.windows import Window
 
 DRAFT = "draft.json"

@@ -7,7 +7,7 @@ import dagster as dg
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.row_groups import RowGroups
-from batchinf_assets.manifest import ChangesRecord
+from batchinf_assets.manifest.work import ChangesRecord
 from batchinf_assets.orchestration.metadata import Metadata
 from batchinf_assets.publishing.score_changes import ScoreChanges
 from batchinf_assets.snapshots.changes import RowChanges, compare_rows

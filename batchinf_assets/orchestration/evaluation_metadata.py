@@ -15,7 +15,7 @@ from batchinf_assets.evaluation.performance_check import said
 from batchinf_assets.evaluation.segments import SegmentMetrics
 from batchinf_assets.evaluation.trend import Trend
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import EvaluationRecord
+from batchinf_assets.manifest.judgement import EvaluationRecord
 from batchinf_assets.orchestration.metadata import Metadata, figure
 from batchinf_assets.windows import Window
 

@@ -8,7 +8,7 @@ import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from pydantic import Field
 
-from batchinf_assets.manifest import RevisionId
+from batchinf_assets.manifest.values import RevisionId
 from batchinf_assets.orchestration.keys import asset_key
 from batchinf_assets.orchestration.metadata import Metadata
 from batchinf_assets.orchestration.resources import Workplace

@@ -19,7 +19,7 @@ from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.decisions import Decision, keep_decision, read_decision
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table_writer import COMMIT_KEY
-from batchinf_assets.manifest import RevisionId, Text
+from batchinf_assets.manifest.values import RevisionId, Text
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import REVISION, predictions_table
 from batchinf_assets.spec import PipelineSpec

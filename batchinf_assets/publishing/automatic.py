@@ -14,7 +14,8 @@ from typing import cast
 from batchinf_assets.checks import CheckResult, as_written, summarize
 from batchinf_assets.errors import BatchinfError
 from batchinf_assets.evaluation_spec import RollbackCause
-from batchinf_assets.manifest import LONGEST_TEXT, Manifest
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.values import LONGEST_TEXT
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.rollback import Rollback, attempt_rollback
 from batchinf_assets.publishing.rollback_plan import (

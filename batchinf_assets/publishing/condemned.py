@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batchinf_assets.checks import CheckResult, Violation
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.condemnations import Condemnation as Condemnation
 from batchinf_assets.scoring.condemnations import (

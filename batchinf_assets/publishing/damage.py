@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.errors import ManifestInvalid, ModelRefused, Refusal
 from batchinf_assets.lake.place import path_within
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.publish import MANIFEST
 from batchinf_assets.publishing.signed import read_signed_manifest

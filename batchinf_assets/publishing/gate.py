@@ -16,7 +16,7 @@ from batchinf_assets.evaluation.consequences import (
 )
 from batchinf_assets.features.build import feature_definition, features_contract, load_features
 from batchinf_assets.lake.place import path_within
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.verdicts_of_now import unexcused_failures, with_verdicts_of_now
 from batchinf_assets.registry.registry import Registry

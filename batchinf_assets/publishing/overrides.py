@@ -21,13 +21,9 @@ from batchinf_assets.evaluation.later_evaluations import with_last_evaluation
 from batchinf_assets.lake.decisions import Decision, keep_decision, read_decision
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import (
-    Digest,
-    EvaluationRecord,
-    Manifest,
-    OverrideRecord,
-    RevisionId,
-)
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.judgement import EvaluationRecord, OverrideRecord
+from batchinf_assets.manifest.values import Digest, RevisionId
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.reasons import reasoned
 from batchinf_assets.scoring.predictions import candidate

@@ -12,7 +12,7 @@ from batchinf_assets.errors import BatchinfError, DocumentTooLarge
 from batchinf_assets.features.build import definition_place, feature_definition
 from batchinf_assets.lake.files import read_bounded
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.registry.card import InputColumn, first_problem
 from batchinf_assets.scoring.revision import scoring_settings

@@ -14,7 +14,8 @@ from batchinf_assets.lake.fence import Fence
 from batchinf_assets.lake.files import DataFile
 from batchinf_assets.lake.manifests import ManifestStore, SignedManifest
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import Manifest, OutputRecord
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.files import OutputRecord
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import announce
 from batchinf_assets.publishing.condemned import require_not_condemned

@@ -30,7 +30,8 @@ from batchinf_assets.lake.layout import row_group_rows
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.lake.schema import arrow_schema
-from batchinf_assets.manifest import FileRecord, Manifest, OutputRecord
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.files import FileRecord, OutputRecord
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.past_declaration import declared_then
 from batchinf_assets.publishing.row_keys import output_files, read_quarantine, without

@@ -20,7 +20,7 @@ from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.lake.table_log import Commit, has_log, open_table, read_commits
 from batchinf_assets.lake.table_writer import WINDOW_KEY
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.score_changes import score_changes_table
 from batchinf_assets.scoring.condemnations import condemned_revisions

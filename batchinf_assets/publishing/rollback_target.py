@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from batchinf_assets.errors import BatchinfError, ManifestInvalid, UsageError
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.gate import miscounts, unmet_checks
 from batchinf_assets.publishing.publish import MANIFEST

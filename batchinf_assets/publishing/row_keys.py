@@ -22,7 +22,8 @@ from batchinf_assets.contracts.value_rules import blocking_alone
 from batchinf_assets.lake.files import holds, read_parquet
 from batchinf_assets.lake.row_groups import RowGroups, ahead
 from batchinf_assets.lake.schema import arrow_schema
-from batchinf_assets.manifest import FeaturesRecord, Manifest, SnapshotRecord
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import predictions_table
 from batchinf_assets.scoring.window_checks import check_accounted

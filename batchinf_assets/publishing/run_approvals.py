@@ -19,7 +19,7 @@ from batchinf_assets.lake.conditional import create
 from batchinf_assets.lake.digest import canonical_json, json_sha256
 from batchinf_assets.lake.files import read_bounded
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import ApprovalRecord
+from batchinf_assets.manifest.inputs import ApprovalRecord
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.stored_files import all_files, pipeline_folder
 from batchinf_assets.run_spec import CapsSpec

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from batchinf_assets.errors import ManifestInvalid, ModelRefused, SigningKeyUnavailable
 from batchinf_assets.lake.manifests import SIGNATURE_BYTES, ManifestStore, SignedManifest
-from batchinf_assets.manifest import Manifest, parse_manifest
+from batchinf_assets.manifest.document import Manifest, parse_manifest
 from batchinf_assets.registry.keyring import Keyring, in_utc
 from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.signing import DocumentType, sign_document, verify_document

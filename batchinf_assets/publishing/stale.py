@@ -31,7 +31,8 @@ from batchinf_assets.features.build import (
 )
 from batchinf_assets.lake.files import read_described
 from batchinf_assets.lake.place import Place, path_within
-from batchinf_assets.manifest import FeaturesRecord, Manifest, SnapshotRecord
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.backfill_plan import Plan, WindowPlan, asked_windows
 from batchinf_assets.publishing.condemned import condemned_manifests

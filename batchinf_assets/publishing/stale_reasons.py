@@ -9,12 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from batchinf_assets.manifest import (
-    CodeRecord,
-    FeaturesRecord,
-    Manifest,
-    SettingsRecord,
-)
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.inputs import FeaturesRecord
+from batchinf_assets.manifest.means import CodeRecord, SettingsRecord
 from batchinf_assets.spec import PipelineSpec
 
 DIGITS = 8

@@ -20,7 +20,7 @@ from batchinf_assets.lake.lease import LeaseInvalid
 from batchinf_assets.lake.manifests import DRAFT
 from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.lake.row_groups import RowGroups
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import last_announcement
 from batchinf_assets.publishing.given_up import is_over, open_windows

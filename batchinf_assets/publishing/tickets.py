@@ -14,7 +14,7 @@ from batchinf_assets.checks import CheckResult, summarize
 from batchinf_assets.errors import LostRace, UsageError
 from batchinf_assets.evaluation.consequences import PERFORMANCE, consequence, is_verdict
 from batchinf_assets.lake.decisions import keep_decision
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.reasons import reasoned
 from batchinf_assets.publishing.ticket_documents import (

@@ -13,7 +13,8 @@ from batchinf_assets.checks import CheckResult, blocking_failures
 from batchinf_assets.evaluation.consequences import VERDICTS, held_against_figures, is_verdict
 from batchinf_assets.evaluation.evaluate_again import judge_again
 from batchinf_assets.evaluation.later_evaluations import with_last_evaluation
-from batchinf_assets.manifest import EvaluationRecord, Manifest
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.judgement import EvaluationRecord
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.overrides import failure_digests, read_overrides
 from batchinf_assets.publishing.signed import read_signed_manifest

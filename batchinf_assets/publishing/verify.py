@@ -18,7 +18,7 @@ from batchinf_assets.features.build import made_rows
 from batchinf_assets.lake.digest import RowsDigest
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.row_groups import RowGroups
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import last_announcement, untold
 from batchinf_assets.publishing.condemned import condemned

@@ -19,7 +19,8 @@ from batchinf_assets.lake.digest import canonical_json, json_sha256
 from batchinf_assets.lake.files import holds, read_bounded, write_bytes
 from batchinf_assets.lake.order import KeySpan
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import Count, OutputRecord
+from batchinf_assets.manifest.files import OutputRecord
+from batchinf_assets.manifest.values import Count
 from batchinf_assets.scoring.shards import Shard
 
 

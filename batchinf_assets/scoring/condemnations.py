@@ -27,7 +27,8 @@ from batchinf_assets.lake.decisions import (
     read_decision,
 )
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import Manifest, RevisionId, Text
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.values import RevisionId, Text
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import manifests, published_revision
 from batchinf_assets.scoring.revision import derived_revision, scored_by

@@ -18,7 +18,9 @@ from batchinf_assets.lake.digest import RowsDigest
 from batchinf_assets.lake.order import KeySpan, spans_ascend
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.row_groups import RowGroups, ahead
-from batchinf_assets.manifest import ChangesRecord, CodeRecord, Manifest
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.means import CodeRecord
+from batchinf_assets.manifest.work import ChangesRecord
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.carried import EarlierScores, ScoredGroup
 from batchinf_assets.scoring.predictions import changed_files, predictions_table

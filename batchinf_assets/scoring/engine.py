@@ -11,7 +11,7 @@ from threading import Event
 
 from batchinf_assets.errors import BatchinfError, Preempted, ShardFailed
 from batchinf_assets.lake.place import Place, path_within
-from batchinf_assets.manifest import OutputRecord
+from batchinf_assets.manifest.files import OutputRecord
 from batchinf_assets.scoring.checkpoints import Checkpoint, Checkpoints
 from batchinf_assets.scoring.fast import usable_cores
 from batchinf_assets.scoring.preemption import stopping_on_sigterm

@@ -7,7 +7,8 @@ from datetime import datetime
 from functools import lru_cache
 
 from batchinf_assets.contract_spec import FeatureSpec
-from batchinf_assets.manifest import Manifest, ModelRecord, ParityOutcome
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.means import ModelRecord, ParityOutcome
 from batchinf_assets.registry.artifact import Artifact, require_outputs
 from batchinf_assets.registry.promotions import Promotion
 from batchinf_assets.registry.registry import ModelVersion, Registry

@@ -22,7 +22,8 @@ from batchinf_assets.lake.files import holds, read_parquet
 from batchinf_assets.lake.manifests import ManifestStore
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.schema import arrow_schema
-from batchinf_assets.manifest import Manifest, OutputRecord
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.files import OutputRecord
 from batchinf_assets.project import Project
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.checkpoints import Checkpoint, Checkpoints

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from batchinf_assets.lake.digest import json_sha256
-from batchinf_assets.manifest import (
-    CodeRecord,
-    FeaturesRecord,
-    Manifest,
-    SettingsRecord,
-    SnapshotRecord,
-)
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord
+from batchinf_assets.manifest.means import CodeRecord, SettingsRecord
 from batchinf_assets.spec import Pipeline
 
 

@@ -15,16 +15,10 @@ from batchinf_assets.features.build import (
     load_features,
 )
 from batchinf_assets.lake.layout import row_group_rows
-from batchinf_assets.manifest import (
-    CountsRecord,
-    Manifest,
-    OutputRecord,
-    QuarantineRecord,
-    ResourcesRecord,
-    ShardsRecord,
-    WindowRecord,
-    declaration_digest,
-)
+from batchinf_assets.manifest.document import Manifest, declaration_digest
+from batchinf_assets.manifest.files import OutputRecord, QuarantineRecord
+from batchinf_assets.manifest.inputs import WindowRecord
+from batchinf_assets.manifest.work import CountsRecord, ResourcesRecord, ShardsRecord
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.condemnations import require_inputs_not_condemned
 from batchinf_assets.scoring.correction import Correction, Superseded, correct

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batchinf_assets.errors import WindowMissing
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import checkpoints_of
 from batchinf_assets.scoring.scorer import Scores

@@ -20,7 +20,7 @@ from batchinf_assets.lake.order import spans_ascend
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.lake.schema import arrow_schema
-from batchinf_assets.manifest import CountsRecord
+from batchinf_assets.manifest.work import CountsRecord
 from batchinf_assets.scoring.checkpoints import Checkpoint
 from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.predictions import ASSET

@@ -17,7 +17,7 @@ from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.lake.table import WindowTable
-from batchinf_assets.manifest import SnapshotRecord
+from batchinf_assets.manifest.inputs import SnapshotRecord
 from batchinf_assets.project import Project
 from batchinf_assets.seasons import windows_alike
 from batchinf_assets.snapshots.earlier import Earlier

@@ -11,7 +11,7 @@ import pyarrow as pa
 from batchinf_assets.errors import HeldForApproval, UsageError
 from batchinf_assets.lake.files import write_parquet
 from batchinf_assets.lake.row_groups import RowGroups
-from batchinf_assets.manifest import ApprovalRecord, SnapshotRecord
+from batchinf_assets.manifest.inputs import ApprovalRecord, SnapshotRecord
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.changes import RowChanges, compare_rows
 from batchinf_assets.snapshots.freeze import (

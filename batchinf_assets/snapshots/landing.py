@@ -16,7 +16,7 @@ from batchinf_assets.contract_spec import ColumnSpec, LimitsSpec
 from batchinf_assets.contracts.nullability import required_columns
 from batchinf_assets.errors import LandedFileMissing, LandingFault
 from batchinf_assets.lake.place import Place, path_within
-from batchinf_assets.manifest import FileRecord
+from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.snapshots.file_limits import FileLimits, unreadable
 from batchinf_assets.snapshots.formats import FileFormat, decode, format_of
 from batchinf_assets.snapshots.landed_bytes import ChangedWhileRead, unchanged_bytes

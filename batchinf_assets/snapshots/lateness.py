@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from batchinf_assets.errors import HeldForApproval
-from batchinf_assets.manifest import ApprovalRecord, SnapshotRecord
+from batchinf_assets.manifest.inputs import ApprovalRecord, SnapshotRecord
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.approvals import read_approval
 from batchinf_assets.spec import PipelineSpec

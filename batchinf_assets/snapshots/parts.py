@@ -18,7 +18,7 @@ import pyarrow as pa
 from batchinf_assets.lake.digest import file_sha256, json_sha256
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.query import query, quoted
-from batchinf_assets.manifest import FileRecord
+from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.snapshots.landed_status import Status, change_time_of
 
 _PART = "file of the row"

@@ -18,7 +18,8 @@ from batchinf_assets.lake.digest import content_digest, file_sha256
 from batchinf_assets.lake.files import DataFile, is_readable, read_parquet
 from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.lake.table import WindowTable
-from batchinf_assets.manifest import QuarantineRecord, SnapshotRecord
+from batchinf_assets.manifest.files import QuarantineRecord
+from batchinf_assets.manifest.inputs import SnapshotRecord
 from batchinf_assets.project import Project
 from batchinf_assets.spec import PipelineSpec
 from batchinf_assets.windows import Window

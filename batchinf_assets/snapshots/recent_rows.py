@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import FileRecord
+from batchinf_assets.manifest.files import FileRecord
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from batchinf_assets.contracts.validate import check_unique_key
 from batchinf_assets.contracts.verdict import Judged
 from batchinf_assets.lake.digest import json_sha256, sort_by
 from batchinf_assets.lake.order import is_strictly_ascending
-from batchinf_assets.manifest import FileRecord
+from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.earlier import Earlier
 from batchinf_assets.snapshots.known import known_values

@@ -19,7 +19,7 @@ from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.conditional import Outdated, create, read_versioned, replace
 from batchinf_assets.lake.digest import canonical_json
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import Digest
+from batchinf_assets.manifest.values import Digest
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.arrivals import Left
 from batchinf_assets.snapshots.parts import Identity

@@ -26,7 +26,7 @@ from batchinf_assets.evaluation.golden_set import positives_among
 from batchinf_assets.features.labels import LABEL
 from batchinf_assets.lake.digest import sort_by
 from batchinf_assets.lake.files import write_bytes, write_parquet
-from batchinf_assets.manifest import WindowRecord
+from batchinf_assets.manifest.inputs import WindowRecord
 from batchinf_assets.project import Project
 from batchinf_assets.registry.card import FROM_FILE
 from batchinf_assets.registry.registry import Registry

@@ -54,7 +54,7 @@ from batchinf_assets_tests.end_to_end.arrival_class import CLASSES, declare_clas
 from batchinf_assets_tests.end_to_end.arrival_delay import Airline, found_airline
 
 if TYPE_CHECKING:
-    from batchinf_assets.manifest import Manifest
+    from batchinf_assets.manifest.document import Manifest
     from batchinf_assets.windows import Window
 
 DAYS = ("2013-06-20", "2013-06-21")

@@ -42,7 +42,7 @@ from batchinf_assets.training.train import train_model
 from batchinf_assets_tests.end_to_end.arrival_delay import Airline, found_airline
 
 if TYPE_CHECKING:
-    from batchinf_assets.manifest import Manifest
+    from batchinf_assets.manifest.document import Manifest
     from batchinf_assets.windows import Window
 
 DAYS = ("2013-06-18", "2013-06-21")

@@ -18,7 +18,8 @@ from deltalake import DeltaTable
 
 from batchinf_assets.cli import main
 from batchinf_assets.features.build import made_rows
-from batchinf_assets.manifest import ChangesRecord, Manifest
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.work import ChangesRecord
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.replay import replay_window
 from batchinf_assets.publishing.score_changes import score_changes_table

@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from batchinf_assets.cli import main
 from batchinf_assets.errors import ManifestInvalid, UsageError
 from batchinf_assets.features.build import made_rows
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.comparison.revisions import RevisionComparison, compare_revisions
 from batchinf_assets.registry.registry import Registry

@@ -16,7 +16,8 @@ from batchinf_assets.cli import main
 from batchinf_assets.errors import WindowRefused
 from batchinf_assets.evaluation.evaluate import evaluate_window
 from batchinf_assets.features.build import build_features
-from batchinf_assets.manifest import ChangesRecord, Manifest
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.work import ChangesRecord
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.publish import publish_window
 from batchinf_assets.registry.keys import load_signing_key

@@ -25,7 +25,7 @@ from batchinf_assets.attempts import recorder_of
 from batchinf_assets.cli import main
 from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.lake.table_log import open_table
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
 from batchinf_assets.spec import Pipeline

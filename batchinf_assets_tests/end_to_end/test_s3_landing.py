@@ -19,7 +19,7 @@ from batchinf_assets.cli import main
 from batchinf_assets.contract_spec import LateSpec
 from batchinf_assets.errors import HeldForApproval
 from batchinf_assets.lake.s3 import S3Place
-from batchinf_assets.manifest import ApprovalRecord
+from batchinf_assets.manifest.inputs import ApprovalRecord
 from batchinf_assets.snapshots.approvals import write_approval
 from batchinf_assets.snapshots.freeze import freeze_snapshot
 from batchinf_assets.snapshots.held import held_correction

@@ -20,7 +20,7 @@ from batchinf_assets.evaluation.consequences import (
     with_consequence,
 )
 from batchinf_assets.evaluation_spec import Consequence, DriftSpec, GateSpec, PerformanceSpec
-from batchinf_assets.manifest import EvaluationRecord
+from batchinf_assets.manifest.judgement import EvaluationRecord
 from batchinf_assets.spec import Pipeline, PipelineSpec
 
 END = datetime(2013, 7, 5, tzinfo=UTC)

@@ -19,7 +19,7 @@ from batchinf_assets.evaluation.drift import (
 )
 from batchinf_assets.evaluation.drift_check import judge_drift
 from batchinf_assets.evaluation.sketches import Sketches, sketches_of
-from batchinf_assets.manifest import EarlierWindowsRecord
+from batchinf_assets.manifest.judgement import EarlierWindowsRecord
 from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile, build_profile
 from batchinf_assets.registry.window_spread import WindowSpread

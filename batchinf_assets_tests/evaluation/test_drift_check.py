@@ -8,7 +8,7 @@ import pytest
 
 from batchinf_assets.evaluation.drift import Drift, Verdict, overall_verdict
 from batchinf_assets.evaluation.drift_check import judge_drift
-from batchinf_assets.manifest import EarlierWindowsRecord
+from batchinf_assets.manifest.judgement import EarlierWindowsRecord
 from batchinf_assets.registry.window_spread import WindowSpread
 from batchinf_assets_tests.evaluation.test_drift import FEATURES, spec_with
 

@@ -24,7 +24,7 @@ from batchinf_assets.evaluation.golden_set import (
 from batchinf_assets.evaluation_spec import Consequence, GateSpec, GoldenSpec
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.lake.schema import arrow_schema
-from batchinf_assets.manifest import WindowRecord
+from batchinf_assets.manifest.inputs import WindowRecord
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.spec import PipelineSpec, load_pipeline
 

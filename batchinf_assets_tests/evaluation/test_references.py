@@ -14,7 +14,8 @@ from batchinf_assets.evaluation.references import (
     earlier_windows,
     windows_of_season,
 )
-from batchinf_assets.manifest import EarlierWindowsRecord, WindowRecord
+from batchinf_assets.manifest.inputs import WindowRecord
+from batchinf_assets.manifest.judgement import EarlierWindowsRecord
 from batchinf_assets.scoring.predictions import manifests
 from batchinf_assets.spec import Pipeline, PipelineSpec
 from batchinf_assets.windows import Every, Window, WindowSpec

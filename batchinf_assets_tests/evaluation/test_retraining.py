@@ -18,18 +18,12 @@ from batchinf_assets.evaluation.retraining import (
 )
 from batchinf_assets.evaluation_spec import PerformanceSpec, RetrainingSpec
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import (
-    CodeRecord,
-    CountsRecord,
-    EvaluationRecord,
-    FeaturesRecord,
-    FileRecord,
-    Manifest,
-    ModelRecord,
-    SettingsRecord,
-    SnapshotRecord,
-    WindowRecord,
-)
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.files import FileRecord
+from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord, WindowRecord
+from batchinf_assets.manifest.judgement import EvaluationRecord
+from batchinf_assets.manifest.means import CodeRecord, ModelRecord, SettingsRecord
+from batchinf_assets.manifest.work import CountsRecord
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.scoring.predictions import manifests
 from batchinf_assets.spec import Pipeline, PipelineSpec

@@ -17,18 +17,11 @@ from batchinf_assets.lake.manifests import (
     SignedManifest,
 )
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import (
-    CodeRecord,
-    CountsRecord,
-    FeaturesRecord,
-    FileRecord,
-    Manifest,
-    ModelRecord,
-    OutputRecord,
-    SettingsRecord,
-    SnapshotRecord,
-    WindowRecord,
-)
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.files import FileRecord, OutputRecord
+from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord, WindowRecord
+from batchinf_assets.manifest.means import CodeRecord, ModelRecord, SettingsRecord
+from batchinf_assets.manifest.work import CountsRecord
 from batchinf_assets.windows import Window, WindowSpec
 
 DAYS = WindowSpec(start=date(2013, 1, 1))

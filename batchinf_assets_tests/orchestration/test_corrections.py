@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from batchinf_assets.lake.row_groups import write_row_groups
-from batchinf_assets.manifest import ChangesRecord
+from batchinf_assets.manifest.work import ChangesRecord
 from batchinf_assets.orchestration.corrections import (
     correction_metadata,
     score_changes_metadata,

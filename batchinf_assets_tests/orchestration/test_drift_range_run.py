@@ -7,7 +7,7 @@ from dataclasses import replace
 import dagster as dg
 from dagster_shared.utils.warnings import disable_dagster_warnings
 
-from batchinf_assets.manifest import EarlierWindowsRecord
+from batchinf_assets.manifest.judgement import EarlierWindowsRecord
 from batchinf_assets.orchestration.component import pipeline_definitions
 from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.orchestration.resources import shared

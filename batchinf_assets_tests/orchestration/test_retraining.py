@@ -25,18 +25,12 @@ from batchinf_assets.errors import UsageError
 from batchinf_assets.evaluation.figure_records import METRIC_SCHEMA
 from batchinf_assets.evaluation.metric_tables import metric_table
 from batchinf_assets.evaluation_spec import RetrainingSpec
-from batchinf_assets.manifest import (
-    CodeRecord,
-    CountsRecord,
-    EvaluationRecord,
-    FeaturesRecord,
-    FileRecord,
-    Manifest,
-    ModelRecord,
-    SettingsRecord,
-    SnapshotRecord,
-    WindowRecord,
-)
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.files import FileRecord
+from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord, WindowRecord
+from batchinf_assets.manifest.judgement import EvaluationRecord
+from batchinf_assets.manifest.means import CodeRecord, ModelRecord, SettingsRecord
+from batchinf_assets.manifest.work import CountsRecord
 from batchinf_assets.orchestration.component import pipeline_definitions
 from batchinf_assets.orchestration.resources import Workplace, shared
 from batchinf_assets.orchestration.retraining import retraining_sensor

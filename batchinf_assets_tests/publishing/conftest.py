@@ -19,7 +19,7 @@ from batchinf_assets.errors import LostRace
 from batchinf_assets.evaluation.evaluate import evaluate_window
 from batchinf_assets.features.build import build_features
 from batchinf_assets.lake.manifests import ManifestStore
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.publishing.publish import Publication, publish_window
 from batchinf_assets.publishing.signed import sign_manifest

@@ -27,7 +27,7 @@ from batchinf_assets.spec import Pipeline, PipelineSpec
 from batchinf_assets_tests.publishing.conftest import NOW, Desk, Held
 
 if TYPE_CHECKING:
-    from batchinf_assets.manifest import Manifest
+    from batchinf_assets.manifest.document import Manifest
     from batchinf_assets_tests.conftest import World
 
 ROWS = 737

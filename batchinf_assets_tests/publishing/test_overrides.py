@@ -14,7 +14,8 @@ import pytest
 from batchinf_assets.checks import CheckResult, Violation, blocking_failures
 from batchinf_assets.errors import LostRace, ManifestInvalid, UsageError, WindowRefused
 from batchinf_assets.evaluation_spec import Consequence, GateSpec
-from batchinf_assets.manifest import Manifest, OverrideRecord
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.judgement import OverrideRecord
 from batchinf_assets.publishing.overrides import (
     held_verdicts,
     new_override,

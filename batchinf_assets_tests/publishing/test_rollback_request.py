@@ -18,7 +18,7 @@ from batchinf_assets.evaluation.report.places import window_report_place
 from batchinf_assets.lake.decisions import LARGEST_DECISION
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table import WindowTable
-from batchinf_assets.manifest import OutputRecord
+from batchinf_assets.manifest.files import OutputRecord
 from batchinf_assets.publishing import announcements as telling
 from batchinf_assets.publishing import automatic, rollback_target
 from batchinf_assets.publishing.automatic import roll_back_if_condemned

@@ -15,18 +15,11 @@ from cryptography.exceptions import InvalidSignature
 
 from batchinf_assets.errors import ManifestInvalid, SigningKeyUnavailable
 from batchinf_assets.lake.manifests import ManifestStore, SignedManifest
-from batchinf_assets.manifest import (
-    CodeRecord,
-    CountsRecord,
-    FeaturesRecord,
-    FileRecord,
-    Manifest,
-    ModelRecord,
-    OutputRecord,
-    SettingsRecord,
-    SnapshotRecord,
-    WindowRecord,
-)
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.files import FileRecord, OutputRecord
+from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord, WindowRecord
+from batchinf_assets.manifest.means import CodeRecord, ModelRecord, SettingsRecord
+from batchinf_assets.manifest.work import CountsRecord
 from batchinf_assets.project import CHECKOUT
 from batchinf_assets.publishing.signed import read_signed_manifest, sign_manifest
 from batchinf_assets.registry.keyring import Keyring, write_keyring

@@ -10,7 +10,8 @@ import pytest
 
 from batchinf_assets.attempts import lease_place, recorder_of
 from batchinf_assets.lake.lease import read_lease
-from batchinf_assets.manifest import Manifest, ShardsRecord
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.work import ShardsRecord
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import (
     manifests,

@@ -21,7 +21,7 @@ from batchinf_assets.attempts import recorder_of
 from batchinf_assets.errors import BatchinfError, StorageRefused, StorageUnavailable
 from batchinf_assets.lake.s3_access import S3Limits
 from batchinf_assets.lake.table_log import open_table, read_commits
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.publishing.publish import REVISION
 from batchinf_assets.scoring.predictions import predictions_table

@@ -21,7 +21,7 @@ from batchinf_assets.attempts import Attempt, attempting, lease_place
 from batchinf_assets.evaluation.evaluate import evaluate_window
 from batchinf_assets.features.build import build_features
 from batchinf_assets.lake.lease import read_lease
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.publishing.maintain import apply, plan_maintenance
 from batchinf_assets.publishing.publish import publish_window

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from batchinf_assets.attempts import attempting, recorder_of
 from batchinf_assets.features.build import load_features
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.checkpoints import Checkpoints
 from batchinf_assets.scoring.model import ScoringModel

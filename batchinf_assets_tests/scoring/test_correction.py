@@ -17,7 +17,8 @@ import pytest
 from batchinf_assets.attempts import attempting
 from batchinf_assets.errors import ShardFailed
 from batchinf_assets.features.build import build_features, made_rows
-from batchinf_assets.manifest import ChangesRecord, Manifest
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.work import ChangesRecord
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.scoring.correction import Superseded
 from batchinf_assets.scoring.model import ScoringModel, scoring_model

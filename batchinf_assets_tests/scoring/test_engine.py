@@ -32,7 +32,8 @@ from batchinf_assets.features.build import (
     load_features,
 )
 from batchinf_assets.lake.digest import content_digest
-from batchinf_assets.manifest import Manifest, ShardsRecord
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.work import ShardsRecord
 from batchinf_assets.scoring import engine
 from batchinf_assets.scoring import score as room
 from batchinf_assets.scoring.model import ScoringModel, scoring_model

@@ -20,7 +20,8 @@ from batchinf_assets.errors import LostRace, Overrun, Preempted, RunOverCap
 from batchinf_assets.features.build import build_features
 from batchinf_assets.lake.files import write_bytes
 from batchinf_assets.lake.lease import read_lease
-from batchinf_assets.manifest import Manifest, ShardsRecord
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.work import ShardsRecord
 from batchinf_assets.scoring.model import scoring_model
 from batchinf_assets.scoring.predictions import manifests
 from batchinf_assets.scoring.score import score_window

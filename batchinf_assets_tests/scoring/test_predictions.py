@@ -9,7 +9,8 @@ import pytest
 
 from batchinf_assets import attempts
 from batchinf_assets.errors import WindowMissing
-from batchinf_assets.manifest import Manifest, OutputRecord
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.files import OutputRecord
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.registry.profile import NumericBins, Profile
 from batchinf_assets.scoring.checkpoints import Checkpoint

@@ -9,13 +9,9 @@ from pathlib import Path
 import pytest
 
 from batchinf_assets.lake.digest import canonical_json
-from batchinf_assets.manifest import (
-    CodeRecord,
-    FeaturesRecord,
-    FileRecord,
-    SettingsRecord,
-    SnapshotRecord,
-)
+from batchinf_assets.manifest.files import FileRecord
+from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord
+from batchinf_assets.manifest.means import CodeRecord, SettingsRecord
 from batchinf_assets.scoring.revision import revision_id, scoring_settings
 from batchinf_assets.spec import Pipeline, load_pipeline
 

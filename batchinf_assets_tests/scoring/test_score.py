@@ -21,7 +21,8 @@ from batchinf_assets.features.build import build_features, load_features
 from batchinf_assets.lake.digest import content_digest, file_sha256
 from batchinf_assets.lake.layout import row_group_rows
 from batchinf_assets.lake.schema import arrow_schema
-from batchinf_assets.manifest import Manifest, ShardsRecord, declaration_digest
+from batchinf_assets.manifest.document import Manifest, declaration_digest
+from batchinf_assets.manifest.work import ShardsRecord
 from batchinf_assets.project import Project
 from batchinf_assets.registry.trust import open_version
 from batchinf_assets.scoring import score as room

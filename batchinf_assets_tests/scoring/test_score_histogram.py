@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from batchinf_assets.errors import WindowMissing
-from batchinf_assets.manifest import Manifest, OutputRecord
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.files import OutputRecord
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.scoring.checkpoints import Checkpoint
 from batchinf_assets.scoring.predictions import checkpoints_of

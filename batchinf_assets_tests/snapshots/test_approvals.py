@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batchinf_assets.errors import LostRace, ManifestInvalid, UsageError
-from batchinf_assets.manifest import ApprovalRecord
+from batchinf_assets.manifest.inputs import ApprovalRecord
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.snapshots.approvals import new_approval, read_approval, write_approval
 from batchinf_assets.spec import Pipeline

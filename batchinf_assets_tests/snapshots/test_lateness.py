@@ -11,7 +11,8 @@ import pytest
 
 from batchinf_assets.contract_spec import LateSpec
 from batchinf_assets.errors import HeldForApproval
-from batchinf_assets.manifest import ApprovalRecord, FileRecord, SnapshotRecord
+from batchinf_assets.manifest.files import FileRecord
+from batchinf_assets.manifest.inputs import ApprovalRecord, SnapshotRecord
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.snapshots.approvals import write_approval
 from batchinf_assets.snapshots.lateness import hours_too_late, require_accepted

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from batchinf_assets.errors import LandedFileUnreadable, LandingFault
-from batchinf_assets.manifest import FileRecord
+from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.snapshots.recent_rows import RecentRows
 
 KILOBYTE = 1_000

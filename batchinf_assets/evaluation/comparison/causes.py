@@ -12,7 +12,7 @@ from typing import Literal
 from batchinf_assets.evaluation.comparison.changed_columns import ChangedColumns
 from batchinf_assets.evaluation.comparison.observation_age import ObservationAge
 from batchinf_assets.evaluation.comparison.stale_inputs import InputDifference, Side
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.snapshots.changes import RowChanges
 
 CauseKind = Literal["snapshot", "features", "definition", "model", "settings", "code", "contract"]

@@ -29,7 +29,7 @@ from batchinf_assets.evaluation.comparison.stale_inputs import (
     input_differences,
 )
 from batchinf_assets.features.lineage import Origin
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import frozen_rows, landing_of
 from batchinf_assets.spec import PipelineSpec

@@ -18,7 +18,7 @@ from batchinf_assets.contracts.columns import conform
 from batchinf_assets.errors import BatchinfError
 from batchinf_assets.features.views import as_of_sql
 from batchinf_assets.lake.query import query, quoted
-from batchinf_assets.manifest import FileRecord
+from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.snapshots.landing import Landing
 from batchinf_assets.spec import AsOfSpec, PipelineSpec, ReferenceSpec
 

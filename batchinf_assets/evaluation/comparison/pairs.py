@@ -20,7 +20,7 @@ from batchinf_assets.lake.digest import RowsDigest
 from batchinf_assets.lake.matching import chosen_rows, match_rows, side_by_side, unmatched_rows
 from batchinf_assets.lake.order import plain_layout
 from batchinf_assets.lake.row_groups import RowGroups, ahead
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import changed_files, predictions_table
 from batchinf_assets.scoring.said import score_array

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 
 
 @dataclass(frozen=True, kw_only=True)

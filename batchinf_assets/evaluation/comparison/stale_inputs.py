@@ -11,7 +11,8 @@ from typing import Literal
 
 from batchinf_assets.errors import FeatureSqlFailed
 from batchinf_assets.features.lineage import Origin, column_lineage
-from batchinf_assets.manifest import FeaturesRecord, Manifest
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.inputs import FeaturesRecord
 from batchinf_assets.spec import Pipeline, PipelineSpec
 
 Side = Literal["a", "b"]

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from batchinf_assets.lake.manifests import DRAFT
 from batchinf_assets.lake.place import Place, path_within
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import manifests
 from batchinf_assets.spec import PipelineSpec

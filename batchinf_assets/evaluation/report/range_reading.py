@@ -24,7 +24,7 @@ from batchinf_assets.evaluation.report.standing import Standing, standing_of
 from batchinf_assets.evaluation.sketches import Sketches, read_sketches
 from batchinf_assets.evaluation.trailing_state import TrailingState, trailing_states
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.predictions import manifests, predictions_table

@@ -14,7 +14,7 @@ from batchinf_assets.evaluation.calibration import CalibrationBin, calibration_o
 from batchinf_assets.evaluation.confusion import Confusion, confusion_of
 from batchinf_assets.evaluation.figures import Figure, Interval
 from batchinf_assets.evaluation.performance_records import DELAY, TREND
-from batchinf_assets.manifest import EvaluationRecord
+from batchinf_assets.manifest.judgement import EvaluationRecord
 
 METRICS = (
     *("auroc", "average_precision", "precision", "recall", "f1", "accuracy"),

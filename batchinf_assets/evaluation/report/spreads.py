@@ -16,7 +16,7 @@ from batchinf_assets.checks import quoted
 from batchinf_assets.errors import ManifestInvalid, ModelRefused
 from batchinf_assets.lake.files import read_bounded
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.registry.artifact import CARD_FILE, PROFILE_FILE
 from batchinf_assets.registry.bins import Binned, CategoryCounts, NumericBins

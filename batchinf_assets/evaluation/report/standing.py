@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from batchinf_assets.checks import blocking_failures, summarize
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.condemnations import condemned
 from batchinf_assets.spec import PipelineSpec

@@ -26,7 +26,7 @@ from batchinf_assets.evaluation.report.standing import Standing
 from batchinf_assets.evaluation.report.window_charts import calibration_chart, spread_chart
 from batchinf_assets.evaluation.trailing_state import TrailingState
 from batchinf_assets.evaluation_spec import GoldenSpec, PerformanceSpec
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.prediction_spec import Kind
 from batchinf_assets.registry.bins import Binned
 from batchinf_assets.registry.profile import Profile

@@ -28,7 +28,7 @@ from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.evaluation.trailing_state import trailing_states
 from batchinf_assets.lake.files import write_bytes
 from batchinf_assets.lake.place import Place
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.registry.bins import Binned
 from batchinf_assets.scoring.predictions import published_revision

@@ -11,7 +11,7 @@ from batchinf_assets.evaluation.comparison.inputs import ComparedInputs
 from batchinf_assets.evaluation.comparison.stale_inputs import views_by_feature
 from batchinf_assets.features.build import feature_definition
 from batchinf_assets.features.lineage import Origin
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.past_declaration import NotReplayable, declared_then
 from batchinf_assets.registry.artifact import Artifact

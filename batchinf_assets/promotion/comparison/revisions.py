@@ -23,7 +23,7 @@ from batchinf_assets.evaluation.distances import Difference
 from batchinf_assets.evaluation.flips import Flips
 from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.lake.row_groups import ahead
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.comparison.past import Past, open_past
 from batchinf_assets.promotion.comparison.quality import (

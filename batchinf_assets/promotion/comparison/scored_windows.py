@@ -21,7 +21,7 @@ from batchinf_assets.evaluation.comparison.labels import WindowLabels, read_labe
 from batchinf_assets.evaluation.comparison.pairs import SCORE, feature_rows_of
 from batchinf_assets.evaluation.flips import Flips
 from batchinf_assets.evaluation.tasks import task_of
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.comparison.segment_times import (
     FeatureSample,

@@ -13,7 +13,8 @@ from batchinf_assets.evaluation.comparison.stale_inputs import (
     views_by_feature,
 )
 from batchinf_assets.features.lineage import Origin
-from batchinf_assets.manifest import FileRecord, Manifest
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.spec import Pipeline
 from batchinf_assets_tests.evaluation.comparison.written import manifest
 

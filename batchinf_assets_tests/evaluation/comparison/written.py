@@ -5,17 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from batchinf_assets.manifest import (
-    CodeRecord,
-    CountsRecord,
-    FeaturesRecord,
-    FileRecord,
-    Manifest,
-    ModelRecord,
-    SettingsRecord,
-    SnapshotRecord,
-    WindowRecord,
-)
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.files import FileRecord
+from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord, WindowRecord
+from batchinf_assets.manifest.means import CodeRecord, ModelRecord, SettingsRecord
+from batchinf_assets.manifest.work import CountsRecord
 
 REVISION = "0123456789abcdef"
 SOURCE = FileRecord(path="flights/2013-07-04.parquet", sha256="5" * 64, bytes=123)

@@ -7,7 +7,7 @@ import pyarrow as pa
 from batchinf_assets.evaluation.figure_records import METRIC_SCHEMA
 from batchinf_assets.evaluation.figures import Figure, Interval
 from batchinf_assets.evaluation.report.readings import Reading, Row, reading_of
-from batchinf_assets.manifest import EvaluationRecord
+from batchinf_assets.manifest.judgement import EvaluationRecord
 
 REVISION, OTHER = "0123456789abcdef", "fedcba9876543210"
 

@@ -19,7 +19,8 @@ from batchinf_assets.evaluation.report.readings import (
 )
 from batchinf_assets.evaluation.report.standing import Standing
 from batchinf_assets.evaluation.report.window_page import most_drifted, window_page, worst_first
-from batchinf_assets.manifest import Manifest, OverrideRecord
+from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.judgement import OverrideRecord
 from batchinf_assets.registry.bins import CategoryCounts, NumericBins
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.spec import Pipeline, PipelineSpec

@@ -11,7 +11,7 @@ import pytest
 
 from batchinf_assets.evaluation.evaluate import evaluate_window
 from batchinf_assets.evaluation.report.write import write_range_report, write_window_report
-from batchinf_assets.manifest import Manifest
+from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.condemnations import Condemnation, say
 from batchinf_assets.scoring.model import ScoringModel

@@ -34,7 +34,7 @@ from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.lake.worker import Worker
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.attempt import AttemptRecord, State, reason_code, reason_text
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.telemetry.recorder import Recorder

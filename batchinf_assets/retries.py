@@ -14,7 +14,7 @@ from itertools import count
 from typing import TypeVar
 
 from batchinf_assets.errors import BatchinfError, FailureClass
-from batchinf_assets.run_spec import RetrySpec
+from batchinf_assets.spec.run import RetrySpec
 
 Result = TypeVar("Result")
 

@@ -25,7 +25,7 @@ from batchinf_assets.registry.keys import SigningKey, load_signing_key
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import open_version
 from batchinf_assets.scoring.frame import model_frame
-from batchinf_assets.spec import Pipeline, load_pipeline
+from batchinf_assets.spec.load import Pipeline, load_pipeline
 from batchinf_assets.training.dataset import labelled_rows
 from batchinf_assets.training.register import register_model, train_and_register
 from batchinf_demo.landing import land

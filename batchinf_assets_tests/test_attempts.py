@@ -25,7 +25,8 @@ from batchinf_assets.lake.files import write_bytes
 from batchinf_assets.lake.lease import Lease, LeaseInvalid, read_lease
 from batchinf_assets.lake.worker import Worker
 from batchinf_assets.project import CHECKOUT, Project
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.windows import Window
 from batchinf_assets_tests.resilience.window_run import (

@@ -19,7 +19,7 @@ from batchinf_assets.registry.card import ModelCard, SignedFile
 from batchinf_assets.registry.keyring import PublicKey
 from batchinf_assets.registry.promotions import Promotion
 from batchinf_assets.registry.statement import ModelStatement
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World

@@ -18,7 +18,7 @@ from batchinf_assets.manifest.means import CodeRecord, ModelRecord, ParityOutcom
 from batchinf_assets.manifest.values import LONGEST_TEXT
 from batchinf_assets.manifest.work import CountsRecord, ResourcesRecord, ShardsRecord
 from batchinf_assets.project import CHECKOUT
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 FORMAT = (CHECKOUT / "docs" / "formats" / "manifest.md").read_text(encoding="utf-8")
 LANDED = FileRecord(path="flights/2013-07-01.parquet", sha256="5" * 64, bytes=123)

@@ -29,7 +29,7 @@ from batchinf_assets.errors import (
 )
 from batchinf_assets.project import CHECKOUT
 from batchinf_assets.retries import Retries, Retry, delay_seconds, failure_class
-from batchinf_assets.run_spec import RetrySpec
+from batchinf_assets.spec.run import RetrySpec
 
 NEVER: list[BaseException] = [
     WindowRefused("Rows.", next_step="Mend.", checks=[]),

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 
 from batchinf_assets.evaluation.golden_provenance import LearnedFrom
 from batchinf_assets.project import Project
-from batchinf_assets.spec import Pipeline, load_pipeline
+from batchinf_assets.spec.load import Pipeline, load_pipeline
 from batchinf_assets.training.golden_draw import (
     DrawnSet,
     GoldenDraw,

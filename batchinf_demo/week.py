@@ -17,7 +17,7 @@ from batchinf_assets.promotion.promote import Decision, promote
 from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import manifests, prediction_rows, published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.training.register import train_and_register
 from batchinf_assets.windows import Window
 from batchinf_demo.departures import land_departures

@@ -33,7 +33,8 @@ from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.frame import model_frame
 from batchinf_assets.snapshots.freeze import landing_of, read_source
-from batchinf_assets.spec import Pipeline, PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import Pipeline, load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.training.dataset import LabelledRows, training_rows
 from batchinf_assets.training.reference import training_reference
 from batchinf_assets.training.register import declared_windows

@@ -17,7 +17,7 @@ from batchinf_assets import cli
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.orchestration import assets, window_asset
 from batchinf_assets.orchestration.window_runs import WindowResult
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 PIPELINE = "flight_delays"

@@ -38,7 +38,8 @@ from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile, build_profile
 from batchinf_assets.scoring.fast import usable_cores
 from batchinf_assets.scoring.observed import observe
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from benchmarks.machine import Load, described, libraries
 
 FEATURES = [f"f{place}" for place in range(19)]

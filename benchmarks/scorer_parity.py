@@ -37,7 +37,6 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.lake.query import query
 from batchinf_assets.project import Project
 from batchinf_assets.registry.card import ParityRecord
@@ -48,7 +47,8 @@ from batchinf_assets.scoring.parity import compare_scorers, measure_speed
 from batchinf_assets.scoring.scorer import SklearnScorer
 from batchinf_assets.scoring.shards import Shard, plan_shards
 from batchinf_assets.scoring.untranslatable import Untranslatable
-from batchinf_assets.spec import load_pipeline
+from batchinf_assets.spec.contract import FeatureSpec
+from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets.training.dataset import labelled_rows
 from batchinf_demo.landing import FIRST_DAY, LAST_DAY, land
 

@@ -40,7 +40,8 @@ from batchinf_assets.registry.keyring import init_keys
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.snapshots.freeze import SnapshotFooter, frozen_rows, snapshot_table
 from batchinf_assets.snapshots.source import source_contract
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.training.dataset import LabelledRows
 from batchinf_assets.training.register import register_model
 from batchinf_assets.windows import Window

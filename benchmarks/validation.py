@@ -25,11 +25,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from batchinf_assets.contract_spec import ColumnSpec, QuarantineSpec
 from batchinf_assets.contracts.judge import SLICE_ROWS, judge_rows
 from batchinf_assets.contracts.row_contract import RowContract
 from batchinf_assets.scoring.trees.predict import predict
 from batchinf_assets.scoring.trees.translate import translate
+from batchinf_assets.spec.contract import ColumnSpec, QuarantineSpec
 from benchmarks.machine import described
 from benchmarks.tree_scoring import CORES, FEATURES, TRAINING_ROWS, boosted
 

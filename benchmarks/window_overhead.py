@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from batchinf_assets.project import CHECKOUT, Project
-from batchinf_assets.spec import load_pipeline
+from batchinf_assets.spec.load import load_pipeline
 
 FIRST = "2013-07-01"
 BOUND = 2.5

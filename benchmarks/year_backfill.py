@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from batchinf_assets.project import CHECKOUT, Project
-from batchinf_assets.spec import load_pipeline
+from batchinf_assets.spec.load import load_pipeline
 from batchinf_demo.landing import land
 
 PIPELINE = "flight_delays"

@@ -14,7 +14,8 @@ import click
 from batchinf_assets.cli.workplace import as_json, here
 from batchinf_assets.console import print_json
 from batchinf_assets.errors import UsageError
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 if TYPE_CHECKING:
     from batchinf_assets.manifest.inputs import ApprovalRecord

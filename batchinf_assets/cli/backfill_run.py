@@ -15,7 +15,8 @@ from batchinf_assets.cli.windows import exit_code, run_here
 from batchinf_assets.cli.workplace import as_json, complain, here, open_instance, own_definitions
 from batchinf_assets.console import print_json
 from batchinf_assets.errors import UsageError
-from batchinf_assets.spec import Pipeline, PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import Pipeline, load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 if TYPE_CHECKING:
     from batchinf_assets.orchestration.execute import RunReport

@@ -15,8 +15,9 @@ from batchinf_assets.cli.workplace import as_json, here
 from batchinf_assets.console import print_json
 from batchinf_assets.errors import UsageError
 from batchinf_assets.project import Project
-from batchinf_assets.run_spec import CapsSpec
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets.spec.run import CapsSpec
 from batchinf_assets.windows import Window
 
 if TYPE_CHECKING:

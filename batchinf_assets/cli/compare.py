@@ -21,7 +21,8 @@ from batchinf_assets.cli.compared import (
 from batchinf_assets.cli.workplace import as_json, here, open_registry
 from batchinf_assets.console import Console, one_line, print_json, print_table
 from batchinf_assets.errors import UsageError
-from batchinf_assets.spec import Metric, Pipeline, load_pipeline
+from batchinf_assets.spec.evaluation import Metric
+from batchinf_assets.spec.load import Pipeline, load_pipeline
 
 if TYPE_CHECKING:
     from batchinf_assets.promotion.comparison.models import ModelComparison

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchinf_assets.console import one_line, print_table
-from batchinf_assets.spec import Metric
+from batchinf_assets.spec.evaluation import Metric
 
 if TYPE_CHECKING:
     from batchinf_assets.evaluation.comparison.deltas import LargestDelta, ScoreDeltas

@@ -14,10 +14,11 @@ import click
 from batchinf_assets.checks import CheckResult, blocking_failures, quoted
 from batchinf_assets.cli.workplace import as_json, here
 from batchinf_assets.console import print_json, print_table
-from batchinf_assets.contract_spec import LimitsSpec
 from batchinf_assets.errors import UsageError, WindowRefused
 from batchinf_assets.project import Project
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.contract import LimitsSpec
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from batchinf_assets.project import Project
     from batchinf_assets.publishing.rollback import Rollback
     from batchinf_assets.registry.registry import Registry
-    from batchinf_assets.spec import PipelineSpec
+    from batchinf_assets.spec.pipeline import PipelineSpec
     from batchinf_assets.windows import Window
 
 

@@ -20,7 +20,7 @@ from batchinf_assets.cli.workplace import (
 )
 from batchinf_assets.console import Console, print_json
 from batchinf_assets.project import Project
-from batchinf_assets.spec import load_pipeline
+from batchinf_assets.spec.load import load_pipeline
 
 if TYPE_CHECKING:
     from batchinf_assets.registry.keys import SigningKey

@@ -15,7 +15,8 @@ from batchinf_assets.cli.workplace import as_json, here, open_registry
 from batchinf_assets.console import Console, print_json, print_table
 from batchinf_assets.errors import GoldenSetInvalid
 from batchinf_assets.project import Project
-from batchinf_assets.spec import Pipeline, PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import Pipeline, load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 if TYPE_CHECKING:

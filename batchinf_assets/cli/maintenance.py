@@ -12,7 +12,8 @@ import click
 
 from batchinf_assets.cli.workplace import as_json, complain, here
 from batchinf_assets.console import print_json, print_table
-from batchinf_assets.spec import PipelineSpec, RetentionSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec, RetentionSpec
 
 if TYPE_CHECKING:
     from batchinf_assets.lake.place import Place

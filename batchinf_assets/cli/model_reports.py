@@ -11,8 +11,8 @@ import click
 from batchinf_assets.cli.workplace import complain, here, open_instance
 from batchinf_assets.console import print_json
 from batchinf_assets.errors import KeyringInvalid, ModelRefused
-from batchinf_assets.prediction_spec import KINDS
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.prediction import KINDS
 
 if TYPE_CHECKING:
     from batchinf_assets.promotion.gate import Verdict

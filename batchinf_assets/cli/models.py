@@ -28,7 +28,8 @@ from batchinf_assets.cli.workplace import (
 )
 from batchinf_assets.console import Console, print_json, print_table
 from batchinf_assets.errors import KeyringInvalid, ModelRefused
-from batchinf_assets.spec import ModelSpec, load_pipeline, pipeline_names
+from batchinf_assets.spec.load import load_pipeline, pipeline_names
+from batchinf_assets.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     from batchinf_assets.promotion.promote import Decision

@@ -11,8 +11,9 @@ import click
 from batchinf_assets.cli.workplace import as_json, here
 from batchinf_assets.console import print_json, print_table
 from batchinf_assets.errors import UsageError
-from batchinf_assets.prediction_spec import KINDS
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets.spec.prediction import KINDS
 
 if TYPE_CHECKING:
     from batchinf_assets.evaluation.performance_history import RecordedFigure, WindowPerformance

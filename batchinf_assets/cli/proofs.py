@@ -15,7 +15,8 @@ from batchinf_assets.cli.workplace import as_json, complain, here, open_registry
 from batchinf_assets.console import bar, print_json
 from batchinf_assets.errors import BatchinfError, UsageError
 from batchinf_assets.project import Project
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 if TYPE_CHECKING:
     from batchinf_assets.publishing.replay import Replay

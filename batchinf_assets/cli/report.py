@@ -13,7 +13,8 @@ from batchinf_assets.errors import UsageError, WindowMissing
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 

@@ -16,7 +16,8 @@ from batchinf_assets.cli.windows import REVISION
 from batchinf_assets.cli.workplace import as_json, here, open_instance, open_registry
 from batchinf_assets.console import UNKNOWN, print_json
 from batchinf_assets.errors import UsageError
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 if TYPE_CHECKING:
     from batchinf_assets.project import Project

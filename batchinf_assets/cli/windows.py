@@ -30,7 +30,8 @@ from batchinf_assets.errors import (
     UsageError,
 )
 from batchinf_assets.project import Project
-from batchinf_assets.spec import Pipeline, PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import Pipeline, load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import yaml
 from batchinf_assets.console import one_line
 from batchinf_assets.errors import UsageError
 from batchinf_assets.project import Project
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 if TYPE_CHECKING:
     import dagster as dg

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchinf_assets.checks import LONGEST_TEXT, CheckResult, Violation, quoted
-from batchinf_assets.contract_spec import AcceptedChange, ColumnSpec, ColumnType
 from batchinf_assets.contracts.nullability import JudgedNullability, Nullability, judge_nullability
 from batchinf_assets.lake.schema import ARROW_TYPES, arrow_schema
+from batchinf_assets.spec.contract import AcceptedChange, ColumnSpec, ColumnType
 
 ANY_LAYOUT: tuple[AcceptedChange, ...] = ("widened", "reordered", "time_zone")
 """For tables that are read by column name and have no upstream contract, as SQL results."""

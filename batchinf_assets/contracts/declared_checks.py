@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from batchinf_assets.contract_spec import ColumnSpec, QuarantineSpec, RuleSpec
 from batchinf_assets.contracts.in_window import IN_WINDOW
 from batchinf_assets.contracts.table_rules import FRESHNESS, RULES, VOLUME
 from batchinf_assets.contracts.verdict import CONTRACT, QUARANTINE, WARNINGS
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.contract import ColumnSpec, QuarantineSpec, RuleSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 def declared_checks(spec: PipelineSpec) -> dict[str, dict[str, bool]]:

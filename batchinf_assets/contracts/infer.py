@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
 from batchinf_assets.checks import quoted
-from batchinf_assets.contract_spec import NUMERIC, ColumnSpec, ColumnType, Name
 from batchinf_assets.contracts.infer_bounds import friendly_bounds, friendly_length
 from batchinf_assets.contracts.infer_keys import candidate_keys, repeated_rows
 from batchinf_assets.contracts.infer_text import regular_pattern
 from batchinf_assets.errors import UsageError
 from batchinf_assets.lake.schema import ARROW_TYPES
+from batchinf_assets.spec.contract import NUMERIC, ColumnSpec, ColumnType, Name
 
 MOST_ALLOWED = 20
 """Different texts up to which a list of them is proposed."""

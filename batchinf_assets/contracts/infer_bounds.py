@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from batchinf_assets.contract_spec import ColumnType
+from batchinf_assets.spec.contract import ColumnType
 
 MARGIN = 0.2
 """Of the span that was seen, on either side."""

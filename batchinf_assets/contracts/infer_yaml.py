@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import yaml
 
 from batchinf_assets.checks import quoted
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.contracts.infer import Proposal, ProposedColumn
+from batchinf_assets.spec.contract import ColumnSpec
 
 _RULES = ("nullable", "min", "max", "allowed", "max_length", "unique")
 

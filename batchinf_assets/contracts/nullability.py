@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from batchinf_assets.checks import Violation
-from batchinf_assets.contract_spec import AcceptedChange, ColumnSpec
+from batchinf_assets.spec.contract import AcceptedChange, ColumnSpec
 
 NO_WINDOW_SAYS = "no window before it in the lake says which columns are required"
 FORMAT_SAYS_NOTHING = "its format does not say which columns are required"

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from batchinf_assets.contract_spec import (
+from batchinf_assets.contracts.sql_rules import rule_text
+from batchinf_assets.contracts.validate import BrokenRule
+from batchinf_assets.spec.contract import (
     ColumnSpec,
     OnBreak,
     QuarantineSpec,
     RuleSpec,
     default_on_break,
 )
-from batchinf_assets.contracts.sql_rules import rule_text
-from batchinf_assets.contracts.validate import BrokenRule
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchinf_assets.checks import SAMPLE_KEYS, quoted
-from batchinf_assets.contract_spec import ColumnSpec, ColumnType
 from batchinf_assets.contracts.value_rules import (
     UNIQUE,
     ValueSets,
@@ -26,6 +25,7 @@ from batchinf_assets.contracts.value_rules import (
     matches,
 )
 from batchinf_assets.lake.schema import ARROW_TYPES
+from batchinf_assets.spec.contract import ColumnSpec, ColumnType
 
 NOT_NULL = "not null"
 FINITE = "finite"

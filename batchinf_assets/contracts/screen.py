@@ -13,7 +13,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchinf_assets.contract_spec import NUMERIC, ColumnSpec
 from batchinf_assets.contracts.value_rules import (
     ValueSets,
     is_among,
@@ -23,6 +22,7 @@ from batchinf_assets.contracts.value_rules import (
     value_sets,
 )
 from batchinf_assets.lake.schema import ARROW_TYPES
+from batchinf_assets.spec.contract import NUMERIC, ColumnSpec
 
 Values = pa.Array | pa.ChunkedArray
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from batchinf_assets.contract_spec import ColumnSpec, RuleSpec
 from batchinf_assets.contracts.sql_rules import rows_breaking, table_breaks
 from batchinf_assets.contracts.value_rules import require_expressions
 from batchinf_assets.lake.schema import arrow_schema
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.contract import ColumnSpec, RuleSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 def require_sound_rules(spec: PipelineSpec) -> None:

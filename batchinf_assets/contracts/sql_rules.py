@@ -17,9 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batchinf_assets.checks import quoted as shown
-from batchinf_assets.contract_spec import RuleSpec
 from batchinf_assets.errors import FeatureSqlFailed, InvalidSpec
 from batchinf_assets.lake.query import query, quoted, refusal_text
+from batchinf_assets.spec.contract import RuleSpec
 
 # With blanks in it no declared column is called like it, and no rule can mean it by accident.
 _POSITION = "position of the row"

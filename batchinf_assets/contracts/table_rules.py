@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchinf_assets.checks import CheckResult, Violation
-from batchinf_assets.contract_spec import FreshnessSpec, RuleSpec, VolumeSpec
 from batchinf_assets.contracts.row_texts import value_texts
 from batchinf_assets.contracts.sql_rules import rule_text, table_breaks
 from batchinf_assets.contracts.verdict import WARNINGS
+from batchinf_assets.spec.contract import FreshnessSpec, RuleSpec, VolumeSpec
 from batchinf_assets.windows import Window
 
 VOLUME, FRESHNESS, RULES = "volume", "freshness", "rules"

@@ -22,12 +22,12 @@ from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaError, SchemaErrorReason, SchemaErrors
 
 from batchinf_assets.checks import SAMPLE_KEYS, CheckResult, Violation
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.contracts.row_texts import sample_keys
 from batchinf_assets.contracts.schema import NOT_NULL, pandera_schema
 from batchinf_assets.contracts.screen import suspects, unclear_rows
 from batchinf_assets.contracts.value_rules import ValueSets, value_sets
 from batchinf_assets.lake.schema import ARROW_TYPES
+from batchinf_assets.spec.contract import ColumnSpec
 
 # Counters beside key columns; with a blank in the name no declared column is called like them.
 _ROWS, _ROWS_IN, _ROWS_OUT, _SURPLUS = "key rows", "rows in", "rows out", "surplus rows"

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchinf_assets.checks import quoted
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.errors import InvalidSpec
 from batchinf_assets.lake.order import is_strictly_ascending
 from batchinf_assets.lake.schema import ARROW_TYPES
+from batchinf_assets.spec.contract import ColumnSpec
 
 UNIQUE = "unique"
 

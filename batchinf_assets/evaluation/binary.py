@@ -31,8 +31,8 @@ from batchinf_assets.evaluation.intervals import (
     strayed_interval,
     wilson_interval,
 )
-from batchinf_assets.evaluation_spec import Loss, Quality
 from batchinf_assets.lake.query import query, query_records, sql_beside
+from batchinf_assets.spec.evaluation import Loss, Quality
 
 BY_SCORE_SQL = sql_beside(__file__, "sql/by_score.sql")
 BINARY_SQL = sql_beside(__file__, "sql/binary.sql")

@@ -23,8 +23,7 @@ from batchinf_assets.evaluation.flips import Flips, decision_flips
 from batchinf_assets.evaluation.score_counts import SCHEMA, counted_scores, pooled_scores
 from batchinf_assets.evaluation.segments import SegmentMetrics, binary_by_segment
 from batchinf_assets.evaluation.task import Column, Kept, Labels, Resampled
-from batchinf_assets.evaluation_spec import Loss
-from batchinf_assets.spec import Metric
+from batchinf_assets.spec.evaluation import Loss, Metric
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from batchinf_assets.evaluation_spec import Loss, Metric, Quality
+from batchinf_assets.spec.evaluation import Loss, Metric, Quality
 
 Booleans = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from batchinf_assets.checks import CheckResult, Violation
-from batchinf_assets.evaluation_spec import Consequence
 from batchinf_assets.manifest.judgement import EvaluationRecord
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.evaluation import Consequence
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 EVALUATION = "evaluation"
 VERDICTS = ("golden_quality", "golden_set", "drift")

@@ -12,16 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from batchinf_assets.contract_spec import NUMERIC
 from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.evaluation.distances import Difference, differences
 from batchinf_assets.evaluation.significance import benjamini_hochberg
 from batchinf_assets.evaluation.sketches import Sketches
-from batchinf_assets.evaluation_spec import DriftReference, DriftSpec
 from batchinf_assets.registry.bins import Binned, CategoryCounts, NumericBins
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.registry.window_spread import WindowSpread
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.contract import NUMERIC
+from batchinf_assets.spec.evaluation import DriftReference, DriftSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 Verdict = Literal[
     "stable", "moderate", "major", "insufficient data", "too few windows", "not judged"

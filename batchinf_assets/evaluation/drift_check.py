@@ -17,7 +17,7 @@ from batchinf_assets.evaluation.drift import (
     reference_verdicts,
 )
 from batchinf_assets.manifest.judgement import EarlierWindowsRecord
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 NO_EARLIER_WINDOWS: Mapping[str, EarlierWindowsRecord] = MappingProxyType({})
 

@@ -29,7 +29,6 @@ from batchinf_assets.evaluation.metric_tables import metric_table
 from batchinf_assets.evaluation.references import EarlierWindows, earlier_windows
 from batchinf_assets.evaluation.sketches import keep_sketches
 from batchinf_assets.evaluation.tasks import task_of
-from batchinf_assets.evaluation_spec import DriftReference
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.lake.fence import Alone, Fence
 from batchinf_assets.manifest.document import Manifest
@@ -39,7 +38,8 @@ from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.predictions import candidate, manifests, observed_bins
 from batchinf_assets.scoring.score_histogram import observed_scores
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.evaluation import DriftReference
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 

@@ -27,7 +27,7 @@ from batchinf_assets.project import Project
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.model import model_of
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 DRIFT = "drift"

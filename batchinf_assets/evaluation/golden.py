@@ -9,7 +9,7 @@ from __future__ import annotations
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.evaluation.consequences import broken_bounds, consequence
 from batchinf_assets.evaluation.figures import Metrics
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 CHECK = "golden_quality"
 

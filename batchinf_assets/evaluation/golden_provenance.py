@@ -11,11 +11,11 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from batchinf_assets.contract_spec import Name
 from batchinf_assets.errors import GoldenSetInvalid
 from batchinf_assets.lake.files import read_bounded
 from batchinf_assets.manifest.inputs import WindowRecord
 from batchinf_assets.manifest.values import Count, Digest, Text
+from batchinf_assets.spec.contract import Name
 
 RESTORE = "Restore both files from version control, or draw a set anew: `batchinf golden draw`."
 

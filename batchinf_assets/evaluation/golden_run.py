@@ -17,7 +17,7 @@ from batchinf_assets.project import Project
 from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.said import score_array
 from batchinf_assets.scoring.scorer import Scorer, score_rows
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 @dataclass(frozen=True, kw_only=True)

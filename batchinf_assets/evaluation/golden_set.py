@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchinf_assets.checks import CheckResult, Violation
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.errors import GoldenSetInvalid
 from batchinf_assets.evaluation.consequences import consequence
 from batchinf_assets.evaluation.golden_provenance import (
@@ -31,7 +30,8 @@ from batchinf_assets.features.labels import undeclared_classes
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.manifest.judgement import GoldenSetRecord
 from batchinf_assets.project import Project
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.contract import ColumnSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 CHECK = "golden_set"

@@ -13,7 +13,6 @@ from datetime import datetime
 from pydantic import AwareDatetime
 
 from batchinf_assets.checks import CheckResult, as_written
-from batchinf_assets.contract_spec import Name
 from batchinf_assets.evaluation.consequences import EVALUATION, is_verdict
 from batchinf_assets.evaluation.evaluate_again import LaterVerdicts
 from batchinf_assets.lake.decisions import Decision, read_decision
@@ -24,7 +23,8 @@ from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.judgement import EvaluationRecord
 from batchinf_assets.manifest.values import RevisionId
 from batchinf_assets.project import Project
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.contract import Name
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 FOLDER = "_evaluations"

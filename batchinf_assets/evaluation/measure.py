@@ -47,7 +47,7 @@ from batchinf_assets.scoring.predictions import (
     predictions_table,
     published_revision,
 )
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 

@@ -16,7 +16,7 @@ from batchinf_assets.lake.files import read_footer
 from batchinf_assets.lake.place import Place
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import published_revision
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 OUTCOMES_SOURCE, REVISION, FOLLOWED_UP = "outcomes_sha256", "revision", "followed_up"

@@ -17,7 +17,7 @@ from batchinf_assets.lake.files import read_parquet
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.project import Project
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 _MEANT_THEN = {"measure": "psi", "reference": "training"}

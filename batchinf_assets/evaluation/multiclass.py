@@ -26,8 +26,8 @@ from batchinf_assets.evaluation.bootstrap import (
 )
 from batchinf_assets.evaluation.figures import Cell, Interval, Metrics
 from batchinf_assets.evaluation.intervals import bootstrap_interval, wilson_interval
-from batchinf_assets.evaluation_spec import Metric
 from batchinf_assets.lake.query import query, query_records, sql_beside
+from batchinf_assets.spec.evaluation import Metric
 
 BY_LOSS_SQL = sql_beside(__file__, "sql/by_loss.sql")
 MULTICLASS_SQL = sql_beside(__file__, "sql/multiclass.sql")

@@ -17,7 +17,7 @@ from batchinf_assets.evaluation.multiclass import ClassifiedCells, MulticlassMet
 from batchinf_assets.evaluation.segments import SegmentMetrics, multiclass_by_segment
 from batchinf_assets.evaluation.task import Column, Kept, Labels, Resampled
 from batchinf_assets.scoring.said import score_matrix
-from batchinf_assets.spec import Metric
+from batchinf_assets.spec.evaluation import Metric
 
 
 @dataclass(frozen=True, kw_only=True)

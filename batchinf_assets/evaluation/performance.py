@@ -19,7 +19,7 @@ from batchinf_assets.evaluation.segments import SegmentMetrics
 from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.features.labels import KNOWN_AT, LABEL, timed_labels
 from batchinf_assets.lake.query import query, quoted
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 State = Literal["measured", "no outcomes yet", "no labels", "withdrawn"]
 

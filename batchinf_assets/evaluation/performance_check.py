@@ -11,7 +11,7 @@ from batchinf_assets.evaluation.consequences import PERFORMANCE
 from batchinf_assets.evaluation.figures import Figure, Metrics
 from batchinf_assets.evaluation.performance import Performance
 from batchinf_assets.evaluation.trailing import Trailing
-from batchinf_assets.evaluation_spec import PerformanceSpec, RollbackSpec
+from batchinf_assets.spec.evaluation import PerformanceSpec, RollbackSpec
 
 MET, IN_DOUBT, NOT_MET, INSUFFICIENT = "met", "in doubt", "not met", "insufficient data"
 UNDEFINED = "undefined"

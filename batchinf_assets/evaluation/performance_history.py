@@ -15,7 +15,7 @@ from batchinf_assets.evaluation.trailing_state import TrailingState, trailing_st
 from batchinf_assets.lake.place import Place
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import predictions_table
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 Standing = State | Literal["not measured", "not published"]

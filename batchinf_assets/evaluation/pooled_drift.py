@@ -12,7 +12,7 @@ from batchinf_assets.evaluation.distances import INDEPENDENT_ROWS, differences
 from batchinf_assets.evaluation.drift import Drift, judged
 from batchinf_assets.evaluation.sketches import Sketches, merged
 from batchinf_assets.registry.profile import Profile
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 def pooled_drift(

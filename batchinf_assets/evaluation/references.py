@@ -19,14 +19,14 @@ from batchinf_assets.evaluation.sketches import (
     read_sketches,
     sketch_table,
 )
-from batchinf_assets.evaluation_spec import DriftReference
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.judgement import EarlierWindowsRecord
 from batchinf_assets.project import Project
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.predictions import manifests, published_revision
 from batchinf_assets.seasons import windows_alike
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.evaluation import DriftReference
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 SEASON_WINDOWS = 366

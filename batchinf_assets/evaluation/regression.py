@@ -25,8 +25,8 @@ from batchinf_assets.evaluation.bootstrap import (
 )
 from batchinf_assets.evaluation.figures import Interval, Metrics
 from batchinf_assets.evaluation.intervals import bootstrap_interval
-from batchinf_assets.evaluation_spec import Error, Fit, Lean, Metric
 from batchinf_assets.lake.query import query, query_records, sql_beside
+from batchinf_assets.spec.evaluation import Error, Fit, Lean, Metric
 
 RESIDUAL_BLOCKS_SQL = sql_beside(__file__, "sql/residual_blocks.sql")
 REGRESSION_SQL = sql_beside(__file__, "sql/regression.sql")

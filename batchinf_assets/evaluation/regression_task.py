@@ -15,7 +15,7 @@ from batchinf_assets.evaluation.figures import Interval
 from batchinf_assets.evaluation.regression import RegressionMetrics
 from batchinf_assets.evaluation.segments import SegmentMetrics, regression_by_segment
 from batchinf_assets.evaluation.task import Column, Kept, Labels, Resampled
-from batchinf_assets.spec import Metric
+from batchinf_assets.spec.evaluation import Metric
 
 
 @dataclass(frozen=True, kw_only=True)

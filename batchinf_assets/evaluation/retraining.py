@@ -29,7 +29,7 @@ from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.judgement import EvaluationRecord
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import candidate
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 LOOKBACK = 100

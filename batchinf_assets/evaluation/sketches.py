@@ -27,7 +27,7 @@ from batchinf_assets.registry.bins import Binned, CategoryCounts, NumericBins
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.registry.window_spread import WindowSpread
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 OTHER, MISSING = "other", "missing"

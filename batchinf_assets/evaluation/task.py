@@ -18,7 +18,7 @@ from batchinf_assets.evaluation.calibration import CalibrationBin
 from batchinf_assets.evaluation.figures import Interval, Metrics
 from batchinf_assets.evaluation.flips import Flips
 from batchinf_assets.evaluation.segments import SegmentMetrics
-from batchinf_assets.spec import Metric
+from batchinf_assets.spec.evaluation import Metric
 
 Column = pa.Array | pa.ChunkedArray
 Labels = npt.NDArray[np.bool_] | Floats | npt.NDArray[np.str_]

@@ -1,6 +1,6 @@
 """What a model is for, and so how its predictions are measured: asked here, and nowhere else.
 
-What is declared of it is in `prediction_spec`, what every task can do in `task`.
+What is declared of it is in `spec.prediction`, what every task can do in `task`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from batchinf_assets.evaluation.binary_task import BinaryTask
 from batchinf_assets.evaluation.multiclass_task import MulticlassTask
 from batchinf_assets.evaluation.regression_task import RegressionTask
 from batchinf_assets.evaluation.task import Task
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 def task_of(spec: PipelineSpec) -> Task:

@@ -17,7 +17,7 @@ from batchinf_assets.evaluation.metric_tables import history_of, metric_table
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import predictions_table
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 TrailingState = Literal["current", "stale", "not known"]

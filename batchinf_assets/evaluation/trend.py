@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from batchinf_assets.evaluation.figures import Interval
-from batchinf_assets.evaluation_spec import Error, Lean, Loss
+from batchinf_assets.spec.evaluation import Error, Lean, Loss
 
 Direction = Literal["better", "worse", "steady", "rising", "falling"]
 

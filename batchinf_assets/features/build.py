@@ -34,7 +34,8 @@ from batchinf_assets.manifest.inputs import FeaturesRecord
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import landing_of, load_snapshot, require_passed
 from batchinf_assets.snapshots.quarantine import SetAside, keep_features_lines
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 ASSET = "features"

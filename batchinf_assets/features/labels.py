@@ -14,7 +14,8 @@ from batchinf_assets.lake.query import query, quoted, refusal_text
 from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import landing_of, require_passed
-from batchinf_assets.spec import OutcomesSpec, PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets.spec.source import OutcomesSpec
 from batchinf_assets.windows import Window
 
 LABEL = "label"

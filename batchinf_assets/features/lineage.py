@@ -9,7 +9,8 @@ from sqlglot.errors import SqlglotError
 from sqlglot.lineage import Node, lineage
 
 from batchinf_assets.errors import FeatureSqlFailed
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

@@ -13,7 +13,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchinf_assets.contract_spec import LimitsSpec
 from batchinf_assets.contracts.columns import ANY_LAYOUT, check_columns, conform
 from batchinf_assets.contracts.validate import check_values
 from batchinf_assets.errors import FeatureSqlFailed
@@ -23,7 +22,9 @@ from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.snapshots.freeze import require_passed
 from batchinf_assets.snapshots.known import known_values
 from batchinf_assets.snapshots.landing import LandedFile, Landing
-from batchinf_assets.spec import AsOfSpec, OutcomesSpec, PipelineSpec, ReferenceSpec
+from batchinf_assets.spec.contract import LimitsSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets.spec.source import AsOfSpec, OutcomesSpec, ReferenceSpec
 from batchinf_assets.windows import Window
 
 SHOWN_COLUMNS = 3

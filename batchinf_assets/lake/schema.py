@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from batchinf_assets.contract_spec import ColumnSpec, ColumnType
+from batchinf_assets.spec.contract import ColumnSpec, ColumnType
 
 ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "string": pa.string(),

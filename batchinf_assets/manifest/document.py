@@ -18,7 +18,6 @@ from pydantic import (
 )
 
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.contract_spec import Name
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.manifest.files import OutputRecord, QuarantineRecord
 from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord, WindowRecord
@@ -26,7 +25,8 @@ from batchinf_assets.manifest.judgement import EvaluationRecord, OverrideRecord
 from batchinf_assets.manifest.means import CodeRecord, ModelRecord, SettingsRecord
 from batchinf_assets.manifest.values import Digest, Measure, Text, Value
 from batchinf_assets.manifest.work import ChangesRecord, CountsRecord, ResourcesRecord, ShardsRecord
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.contract import Name
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 class Manifest(Value):

@@ -11,7 +11,6 @@ from pydantic import (
     model_validator,
 )
 
-from batchinf_assets.contract_spec import Name
 from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.manifest.values import (
     Count,
@@ -21,6 +20,7 @@ from batchinf_assets.manifest.values import (
     Value,
     require_relative,
 )
+from batchinf_assets.spec.contract import Name
 
 
 def _relative_file(file: FileRecord) -> FileRecord:

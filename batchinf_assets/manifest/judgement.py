@@ -7,8 +7,8 @@ from pydantic import (
     Field,
 )
 
-from batchinf_assets.contract_spec import Name
 from batchinf_assets.manifest.values import Count, Digest, Text, Value
+from batchinf_assets.spec.contract import Name
 
 
 class GoldenSetRecord(Value):

@@ -38,7 +38,7 @@ from batchinf_assets.scoring.model import scoring_model
 from batchinf_assets.scoring.predictions import predictions_table
 from batchinf_assets.scoring.score import score_window
 from batchinf_assets.snapshots.freeze import freeze_snapshot, snapshot_table
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 
 

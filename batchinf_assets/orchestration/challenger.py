@@ -16,7 +16,7 @@ from batchinf_assets.orchestration.provenance import code_version
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.window_runs import failing_clearly
 from batchinf_assets.promotion.challenger import train_challenger
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 LOGGED_EVERY = 10
 

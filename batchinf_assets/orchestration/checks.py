@@ -12,9 +12,9 @@ from batchinf_assets.evaluation.consequences import (
     consequence,
     judges_performance,
 )
-from batchinf_assets.evaluation_spec import Consequence
 from batchinf_assets.publishing.gate import blocking_checks
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.evaluation import Consequence
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 DESCRIPTIONS = {
     "schema": "Every declared column is there with its declared type.",

@@ -19,7 +19,8 @@ from batchinf_assets.orchestration.rollback import rollback_job
 from batchinf_assets.orchestration.schedules import deadline_sensor, window_schedule
 from batchinf_assets.orchestration.sensors import landing_sensor, outcomes_sensor
 from batchinf_assets.orchestration.unfinished import unfinished_sensor
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 @dataclass

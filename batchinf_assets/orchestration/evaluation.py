@@ -26,7 +26,7 @@ from batchinf_assets.publishing.condemned import condemned, refused_later
 from batchinf_assets.publishing.tickets import open_ticket, open_tickets
 from batchinf_assets.publishing.verdicts_of_now import failed_since
 from batchinf_assets.scoring.model import scoring_model
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 
 EVALUATION = "evaluation"

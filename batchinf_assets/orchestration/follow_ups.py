@@ -13,7 +13,7 @@ from batchinf_assets.evaluation.measured import Measured, measured_in
 from batchinf_assets.lake.place import Place
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.tickets import open_cause
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 CHECK = "follow_up"
 FOLLOW_UP = "batchinf/follow_up"

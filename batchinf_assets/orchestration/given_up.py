@@ -24,7 +24,7 @@ from batchinf_assets.publishing.given_up import (
     open_given_up,
     open_windows,
 )
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 GIVEN_UP = "batchinf/given_up"
 

@@ -16,7 +16,7 @@ import dagster as dg
 from batchinf_assets.errors import BatchinfError, WindowCrashed
 from batchinf_assets.orchestration.window_runs import WindowResult
 from batchinf_assets.retries import Retries, Retry
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 RETRIES = "batchinf/retries"

@@ -9,7 +9,7 @@ from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 from batchinf_assets.orchestration.keys import CHALLENGER, MODEL, WINDOWED, asset_key
 from batchinf_assets.orchestration.partitions import partitions_of
 from batchinf_assets.orchestration.run_queue import PIPELINE_TAG, TEAM_TAG
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 def window_job(spec: PipelineSpec) -> UnresolvedAssetJobDefinition:

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from batchinf_assets.orchestration.keys import WINDOWED, asset_key
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 def source_key(spec: PipelineSpec) -> dg.AssetKey:

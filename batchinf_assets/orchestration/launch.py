@@ -13,7 +13,7 @@ from dagster_shared.utils.warnings import disable_dagster_warnings
 
 from batchinf_assets.errors import UsageError
 from batchinf_assets.orchestration.keys import WINDOWED, asset_key
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 SILENCE_SECONDS = 120.0
 """After which a daemon counts as gone: it shows that it lives every thirty seconds."""

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 import dagster as dg
 
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.features.lineage import column_lineage
 from batchinf_assets.lake.place import Place
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.quarantine import quarantine_table
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.contract import ColumnSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 Metadata = dict[str, dg.MetadataValue]

@@ -16,7 +16,7 @@ from batchinf_assets.registry.artifact import artifact_folder
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import PromotedModel
 from batchinf_assets.registry.untrusted_text import one_line
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 CANARY_FIGURES = (

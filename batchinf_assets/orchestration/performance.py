@@ -27,7 +27,8 @@ from batchinf_assets.project import Project
 from batchinf_assets.publishing.caps import Budget
 from batchinf_assets.publishing.rollback import Rollback
 from batchinf_assets.publishing.tickets import open_tickets
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 TOO_EARLY = "too early: labels are still coming in"

@@ -8,7 +8,6 @@ import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from pydantic import Field
 
-from batchinf_assets.contract_spec import Name
 from batchinf_assets.orchestration.keys import MODEL, asset_key
 from batchinf_assets.orchestration.metadata import Metadata
 from batchinf_assets.orchestration.model_metadata import (
@@ -28,7 +27,9 @@ from batchinf_assets.promotion.promote import (
 )
 from batchinf_assets.registry.registry import ModelVersion
 from batchinf_assets.registry.trust import promoted_model
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.contract import Name
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 class Demotion(dg.Config):

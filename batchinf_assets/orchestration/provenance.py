@@ -22,7 +22,7 @@ from batchinf_assets.features.build import feature_definition
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.orchestration.keys import CHALLENGER
 from batchinf_assets.scoring.revision import scoring_settings
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 
 def code_version(pipeline: Pipeline, name: str) -> str:

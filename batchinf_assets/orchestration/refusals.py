@@ -6,7 +6,7 @@ import dagster as dg
 
 from batchinf_assets.orchestration.keys import WINDOWED, asset_key
 from batchinf_assets.orchestration.window_runs import REFUSED
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 LATEST = 1_000
 

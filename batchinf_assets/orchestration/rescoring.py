@@ -14,7 +14,7 @@ from batchinf_assets.orchestration.requested import LAUNCHED
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.publishing.rescoring import plan_rescoring, recent_models
 from batchinf_assets.registry.trust import promoted_model
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 RUNS_PER_TICK = 5
 AGAIN = ("predictions", "evaluation", "published", "performance")

@@ -15,7 +15,7 @@ from batchinf_assets.evaluation.retraining import RetrainingDue, retraining_due,
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.orchestration.keys import CHALLENGER
 from batchinf_assets.orchestration.resources import Workplace
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 TICK_SECONDS = 600
 REASON = "batchinf/retraining"

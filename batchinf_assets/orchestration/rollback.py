@@ -28,7 +28,7 @@ from batchinf_assets.publishing.rollback import (
     is_asked_for,
 )
 from batchinf_assets.publishing.rollback_plan import RollbackRequest
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 Told = dg.AssetMaterialization | dg.AssetObservation

@@ -11,7 +11,7 @@ import dagster as dg
 
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.caps import Budget, opened_budget
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 KEPT = 64
 

@@ -26,7 +26,7 @@ from batchinf_assets.snapshots.watch import (
     bounded_digests,
     look_at_landing,
 )
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 LOOKBACK = 100
 """Windows whose figures are asked at each tick whether what follows from them was done."""

@@ -38,7 +38,7 @@ from batchinf_assets.orchestration.unfinished_rollbacks import finish_rollbacks
 from batchinf_assets.orchestration.window_leases import read_leases
 from batchinf_assets.orchestration.window_runs import PREEMPTED, REFUSED
 from batchinf_assets.project import Project
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.attempt import AttemptRecord
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.windows import Window

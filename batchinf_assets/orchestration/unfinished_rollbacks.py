@@ -15,7 +15,7 @@ from batchinf_assets.orchestration.window_leases import read_leases
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.rollback import Rollback
 from batchinf_assets.publishing.unfinished_rollbacks import finish_rollback, judged_lately
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 GRACE = timedelta(minutes=2)

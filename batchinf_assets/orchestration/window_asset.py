@@ -18,7 +18,7 @@ from batchinf_assets.orchestration.run_budgets import budget_of
 from batchinf_assets.orchestration.window_runs import WindowResult, run_windows
 from batchinf_assets.publishing.caps import Budget
 from batchinf_assets.publishing.pace import BY_ROW
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 
 Step = Callable[[Workplace, Budget, Try, Window], WindowResult]

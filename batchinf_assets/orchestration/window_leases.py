@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from batchinf_assets.attempts import lease_place
 from batchinf_assets.lake.lease import Lease, LeaseInvalid, read_lease
 from batchinf_assets.project import Project
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 READERS = 8

@@ -26,7 +26,7 @@ from batchinf_assets.checks import CheckResult, summarize
 from batchinf_assets.errors import BatchinfError, Preempted, WindowRefused
 from batchinf_assets.orchestration.metadata import Metadata, check_metadata
 from batchinf_assets.orchestration.provenance import provenance_tags, window_tags
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 
 # Dagster warns of every blocking check that yields no output. Ours are logged window by window,

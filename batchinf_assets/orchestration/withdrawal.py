@@ -16,7 +16,7 @@ from batchinf_assets.orchestration.keys import asset_key
 from batchinf_assets.orchestration.partitions import partitions_of
 from batchinf_assets.orchestration.window_runs import described
 from batchinf_assets.publishing.announcements import Announcement
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 WITHDRAWN = "withdrawn"
 PUBLISHED = "published"

@@ -17,7 +17,7 @@ from batchinf_assets.evaluation.bootstrap import Floats, resample_counts
 from batchinf_assets.evaluation.intervals import percentiles
 from batchinf_assets.evaluation.task import Labels, Resampled, Task
 from batchinf_assets.scoring.said import score_array
-from batchinf_assets.spec import Metric
+from batchinf_assets.spec.evaluation import Metric
 
 
 @dataclass(frozen=True, kw_only=True)

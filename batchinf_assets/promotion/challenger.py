@@ -18,7 +18,9 @@ from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.model import ScoringModel, candidate_model, scoring_model
 from batchinf_assets.scoring.scorer import score_rows
 from batchinf_assets.snapshots.listing import landed_files
-from batchinf_assets.spec import Metric, Pipeline, PipelineSpec
+from batchinf_assets.spec.evaluation import Metric
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.training.dataset import labelled_rows, training_rows
 from batchinf_assets.training.register import Progress, RegisteredModel, register_model
 from batchinf_assets.training.train import train_model

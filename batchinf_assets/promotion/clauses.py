@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
 from batchinf_assets.evaluation.figures import Metrics
-from batchinf_assets.evaluation_spec import Agreement, Fit, GoldenSpec, Metric, Quality
 from batchinf_assets.promotion.bootstrap import Difference
 from batchinf_assets.promotion.canary import CanaryReport, Flips, Segment
 from batchinf_assets.registry.artifact import schema_differences
 from batchinf_assets.registry.card import ModelCard, ParityRecord
 from batchinf_assets.registry.promotions import Clause
-from batchinf_assets.spec import CanarySpec
+from batchinf_assets.spec.evaluation import Agreement, Fit, GoldenSpec, Metric, Quality
+from batchinf_assets.spec.model import CanarySpec
 
 TITLES: Mapping[Metric, str] = {
     "precision": "precision",

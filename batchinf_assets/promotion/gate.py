@@ -32,7 +32,9 @@ from batchinf_assets.registry.trust import open_version, promotion_log
 from batchinf_assets.scoring.model import ScoringModel, candidate_model
 from batchinf_assets.scoring.said import leading_scores, score_array
 from batchinf_assets.scoring.scorer import score_rows
-from batchinf_assets.spec import Metric, Pipeline, PipelineSpec
+from batchinf_assets.spec.evaluation import Metric
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 SEED = 0
 """Of the bootstrap: the same two models always get the same verdict."""

@@ -18,7 +18,7 @@ from batchinf_assets.registry.promotions import Promotion, PromotionLog
 from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.trust import open_version, promotion_log
 from batchinf_assets.scoring.model import candidate_model
-from batchinf_assets.spec import Pipeline, load_pipeline, pipeline_names
+from batchinf_assets.spec.load import Pipeline, load_pipeline, pipeline_names
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ from typing import Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field
 
-from batchinf_assets.contract_spec import Name
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.decisions import Decision, keep_decision, read_decision
 from batchinf_assets.lake.place import Place
@@ -22,7 +21,8 @@ from batchinf_assets.lake.table_writer import COMMIT_KEY
 from batchinf_assets.manifest.values import RevisionId, Text
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import REVISION, predictions_table
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.contract import Name
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 FOLDER = "_announcements"

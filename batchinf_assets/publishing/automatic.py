@@ -13,7 +13,6 @@ from typing import cast
 
 from batchinf_assets.checks import CheckResult, as_written, summarize
 from batchinf_assets.errors import BatchinfError
-from batchinf_assets.evaluation_spec import RollbackCause
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.values import LONGEST_TEXT
 from batchinf_assets.project import Project
@@ -28,7 +27,8 @@ from batchinf_assets.publishing.verdicts_of_now import failed_evaluation
 from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import published_revision
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.evaluation import RollbackCause
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 BY = "automatic rollback"

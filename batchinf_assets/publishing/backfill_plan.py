@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from batchinf_assets.publishing.pace import Pace
 from batchinf_assets.publishing.stale_reasons import Reason, Stale
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 

@@ -17,10 +17,10 @@ from batchinf_assets.errors import BatchinfError, Overrun, RunOverCap
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.pace import measured_pace
 from batchinf_assets.publishing.run_approvals import RunApproval, run_approval
-from batchinf_assets.run_spec import CapsSpec, PriceSpec
 from batchinf_assets.snapshots.landed_rows import landed_rows
 from batchinf_assets.snapshots.source import landing_of
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets.spec.run import CapsSpec, PriceSpec
 from batchinf_assets.telemetry.attempt import AttemptRecord, reason_code
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.windows import Window

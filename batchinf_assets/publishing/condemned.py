@@ -18,7 +18,7 @@ from batchinf_assets.scoring.condemnations import (
 )
 from batchinf_assets.scoring.condemnations import condemned as condemned
 from batchinf_assets.scoring.condemnations import condemned_manifests as condemned_manifests
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 ASSET = "published"

@@ -29,7 +29,8 @@ from batchinf_assets.scoring.predictions import (
 from batchinf_assets.scoring.revision import derived_revision, scoring_settings
 from batchinf_assets.scoring.shards import file_name
 from batchinf_assets.snapshots.freeze import load_snapshot, source_contract
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 REQUIRED_CHECKS: dict[str, tuple[str, ...]] = {

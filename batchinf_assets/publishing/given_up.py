@@ -22,7 +22,7 @@ from batchinf_assets.publishing.ticket_documents import (
     ticket_place,
 )
 from batchinf_assets.publishing.tickets import close_ticket
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.attempt import AttemptRecord
 
 CHECK = "run_survived"

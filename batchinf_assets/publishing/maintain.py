@@ -29,7 +29,7 @@ from batchinf_assets.publishing.stored_files import (
 )
 from batchinf_assets.publishing.table_upkeep import TableTask, plan_tables, run_task, unused_files
 from batchinf_assets.publishing.unneeded import Removal, Survey
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 Remove = Callable[[Place, Place], None]

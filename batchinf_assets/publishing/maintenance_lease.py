@@ -19,7 +19,7 @@ from batchinf_assets.attempts import (
 from batchinf_assets.lake.lease import HeldLease, Lease, hold, read_lease
 from batchinf_assets.lake.worker import Worker
 from batchinf_assets.project import Project
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.attempt import AttemptRecord
 from batchinf_assets.windows import Window
 

@@ -16,7 +16,7 @@ from batchinf_assets.publishing.tickets import close_ticket, open_cause, read_ti
 from batchinf_assets.snapshots.completeness import is_whole
 from batchinf_assets.snapshots.freeze import snapshot_table
 from batchinf_assets.snapshots.listing import landed_files
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 CHECK = "landed_in_time"

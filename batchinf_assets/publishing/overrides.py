@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from batchinf_assets.checks import CheckResult, blocking_failures
-from batchinf_assets.contract_spec import Name
 from batchinf_assets.errors import LostRace, UsageError
 from batchinf_assets.evaluation.consequences import VERDICTS, held_against_figures, is_verdict
 from batchinf_assets.evaluation.later_evaluations import with_last_evaluation
@@ -27,7 +26,8 @@ from batchinf_assets.manifest.values import Digest, RevisionId
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.reasons import reasoned
 from batchinf_assets.scoring.predictions import candidate
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.contract import Name
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 FOLDER = "_overrides"

@@ -16,7 +16,8 @@ from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.registry.card import InputColumn, first_problem
 from batchinf_assets.scoring.revision import scoring_settings
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 _NOT_JUDGED = {"rules": [], "freshness": None, "quarantine": {}}
 """What stands beside the columns of then; which rows were set aside is on record."""

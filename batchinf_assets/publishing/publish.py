@@ -43,7 +43,8 @@ from batchinf_assets.scoring.predictions import (
     predictions_table,
     published_revision,
 )
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 MANIFEST, SIGNED_BY = "batchinf.manifest_sha256", "batchinf.manifest_key"

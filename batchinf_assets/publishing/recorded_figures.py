@@ -6,7 +6,7 @@ from batchinf_assets.checks import writable
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.evaluation.performance_history import performance_history
 from batchinf_assets.project import Project
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 Figures = dict[str, int | float | str]

@@ -53,7 +53,8 @@ from batchinf_assets.scoring.shard_scoring import ShardScoring
 from batchinf_assets.scoring.shards import plan_shards
 from batchinf_assets.snapshots.freeze import frozen_rows
 from batchinf_assets.snapshots.landing import Landing
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 FeaturesFrom = Literal["rebuilt", "frozen"]

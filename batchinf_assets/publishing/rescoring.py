@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import manifests, predictions_table
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 def plan_rescoring(

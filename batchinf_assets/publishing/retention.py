@@ -28,7 +28,7 @@ from batchinf_assets.scoring.predictions import ASSET as PREDICTIONS
 from batchinf_assets.scoring.predictions import REVISION, manifests, predictions_table
 from batchinf_assets.snapshots.freeze import frozen_rows, snapshot_table
 from batchinf_assets.snapshots.quarantine import quarantine_table, recorded_place
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 DRAFT = DRAFT_FILE.removesuffix(".json")

@@ -33,7 +33,7 @@ from batchinf_assets.publishing.rollback_plan import (
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.condemnations import Condemnation, say
 from batchinf_assets.scoring.predictions import manifests, predictions_table
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.attempt import REASON_CHARACTERS
 from batchinf_assets.windows import Window
 

@@ -30,7 +30,7 @@ from batchinf_assets.scoring.predictions import (
     manifests,
     published_revision,
 )
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 

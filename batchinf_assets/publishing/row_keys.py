@@ -29,7 +29,7 @@ from batchinf_assets.scoring.predictions import predictions_table
 from batchinf_assets.scoring.window_checks import check_accounted
 from batchinf_assets.snapshots.freeze import frozen_rows
 from batchinf_assets.snapshots.quarantine import SCHEMA, lines_of, reasons_digest, recorded_place
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 ASSET = "published"

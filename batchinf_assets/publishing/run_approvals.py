@@ -13,7 +13,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from batchinf_assets.contract_spec import Name
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.conditional import create
 from batchinf_assets.lake.digest import canonical_json, json_sha256
@@ -22,8 +21,9 @@ from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.inputs import ApprovalRecord
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.stored_files import all_files, pipeline_folder
-from batchinf_assets.run_spec import CapsSpec
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.contract import Name
+from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets.spec.run import CapsSpec
 from batchinf_assets.windows import Window
 
 FOLDER = "_run_approvals"

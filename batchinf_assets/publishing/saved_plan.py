@@ -19,7 +19,7 @@ from batchinf_assets.project import Project
 from batchinf_assets.publishing.backfill_plan import Plan, WindowPlan
 from batchinf_assets.publishing.stale_reasons import Present
 from batchinf_assets.snapshots.parts import identity_of
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 SHOWN = 3
 

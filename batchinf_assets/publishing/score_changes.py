@@ -35,7 +35,7 @@ from batchinf_assets.project import Project
 from batchinf_assets.publishing.publish import REVISION
 from batchinf_assets.publishing.visible import publications
 from batchinf_assets.scoring.predictions import changed_files, manifests, predictions_table
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 TABLE = "score_changes"

@@ -63,7 +63,8 @@ from batchinf_assets.snapshots.lateness import require_accepted, same_content
 from batchinf_assets.snapshots.listing import landed_files
 from batchinf_assets.snapshots.parts import landed_at
 from batchinf_assets.snapshots.source import read_source, source_contract
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.attempt import reason_code
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.windows import Window

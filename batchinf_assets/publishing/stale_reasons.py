@@ -12,7 +12,7 @@ from enum import StrEnum
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.inputs import FeaturesRecord
 from batchinf_assets.manifest.means import CodeRecord, SettingsRecord
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 DIGITS = 8
 """Of a digest, for people."""

@@ -47,7 +47,7 @@ from batchinf_assets.scoring.condemnations import condemned
 from batchinf_assets.scoring.predictions import empty_revision, manifests, predictions_table
 from batchinf_assets.scoring.shards import plan_shards
 from batchinf_assets.snapshots.freeze import snapshot_table
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.attempt import AttemptRecord
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.windows import Window, folder_name_of

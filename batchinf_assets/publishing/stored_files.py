@@ -16,7 +16,7 @@ from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.lake.table_log import LOG
 from batchinf_assets.lake.table_writer import PARTITION
 from batchinf_assets.project import Project
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 MANIFESTS, CHECKPOINTS, LEASES = "_manifests", "_checkpoints", "_leases"

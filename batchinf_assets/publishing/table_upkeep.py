@@ -24,7 +24,7 @@ from batchinf_assets.lake.table_log import LOG, has_log, open_table
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.stored_files import TABLES, all_files, is_temporary, pipeline_folder
 from batchinf_assets.publishing.unneeded import Removal, removal
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.ledger import PARTITION, Ledger
 
 CHECKPOINT_COMMITS = 100

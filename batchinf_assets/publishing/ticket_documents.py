@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pydantic import AwareDatetime, Field
 
 from batchinf_assets.checks import Violation
-from batchinf_assets.contract_spec import Name
 from batchinf_assets.lake.decisions import Decision, read_decision
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.values import RevisionId, Text
 from batchinf_assets.project import Project
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.contract import Name
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import folder_name_of
 
 FOLDER = "_tickets"

@@ -30,7 +30,7 @@ from batchinf_assets.publishing.ticket_documents import (
     ticket_place,
     tickets_about,
 )
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 

@@ -29,7 +29,7 @@ from batchinf_assets.publishing.tickets import cause_ticket, open_cause
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.condemnations import FOLDER, Condemnation, condemned, verdicts
 from batchinf_assets.scoring.predictions import published_revision
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.windows import Window
 

@@ -28,7 +28,7 @@ from batchinf_assets.publishing.stored_files import (
     pipeline_folder,
 )
 from batchinf_assets.scoring.predictions import ASSET as PREDICTIONS
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 What = Literal["draft", "manifest", "signature", "checkpoint", "file", "temporary file"]

@@ -21,7 +21,7 @@ from batchinf_assets.publishing.signed import read_signed_manifest
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import manifests
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 

@@ -41,7 +41,7 @@ from batchinf_assets.scoring.predictions import (
 )
 from batchinf_assets.scoring.revision import derived_revision
 from batchinf_assets.snapshots.freeze import frozen_rows
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 

@@ -22,7 +22,7 @@ from batchinf_assets.scoring.predictions import (
     manifests,
     predictions_table,
 )
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window, folder_name_of
 
 

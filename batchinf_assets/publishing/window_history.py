@@ -11,7 +11,7 @@ from batchinf_assets.project import Project
 from batchinf_assets.publishing.visible import publications
 from batchinf_assets.scoring.condemnations import verdicts
 from batchinf_assets.scoring.predictions import REVISION, manifests, published_revision
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 Standing = Literal["visible", "superseded", "condemned", "condemned, still visible"]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from batchinf_assets.publishing.given_up import GivenUp
 from batchinf_assets.publishing.overdue import Overdue
 from batchinf_assets.publishing.window_status import State, WindowStatus
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 def with_gone(

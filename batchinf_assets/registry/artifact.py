@@ -13,10 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
-from batchinf_assets.contract_spec import ColumnType, FeatureSpec
 from batchinf_assets.errors import LostRace, ModelRefused, Refusal
 from batchinf_assets.lake.files import place_folder
-from batchinf_assets.prediction_spec import PredictionSpec
 from batchinf_assets.registry.card import (
     FileDigest,
     FileName,
@@ -37,6 +35,8 @@ from batchinf_assets.registry.statement import (
     verify_folder,
 )
 from batchinf_assets.registry.untrusted_text import one_line
+from batchinf_assets.spec.contract import ColumnType, FeatureSpec
+from batchinf_assets.spec.prediction import PredictionSpec
 
 CARD_FILE: Literal["model.json"] = "model.json"
 PROFILE_FILE: Literal["profile.json"] = "profile.json"

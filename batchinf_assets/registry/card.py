@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
-from batchinf_assets.contract_spec import ColumnType, Name
 from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.lake.digest import canonical_json
-from batchinf_assets.prediction_spec import MOST_CLASSES, Meaning
 from batchinf_assets.registry.untrusted_text import one_line
+from batchinf_assets.spec.contract import ColumnType, Name
+from batchinf_assets.spec.prediction import MOST_CLASSES, Meaning
 
 LIBRARIES = ("numpy", "scikit-learn", "skops")
 

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, ValidationError, model_validator
 
-from batchinf_assets.contract_spec import NUMERIC, FeatureSpec
 from batchinf_assets.errors import InvalidSpec, ModelRefused, Refusal
 from batchinf_assets.lake.digest import canonical_json, json_sha256
 from batchinf_assets.registry.bins import (
@@ -27,6 +26,7 @@ from batchinf_assets.registry.bins import (
     floats,
 )
 from batchinf_assets.registry.window_spread import WindowSpread
+from batchinf_assets.spec.contract import NUMERIC, FeatureSpec
 
 QUANTILES = (0.01, 0.05, *(tenths / 10 for tenths in range(1, 10)), 0.95, 0.99)
 """Where a number is cut: at its deciles, and closer in the tails, where drift shows first."""

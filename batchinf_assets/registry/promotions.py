@@ -21,7 +21,6 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from batchinf_assets.contract_spec import Name
 from batchinf_assets.errors import LostRace, ModelRefused, Refusal, UsageError
 from batchinf_assets.lake.digest import canonical_json, file_sha256
 from batchinf_assets.lake.files import place_folder
@@ -40,6 +39,7 @@ from batchinf_assets.registry.signing import (
     signature_name,
 )
 from batchinf_assets.registry.untrusted_text import one_line
+from batchinf_assets.spec.contract import Name
 
 PROMOTION_TYPE: DocumentType = "application/vnd.batchinf.promotion+json"
 RECORD_FILE = "promotion.json"

@@ -10,7 +10,6 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from batchinf_assets.contract_spec import Name
 from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.lake.digest import canonical_json
 from batchinf_assets.registry.card import FileDigest, SignedFile, first_problem
@@ -24,6 +23,7 @@ from batchinf_assets.registry.signing import (
     signature_name,
 )
 from batchinf_assets.registry.untrusted_text import one_line
+from batchinf_assets.spec.contract import Name
 
 STATEMENT_FILE = "statement.json"
 STATEMENT_TYPE: DocumentType = "application/vnd.batchinf.model-statement+json"

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batchinf_assets.contract_spec import NUMERIC, FeatureSpec
 from batchinf_assets.errors import GoldenSetInvalid
 from batchinf_assets.lake.schema import ARROW_TYPES, arrow_schema
 from batchinf_assets.scoring.encoding.recipe import Arithmetic, MatrixColumn, Recipe
 from batchinf_assets.scoring.frame import feature_column
 from batchinf_assets.scoring.trees.ensemble import TreeEnsemble
+from batchinf_assets.spec.contract import NUMERIC, FeatureSpec
 
 Numbers = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]

@@ -18,7 +18,6 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.contract_spec import Name
 from batchinf_assets.errors import LostRace, ManifestInvalid, WindowRefused
 from batchinf_assets.lake.decisions import (
     LARGEST_DECISION,
@@ -32,7 +31,8 @@ from batchinf_assets.manifest.values import RevisionId, Text
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import manifests, published_revision
 from batchinf_assets.scoring.revision import derived_revision, scored_by
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.contract import Name
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 FOLDER = "_condemned"

@@ -27,7 +27,7 @@ from batchinf_assets.scoring.predictions import changed_files, predictions_table
 from batchinf_assets.scoring.scorer import SklearnScorer
 from batchinf_assets.snapshots.changes import RowChanges, compare_rows
 from batchinf_assets.snapshots.freeze import frozen_rows
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 WORTH_CARRYING = 0.5

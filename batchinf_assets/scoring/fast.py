@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.registry.card import ScorerFile, SignedFile
 from batchinf_assets.registry.untrusted_text import one_line
@@ -30,6 +29,7 @@ from batchinf_assets.scoring.trees.ensemble import TreeEnsemble
 from batchinf_assets.scoring.trees.predict import KERNEL_VERSION, predict
 from batchinf_assets.scoring.trees.translate import translate
 from batchinf_assets.scoring.untranslatable import Untranslatable
+from batchinf_assets.spec.contract import FeatureSpec
 
 TREES = f"trees/{KERNEL_VERSION}"
 LINEAR = "linear/1"

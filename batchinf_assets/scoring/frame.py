@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import BatchinfError
 from batchinf_assets.lake.schema import ARROW_TYPES
+from batchinf_assets.spec.contract import FeatureSpec
 
 
 def model_frame(table: pa.Table, columns: Mapping[str, FeatureSpec]) -> pd.DataFrame:

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.scoring.encoding.apply import Derived, derive
 from batchinf_assets.scoring.encoding.recipe import Recipe
 from batchinf_assets.scoring.linear import (
@@ -22,6 +21,7 @@ from batchinf_assets.scoring.linear import (
     require_columns,
     require_finite,
 )
+from batchinf_assets.spec.contract import FeatureSpec
 
 Places = npt.NDArray[np.integer]
 

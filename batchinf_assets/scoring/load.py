@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import Refusal
 from batchinf_assets.registry.artifact import Artifact, require_schema
 from batchinf_assets.registry.card import SignedFile
@@ -15,6 +14,7 @@ from batchinf_assets.registry.plain_files import refused
 from batchinf_assets.scoring.fast import LINEAR, TREES, FastScorer, LinearScorer, TreeScorer
 from batchinf_assets.scoring.onnx_scorer import load_onnx
 from batchinf_assets.scoring.scorer import Scorer, SklearnScorer
+from batchinf_assets.spec.contract import FeatureSpec
 
 
 def load_scorer(artifact: Artifact, columns: Mapping[str, FeatureSpec]) -> Scorer:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.means import ModelRecord, ParityOutcome
 from batchinf_assets.registry.artifact import Artifact, require_outputs
@@ -15,7 +14,9 @@ from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.trust import open_version, promoted_model
 from batchinf_assets.scoring.load import load_scorer
 from batchinf_assets.scoring.scorer import Scorer
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.contract import FeatureSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 @dataclass(frozen=True, kw_only=True)

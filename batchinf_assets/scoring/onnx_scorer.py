@@ -24,10 +24,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batchinf_assets.contract_spec import NUMERIC, ColumnType, FeatureSpec
 from batchinf_assets.errors import ModelRefused, Refusal, UsageError
 from batchinf_assets.scoring.frame import feature_column
 from batchinf_assets.scoring.scorer import Scorer
+from batchinf_assets.spec.contract import NUMERIC, ColumnType, FeatureSpec
 
 BLOCK_ROWS = 1_024
 """Rows per call of the session, unless the model declares how many it reads at once."""

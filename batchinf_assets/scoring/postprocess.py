@@ -10,9 +10,10 @@ from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.contracts.validate import sample_keys
 from batchinf_assets.errors import FeatureSqlFailed
 from batchinf_assets.lake.query import query, refusal_text
-from batchinf_assets.prediction_spec import PredictionSpec
 from batchinf_assets.scoring.said import Scores, said_columns
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets.spec.prediction import PredictionSpec
 
 
 def scored_rows(features: pa.Table, scores: Scores, prediction: PredictionSpec) -> pa.Table:

@@ -28,7 +28,7 @@ from batchinf_assets.project import Project
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.checkpoints import Checkpoint, Checkpoints
 from batchinf_assets.scoring.fast import usable_cores
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 ASSET = "predictions"

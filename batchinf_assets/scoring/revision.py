@@ -6,7 +6,7 @@ from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord
 from batchinf_assets.manifest.means import CodeRecord, SettingsRecord
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 
 def revision_id(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batchinf_assets.prediction_spec import PredictionSpec
+from batchinf_assets.spec.prediction import PredictionSpec
 
 Scores = npt.NDArray[np.float64]
 

@@ -48,7 +48,7 @@ from batchinf_assets.snapshots.freeze import (
     source_contract,
 )
 from batchinf_assets.snapshots.quarantine import quarantine_record
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.telemetry.resources import ResourceUse, measure
 from batchinf_assets.windows import Window
 

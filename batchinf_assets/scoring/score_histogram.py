@@ -15,7 +15,7 @@ from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import checkpoints_of
 from batchinf_assets.scoring.scorer import Scores
 from batchinf_assets.scoring.trees.compiled import kernel
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 SCORE_BINS = 200

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import BatchinfError, ModelRefused, Refusal
-from batchinf_assets.prediction_spec import BINARY, Kind
 from batchinf_assets.scoring.frame import model_frame
 from batchinf_assets.scoring.said import Scores
+from batchinf_assets.spec.contract import FeatureSpec
+from batchinf_assets.spec.prediction import BINARY, Kind
 
 SMALL_SHARD = 16_384
 """Rows up to which threads cost more than they give: they are started anew for every tree."""

@@ -24,7 +24,6 @@ from batchinf_assets.lake.order import KeySpan
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.row_groups import RowGroups, write_row_groups
 from batchinf_assets.lake.schema import arrow_schema
-from batchinf_assets.prediction_spec import BINARY, Kind
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.carried import EarlierScores
 from batchinf_assets.scoring.observed import observe
@@ -34,7 +33,8 @@ from batchinf_assets.scoring.score_histogram import count_scores
 from batchinf_assets.scoring.scorer import Scorer, score_rows
 from batchinf_assets.scoring.shards import Shard
 from batchinf_assets.snapshots.freeze import require_passed
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.prediction import BINARY, Kind
 from batchinf_assets.windows import Window
 
 ASSET = "predictions"

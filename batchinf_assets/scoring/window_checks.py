@@ -24,7 +24,7 @@ from batchinf_assets.manifest.work import CountsRecord
 from batchinf_assets.scoring.checkpoints import Checkpoint
 from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.predictions import ASSET
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 
 def check_shards(

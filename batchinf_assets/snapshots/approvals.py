@@ -14,14 +14,14 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from batchinf_assets.contract_spec import Name
 from batchinf_assets.errors import LostRace, UsageError
 from batchinf_assets.lake.decisions import Decision, keep_decision, read_decision
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.inputs import ApprovalRecord
 from batchinf_assets.manifest.values import Digest
 from batchinf_assets.project import Project
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.contract import Name
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 FOLDER = "_approvals"

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from batchinf_assets.contract_spec import CompleteSpec
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.snapshots.parts import is_folder_of_parts, landed_at, parts_of
+from batchinf_assets.spec.contract import CompleteSpec
 
 
 def is_whole(place: Place, declared: CompleteSpec, now: datetime) -> bool:

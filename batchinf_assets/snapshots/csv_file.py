@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from batchinf_assets.checks import quoted
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.errors import LandedFileUnreadable, LandingFault
 from batchinf_assets.snapshots.file_limits import FileLimits
 from batchinf_assets.snapshots.parquet_file import require_distinct
 from batchinf_assets.snapshots.text_blocks import TextBlock
 from batchinf_assets.snapshots.typed_text import Misfit, TypedText
+from batchinf_assets.spec.contract import ColumnSpec
 
 _SHOWN_NAMES = 5
 

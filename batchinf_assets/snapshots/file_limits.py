@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchinf_assets.checks import quoted
-from batchinf_assets.contract_spec import LimitsSpec
 from batchinf_assets.errors import LandedFileUnreadable, LandingFault
+from batchinf_assets.spec.contract import LimitsSpec
 
 MAX_DECODED_BYTES = 8 * 2**30
 """No file may decode to more, whatever is declared: a window's rows are held in memory."""

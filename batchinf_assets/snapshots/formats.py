@@ -9,13 +9,13 @@ from typing import Literal
 import pyarrow as pa
 
 from batchinf_assets.checks import quoted
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.errors import InvalidSpec, LandingFault
 from batchinf_assets.snapshots.csv_file import decode_csv
 from batchinf_assets.snapshots.file_limits import FileLimits
 from batchinf_assets.snapshots.json_lines import decode_json_lines
 from batchinf_assets.snapshots.parquet_file import decode_parquet
 from batchinf_assets.snapshots.text_blocks import text_blocks
+from batchinf_assets.spec.contract import ColumnSpec
 
 
 @dataclass(frozen=True)

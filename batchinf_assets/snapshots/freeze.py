@@ -31,7 +31,7 @@ from batchinf_assets.snapshots.source import (
     read_source,
     source_contract,
 )
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 LOOKED_BACK = 28

@@ -23,7 +23,7 @@ from batchinf_assets.snapshots.freeze import (
 from batchinf_assets.snapshots.lateness import hours_too_late, require_accepted
 from batchinf_assets.snapshots.parts import landed_at
 from batchinf_assets.snapshots.source import landing_of, read_source
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.json as pajson
 
 from batchinf_assets.checks import quoted
-from batchinf_assets.contract_spec import ColumnSpec, ColumnType
 from batchinf_assets.errors import LandedFileUnreadable, LandingFault
 from batchinf_assets.lake.schema import ARROW_TYPES
 from batchinf_assets.snapshots.file_limits import FileLimits
 from batchinf_assets.snapshots.text_blocks import TextBlock
 from batchinf_assets.snapshots.typed_text import Misfit, TypedText
+from batchinf_assets.spec.contract import ColumnSpec, ColumnType
 
 _WRITTEN_AS_TEXT: frozenset[ColumnType] = frozenset({"string", "timestamp", "date"})
 _INT_BITS: Mapping[ColumnType, int] = {"int32": 32, "int64": 64}

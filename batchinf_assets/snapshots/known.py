@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.contracts.columns import ANY_LAYOUT, check_columns, conform
 from batchinf_assets.contracts.passed import require_passed
 from batchinf_assets.snapshots.landing import Landing
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.contract import ColumnSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 

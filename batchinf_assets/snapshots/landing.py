@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from batchinf_assets.contract_spec import ColumnSpec, LimitsSpec
 from batchinf_assets.contracts.nullability import required_columns
 from batchinf_assets.errors import LandedFileMissing, LandingFault
 from batchinf_assets.lake.place import Place, path_within
@@ -23,6 +22,7 @@ from batchinf_assets.snapshots.landed_bytes import ChangedWhileRead, unchanged_b
 from batchinf_assets.snapshots.landed_status import Status, revision_of
 from batchinf_assets.snapshots.parts import is_folder_of_parts, parts_of
 from batchinf_assets.snapshots.recent_rows import RecentRows
+from batchinf_assets.spec.contract import ColumnSpec, LimitsSpec
 from batchinf_assets.windows import Window
 
 CACHED_BYTES = 512 * 10**6

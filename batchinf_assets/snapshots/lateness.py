@@ -11,7 +11,7 @@ from batchinf_assets.errors import HeldForApproval
 from batchinf_assets.manifest.inputs import ApprovalRecord, SnapshotRecord
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.approvals import read_approval
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 HOUR = timedelta(hours=1)

@@ -21,7 +21,7 @@ from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest.files import QuarantineRecord
 from batchinf_assets.manifest.inputs import SnapshotRecord
 from batchinf_assets.project import Project
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 TABLE = "quarantine"

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchinf_assets.checks import quoted
-from batchinf_assets.contract_spec import LimitsSpec
 from batchinf_assets.errors import LandedFileMissing, LandingFault
 from batchinf_assets.snapshots.csv_file import decode_csv
 from batchinf_assets.snapshots.file_limits import FileLimits, unreadable
@@ -22,6 +21,7 @@ from batchinf_assets.snapshots.formats import FileFormat, format_of
 from batchinf_assets.snapshots.landing import Landing
 from batchinf_assets.snapshots.sample_types import json_columns, typed_texts
 from batchinf_assets.snapshots.text_blocks import BLOCK_BYTES, TextBlock, text_blocks
+from batchinf_assets.spec.contract import LimitsSpec
 
 SAMPLE_ROWS = 262_144
 """Of a Parquet file, spread over its row groups."""

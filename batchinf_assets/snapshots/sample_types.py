@@ -13,11 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchinf_assets.contract_spec import ColumnSpec, ColumnType
 from batchinf_assets.errors import LandingFault
 from batchinf_assets.snapshots.file_limits import FileLimits
 from batchinf_assets.snapshots.text_blocks import TextBlock
 from batchinf_assets.snapshots.typed_text import Misfit, TypedText
+from batchinf_assets.spec.contract import ColumnSpec, ColumnType
 
 _WHOLE = r"^-?(0|[1-9][0-9]{0,18})$"
 _NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"

@@ -34,7 +34,7 @@ from batchinf_assets.snapshots.known import known_values
 from batchinf_assets.snapshots.landing import LandedFile, Landing
 from batchinf_assets.snapshots.parts import is_folder_of_parts, newest_rows, source_record
 from batchinf_assets.snapshots.quarantine import SetAside
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 ASSET = "snapshot"

@@ -14,7 +14,6 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from batchinf_assets.contract_spec import Name
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.conditional import Outdated, create, read_versioned, replace
 from batchinf_assets.lake.digest import canonical_json
@@ -23,7 +22,8 @@ from batchinf_assets.manifest.values import Digest
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.arrivals import Left
 from batchinf_assets.snapshots.parts import Identity
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.contract import Name
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 FOLDER = "_landing"
 

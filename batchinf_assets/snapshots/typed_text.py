@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.lake.schema import ARROW_TYPES
+from batchinf_assets.spec.contract import ColumnSpec
 
 _NAIVE = pa.timestamp("us")
 

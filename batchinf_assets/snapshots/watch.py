@@ -22,7 +22,7 @@ from batchinf_assets.snapshots.listing import identities, landed_files, listed_f
 from batchinf_assets.snapshots.parts import Identity, identity_of, landed_sha256
 from batchinf_assets.snapshots.source import landing_of
 from batchinf_assets.snapshots.stock import Stock, keep_stock, read_stock, take_stock
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 EFFORT = Effort(arrivals=20, windows=1_000)

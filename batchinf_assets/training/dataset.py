@@ -16,7 +16,8 @@ from batchinf_assets.features.views import build_views
 from batchinf_assets.lake.query import query, quoted
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import landing_of, read_source
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 

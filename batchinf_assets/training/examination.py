@@ -16,9 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import BatchinfError, ModelRefused, Refusal
-from batchinf_assets.prediction_spec import Kind
 from batchinf_assets.registry.card import ParityRecord, ScorerFile, SignedFile
 from batchinf_assets.registry.estimator import load_estimator
 from batchinf_assets.registry.inspection import ModelFormat, inspect_onnx, recognize
@@ -40,6 +38,8 @@ from batchinf_assets.scoring.parity import (
 )
 from batchinf_assets.scoring.scorer import Scorer, SklearnScorer, score_rows
 from batchinf_assets.scoring.untranslatable import Untranslatable
+from batchinf_assets.spec.contract import FeatureSpec
+from batchinf_assets.spec.prediction import Kind
 from batchinf_assets.training.examine import (
     FINDINGS,
     GOLDEN,

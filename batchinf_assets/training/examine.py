@@ -19,14 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import ModelRefused, Refusal
-from batchinf_assets.prediction_spec import KINDS, Kind, KindName
 from batchinf_assets.registry.card import Measure, ParityRecord, ScorerFile
 from batchinf_assets.registry.inspection import ModelFormat
 from batchinf_assets.registry.sandbox import Limits, SandboxReport, read_left_behind, run_sandboxed
 from batchinf_assets.scoring.trees.compiled import kernel_folder
 from batchinf_assets.scoring.trees.predict import compile_kernels
+from batchinf_assets.spec.contract import FeatureSpec
+from batchinf_assets.spec.prediction import KINDS, Kind, KindName
 
 MODULE = "batchinf_assets.training.examination"
 

@@ -31,7 +31,8 @@ from batchinf_assets.project import Project
 from batchinf_assets.registry.card import FROM_FILE
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import open_version
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.training.dataset import LabelledRows, labelled_rows
 from batchinf_assets.training.register import training_days
 from batchinf_assets.training.strata import DrawnStratum, draw_stratified

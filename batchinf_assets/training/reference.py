@@ -10,7 +10,7 @@ from batchinf_assets.evaluation.between_windows import window_spreads
 from batchinf_assets.evaluation.drift import judged_subjects
 from batchinf_assets.registry.profile import Profile, build_profile
 from batchinf_assets.scoring.said import leading_scores
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.training.dataset import LabelledRows
 
 

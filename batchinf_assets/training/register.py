@@ -34,7 +34,7 @@ from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.sandbox import Limits, SandboxReport
 from batchinf_assets.registry.trust import open_version
 from batchinf_assets.scoring.said import Scores, score_array
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.training.dataset import LabelledRows, training_rows
 from batchinf_assets.training.examine import Examination, Job, examine_model
 from batchinf_assets.training.reference import training_reference

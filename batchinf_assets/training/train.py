@@ -11,9 +11,9 @@ import pandas as pd
 
 from batchinf_assets.errors import InvalidSpec
 from batchinf_assets.features.labels import LABEL
-from batchinf_assets.prediction_spec import Kind
 from batchinf_assets.scoring.frame import model_frame
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.prediction import Kind
 from batchinf_assets.training.dataset import LabelledRows
 
 

@@ -9,7 +9,7 @@ from batchinf_assets.registry.artifact import Artifact, require_outputs, require
 from batchinf_assets.registry.card import ScorerFile
 from batchinf_assets.registry.sandbox import Limits
 from batchinf_assets.scoring.fast import LINEAR, TREES
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.training.examine import SCORER_FILES, Findings, Job, examine_model
 
 

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from click.testing import Result
 
-from batchinf_assets import spec as spec_module
 from batchinf_assets.project import Project
-from batchinf_assets.spec import DEFS_FOLDER, Pipeline
+from batchinf_assets.spec import load as spec_module
+from batchinf_assets.spec.load import DEFS_FOLDER, Pipeline
 
 DAY = "2013-07-01"
 

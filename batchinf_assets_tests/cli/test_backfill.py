@@ -13,9 +13,9 @@ from click.testing import Result
 
 from batchinf_assets.cli.backfill import cost_text
 from batchinf_assets.project import Project
-from batchinf_assets.run_spec import PriceSpec
 from batchinf_assets.scoring.predictions import predictions_table, published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.run import PriceSpec
 
 FIRST, SECOND, THIRD = "2013-07-01", "2013-07-02", "2013-07-03"
 

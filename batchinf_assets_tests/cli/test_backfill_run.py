@@ -12,7 +12,7 @@ from click.testing import Result
 
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import predictions_table
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 FIRST, SECOND, THIRD = "2013-07-01", "2013-07-02", "2013-07-03"
 RANGE = ("--from", FIRST, "--to", THIRD)

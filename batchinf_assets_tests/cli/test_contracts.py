@@ -15,11 +15,12 @@ import pytest
 import yaml
 from click.testing import Result
 
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots import sample
 from batchinf_assets.snapshots.freeze import freeze_snapshot
-from batchinf_assets.spec import Pipeline, SourceSpec
+from batchinf_assets.spec.contract import ColumnSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.source import SourceSpec
 
 WINDOW = "2013-07-01"
 

@@ -12,7 +12,7 @@ from click.testing import Result
 
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.project import CHECKOUT
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 DAYS = ("--from", "2013-06-29", "--to", "2013-06-30")
 DRAW = ("golden", "draw", "flight_delays")

@@ -13,7 +13,7 @@ from click.testing import Result
 
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import manifests
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 WINDOW = "2013-07-01"
 

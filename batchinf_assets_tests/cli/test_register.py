@@ -16,7 +16,7 @@ from batchinf_assets.project import Project
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.fast import TREES
-from batchinf_assets.spec import DEFS_FOLDER, load_pipeline
+from batchinf_assets.spec.load import DEFS_FOLDER, load_pipeline
 
 Told = Callable[..., str]
 

@@ -11,7 +11,7 @@ from click.testing import Result
 
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 WINDOW = "2013-07-01"
 

@@ -12,7 +12,7 @@ from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.tickets import open_tickets
 from batchinf_assets.scoring.predictions import candidate
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 DAY = "2013-07-01"
 ASKED = ("tickets", "flight_delays")

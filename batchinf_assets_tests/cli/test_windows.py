@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.verify import undeclared
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 WINDOW, NEXT = "2013-07-01", "2013-07-02"
 HEX_DIGITS = 16

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.registry.artifact import draft_artifact, input_schema, place_artifact
 from batchinf_assets.registry.card import (
     GoldenRecord,
@@ -28,6 +27,7 @@ from batchinf_assets.registry.keys import create_signing_key
 from batchinf_assets.registry.profile import build_profile
 from batchinf_assets.registry.promotions import Clause, PromotionLog
 from batchinf_assets.registry.statement import ModelStatement
+from batchinf_assets.spec.contract import FeatureSpec
 
 FOLDER = Path(__file__).with_name("model_v2")
 START, END = datetime(2026, 11, 22, tzinfo=UTC), datetime(2126, 11, 22, tzinfo=UTC)

@@ -25,7 +25,7 @@ from batchinf_assets.registry.artifact import draft_artifact
 from batchinf_assets.registry.keys import load_signing_key
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import open_version
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World

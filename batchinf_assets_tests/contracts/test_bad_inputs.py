@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.contract_spec import ColumnSpec, FreshnessSpec, RuleSpec, VolumeSpec
 from batchinf_assets.errors import BatchinfError
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import freeze_snapshot
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.contract import ColumnSpec, FreshnessSpec, RuleSpec, VolumeSpec
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.telemetry.attempt import reason_code
 from batchinf_assets_tests.contracts.bad_inputs import BAD_INPUTS, Bad
 from batchinf_assets_tests.resilience.window_run import (

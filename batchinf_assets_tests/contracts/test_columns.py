@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from batchinf_assets.checks import LONGEST_TEXT, CheckResult, Violation
-from batchinf_assets.contract_spec import AcceptedChange, ColumnSpec
 from batchinf_assets.contracts.columns import check_columns, check_new_columns, conform
 from batchinf_assets.contracts.validate import check_values
 from batchinf_assets.lake.schema import arrow_schema
+from batchinf_assets.spec.contract import AcceptedChange, ColumnSpec
 
 DECLARED = {
     "at": ColumnSpec(type="timestamp"),

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from batchinf_assets.checks import CheckResult, Violation
-from batchinf_assets.contract_spec import ColumnSpec, ColumnType
 from batchinf_assets.contracts.columns import ANY_LAYOUT, check_columns, conform
 from batchinf_assets.lake.schema import arrow_schema
+from batchinf_assets.spec.contract import ColumnSpec, ColumnType
 
 US = pa.timestamp("us", tz="UTC")
 KEY_COLUMNS = {"at": ColumnSpec(type="timestamp"), "flight": ColumnSpec(type="int32")}

@@ -9,7 +9,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from batchinf_assets.contract_spec import (
+from batchinf_assets.contracts.declared_checks import declared_checks
+from batchinf_assets.project import CHECKOUT
+from batchinf_assets.spec.contract import (
     AcceptedChange,
     ColumnSpec,
     FreshnessSpec,
@@ -20,9 +22,8 @@ from batchinf_assets.contract_spec import (
     RuleSpec,
     VolumeSpec,
 )
-from batchinf_assets.contracts.declared_checks import declared_checks
-from batchinf_assets.project import CHECKOUT
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 PAGE = (CHECKOUT / "docs" / "contracts.md").read_text(encoding="utf-8")
 SECTIONS: list[type[BaseModel]] = [

@@ -22,7 +22,6 @@ from pydantic import ValidationError
 
 from batchinf_assets.cli import main
 from batchinf_assets.console import one_line
-from batchinf_assets.contract_spec import ColumnSpec, LimitsSpec, RuleSpec
 from batchinf_assets.contracts.columns import check_columns, check_new_columns
 from batchinf_assets.contracts.judge import judge_rows
 from batchinf_assets.contracts.row_contract import RowContract
@@ -36,7 +35,9 @@ from batchinf_assets.errors import (
 )
 from batchinf_assets.lake.query import query
 from batchinf_assets.snapshots.landing import Landing
-from batchinf_assets.spec import DEFS_FOLDER, PipelineSpec, load_pipeline
+from batchinf_assets.spec.contract import ColumnSpec, LimitsSpec, RuleSpec
+from batchinf_assets.spec.load import DEFS_FOLDER, load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import WindowSpec
 
 LONG = "x" * 300

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.contracts.judge import judge_rows
 from batchinf_assets.contracts.row_contract import RowContract
+from batchinf_assets.spec.contract import ColumnSpec
 from batchinf_assets.windows import WindowSpec
 
 DAYS = WindowSpec(start=date(2013, 1, 1), timezone="America/New_York")

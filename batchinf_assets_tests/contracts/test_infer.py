@@ -12,7 +12,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.contracts.columns import check_columns, conform
 from batchinf_assets.contracts.infer import Proposal, propose
 from batchinf_assets.contracts.infer_bounds import friendly_bounds, friendly_length
@@ -23,7 +22,8 @@ from batchinf_assets.contracts.judge import judge_rows
 from batchinf_assets.contracts.row_contract import RowContract
 from batchinf_assets.contracts.validate import check_unique_key
 from batchinf_assets.errors import UsageError
-from batchinf_assets.spec import SourceSpec
+from batchinf_assets.spec.contract import ColumnSpec
+from batchinf_assets.spec.source import SourceSpec
 
 ROWS = 300
 properties = settings(max_examples=100, deadline=None, derandomize=True, database=None)

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.contract_spec import ColumnSpec, OnBreak, QuarantineSpec, RuleSpec
 from batchinf_assets.contracts.judge import SLICE_ROWS, judge_rows
 from batchinf_assets.contracts.rejected import MOST_LINES, REJECTED
 from batchinf_assets.contracts.row_contract import RowContract
 from batchinf_assets.contracts.verdict import Judged
 from batchinf_assets.lake.schema import arrow_schema
+from batchinf_assets.spec.contract import ColumnSpec, OnBreak, QuarantineSpec, RuleSpec
 from batchinf_assets.windows import WindowSpec
 
 WINDOW = WindowSpec(start=date(2013, 1, 1)).window("2013-07-01")

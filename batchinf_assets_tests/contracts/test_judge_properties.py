@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.contract_spec import ColumnSpec, ColumnType, QuarantineSpec, RuleSpec
 from batchinf_assets.contracts.judge import judge_rows
 from batchinf_assets.contracts.row_contract import RowContract
 from batchinf_assets.contracts.screen import suspects, unclear_rows
 from batchinf_assets.contracts.validate import pandera_verdict
 from batchinf_assets.contracts.value_rules import value_sets
 from batchinf_assets.lake.schema import ARROW_TYPES
+from batchinf_assets.spec.contract import ColumnSpec, ColumnType, QuarantineSpec, RuleSpec
 
 START = datetime(2013, 7, 1, tzinfo=UTC)
 TEXTS = st.sampled_from(["", "a", "b", "ab", "é", "A1", "<x>", "=1"])

@@ -3,7 +3,6 @@
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.contract_spec import AcceptedChange, ColumnSpec
 from batchinf_assets.contracts.columns import check_columns
 from batchinf_assets.contracts.nullability import (
     FORMAT_SAYS_NOTHING,
@@ -12,6 +11,7 @@ from batchinf_assets.contracts.nullability import (
     RequiredBefore,
     required_columns,
 )
+from batchinf_assets.spec.contract import AcceptedChange, ColumnSpec
 
 DECLARED = {
     "origin": ColumnSpec(type="string"),

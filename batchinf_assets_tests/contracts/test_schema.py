@@ -6,8 +6,8 @@ import pandera.pandas as pandera
 import pytest
 from pandera.errors import SchemaErrors
 
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.contracts.schema import pandera_schema
+from batchinf_assets.spec.contract import ColumnSpec
 
 
 def failures(column: ColumnSpec, values: "pd.Series") -> dict[str, list[int]]:

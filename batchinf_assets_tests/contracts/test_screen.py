@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.contract_spec import ColumnSpec, ColumnType
 from batchinf_assets.contracts.columns import conform
 from batchinf_assets.contracts.screen import holds, suspects, unclear_rows
 from batchinf_assets.contracts.validate import check_values, pandera_verdict
 from batchinf_assets.contracts.value_rules import value_sets
 from batchinf_assets.lake.schema import ARROW_TYPES
+from batchinf_assets.spec.contract import ColumnSpec, ColumnType
 
 TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
 NAN, INF = float("nan"), float("inf")

@@ -4,7 +4,8 @@ import pytest
 
 from batchinf_assets.contracts.sound_rules import require_sound_rules
 from batchinf_assets.errors import BatchinfError
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 def declared(section: str, **changes: Any) -> PipelineSpec:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.contract_spec import RuleSpec
 from batchinf_assets.contracts.sql_rules import rows_breaking, rule_text, table_breaks
 from batchinf_assets.errors import FeatureSqlFailed, InvalidSpec
+from batchinf_assets.spec.contract import RuleSpec
 
 ROWS = pa.table({"a": [1, 2, None, 5], "b": [2, 2, 2, 2], "text": ["x", "7", "y", None]})
 

@@ -7,12 +7,12 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.contract_spec import FreshnessSpec, RuleSpec, VolumeSpec
 from batchinf_assets.contracts.table_rules import (
     check_freshness,
     check_table_rules,
     check_volume,
 )
+from batchinf_assets.spec.contract import FreshnessSpec, RuleSpec, VolumeSpec
 from batchinf_assets.windows import WindowSpec
 
 WINDOW = WindowSpec(start=date(2013, 1, 1)).window("2013-07-01")

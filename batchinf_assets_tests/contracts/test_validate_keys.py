@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.contracts.columns import conform
 from batchinf_assets.contracts.validate import check_same_keys, check_unique_key
+from batchinf_assets.spec.contract import ColumnSpec
 
 US = pa.timestamp("us", tz="UTC")
 KEY = ["at", "flight"]

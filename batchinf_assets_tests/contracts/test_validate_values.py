@@ -8,11 +8,11 @@ from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaError
 
 from batchinf_assets.checks import CheckResult, Violation
-from batchinf_assets.contract_spec import ColumnSpec, ColumnType
 from batchinf_assets.contracts.columns import conform
 from batchinf_assets.contracts.row_texts import sample_keys
 from batchinf_assets.contracts.validate import check_unique_key, check_values
 from batchinf_assets.lake.schema import arrow_schema
+from batchinf_assets.spec.contract import ColumnSpec, ColumnType
 
 US = pa.timestamp("us", tz="UTC")
 KEY = ["at", "flight"]

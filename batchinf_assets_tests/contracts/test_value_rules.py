@@ -7,11 +7,11 @@ from datetime import date
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.contract_spec import ColumnSpec, ColumnType
 from batchinf_assets.contracts.validate import check_values
 from batchinf_assets.contracts.value_rules import blocking_alone, value_sets
 from batchinf_assets.errors import InvalidSpec
 from batchinf_assets.lake.schema import ARROW_TYPES
+from batchinf_assets.spec.contract import ColumnSpec, ColumnType
 
 NAN = float("nan")
 

@@ -13,7 +13,7 @@ import pytest
 
 from batchinf_assets.evaluation.golden_provenance import read_provenance
 from batchinf_assets.project import CHECKOUT, Project
-from batchinf_assets.spec import load_pipeline
+from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets.training.dataset import labelled_rows
 from batchinf_demo.departures import land_departures
 from batchinf_demo.golden import SETS

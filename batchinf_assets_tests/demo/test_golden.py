@@ -10,7 +10,7 @@ import pytest
 
 from batchinf_assets.evaluation.golden_provenance import read_provenance
 from batchinf_assets.project import CHECKOUT
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.training.dataset import labelled_rows
 from batchinf_assets_tests.conftest import World
 from batchinf_demo.golden import SETS, draw

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from batchinf_assets.spec import Pipeline, load_pipeline
+from batchinf_assets.spec.load import Pipeline, load_pipeline
 from batchinf_assets_tests.end_to_end.arrival_delay import NAME, TRAIN, declare
 
 CLASSES = ("early", "on_time", "late")

@@ -25,7 +25,7 @@ from batchinf_assets.promotion.promote import Decision, Promoted, promote
 from batchinf_assets.registry.keyring import init_keys
 from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.registry import Registry
-from batchinf_assets.spec import DEFS_FOLDER, Pipeline, load_pipeline
+from batchinf_assets.spec.load import DEFS_FOLDER, Pipeline, load_pipeline
 from batchinf_assets.training.golden_draw import GoldenDraw, draw_golden_set, write_golden_set
 from batchinf_assets.training.register import RegisteredModel, train_and_register
 from batchinf_assets.windows import Window

@@ -7,8 +7,8 @@ from dataclasses import replace
 import dagster as dg
 
 from batchinf_assets.cli.workplace import own_definitions
-from batchinf_assets.run_spec import CapsSpec
-from batchinf_assets.spec import Pipeline, load_pipeline
+from batchinf_assets.spec.load import Pipeline, load_pipeline
+from batchinf_assets.spec.run import CapsSpec
 
 CAP_SECONDS = 0.001
 

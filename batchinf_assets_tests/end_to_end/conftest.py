@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 from batchinf_assets.cli import main, models, windows
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
-from batchinf_assets.spec import DEFS_FOLDER, Pipeline, PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import DEFS_FOLDER, Pipeline, load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets_tests.end_to_end.browser import chromium, page, url
 
 if TYPE_CHECKING:

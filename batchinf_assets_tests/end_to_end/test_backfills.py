@@ -29,7 +29,7 @@ from batchinf_assets.orchestration.keys import WINDOWED
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.publishing.gate import blocking_checks
 from batchinf_assets.scoring.predictions import published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 PATIENCE_SECONDS = 300
 RANGE = [f"2013-07-0{day}" for day in range(1, 6)]

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from batchinf_assets.cli import main
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.end_to_end.conftest import Operator

@@ -26,7 +26,7 @@ from batchinf_assets.publishing.score_changes import score_changes_table
 from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 from batchinf_assets_tests.resilience.window_run import (
     DAY,

@@ -17,7 +17,7 @@ from batchinf_assets.features.build import build_features
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.model import scoring_model
 from batchinf_assets.scoring.score import score_window
-from batchinf_assets.spec import Pipeline, load_pipeline
+from batchinf_assets.spec.load import Pipeline, load_pipeline
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.end_to_end.conftest import Operator

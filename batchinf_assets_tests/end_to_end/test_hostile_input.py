@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
-from batchinf_assets.contract_spec import LimitsSpec
 from batchinf_assets.errors import LandedFileUnreadable
 from batchinf_assets.snapshots.landing import Landing
 from batchinf_assets.snapshots.listing import landed_files
+from batchinf_assets.spec.contract import LimitsSpec
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.end_to_end.conftest import Operator

@@ -25,7 +25,7 @@ from batchinf_assets.project import Project
 from batchinf_assets.promotion.comparison.revisions import RevisionComparison, compare_revisions
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 from batchinf_assets_tests.resilience.window_run import (
     DAY,

@@ -24,7 +24,7 @@ from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.model import scoring_model
 from batchinf_assets.scoring.score import score_window
 from batchinf_assets.snapshots.freeze import freeze_snapshot
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.training.register import renew_model
 from batchinf_assets_tests.s3_server import ENVIRON, moto_server, new_bucket
 

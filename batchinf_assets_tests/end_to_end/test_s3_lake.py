@@ -28,7 +28,7 @@ from batchinf_assets.lake.table_log import open_table
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets_tests.end_to_end.ticking import Ticking
 from batchinf_assets_tests.resilience.fault_proxy import FaultProxy, Seen, fault_proxy

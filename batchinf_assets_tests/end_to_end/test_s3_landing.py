@@ -16,13 +16,13 @@ import pytest
 from click.testing import CliRunner
 
 from batchinf_assets.cli import main
-from batchinf_assets.contract_spec import LateSpec
 from batchinf_assets.errors import HeldForApproval
 from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.manifest.inputs import ApprovalRecord
 from batchinf_assets.snapshots.approvals import write_approval
 from batchinf_assets.snapshots.freeze import freeze_snapshot
 from batchinf_assets.snapshots.held import held_correction
+from batchinf_assets.spec.contract import LateSpec
 from batchinf_assets_tests.end_to_end.conftest import PUBLISHED
 from batchinf_assets_tests.end_to_end.ticking import Ticking
 from batchinf_assets_tests.s3_server import ENVIRON, moto_server, new_bucket, place_at

@@ -19,7 +19,7 @@ from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.publishing.window_status import WindowStatus
 from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.registry import Registry
-from batchinf_assets.spec import Pipeline, load_pipeline
+from batchinf_assets.spec.load import Pipeline, load_pipeline
 from batchinf_assets.training.register import train_and_register
 from batchinf_demo.departures import land_departures
 

@@ -16,7 +16,7 @@ from batchinf_assets.project import Project
 from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import manifests, predictions_table
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.windows import Window
 from batchinf_assets_tests.resilience.gated_run import (

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import snapshot_table
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets_tests.end_to_end.browser import (
     backfill_page,
     follow_launch,

@@ -27,7 +27,7 @@ from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.predictions import predictions_table
 from batchinf_assets.snapshots.freeze import snapshot_table
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 from batchinf_assets_tests.end_to_end.true_months import (
     COLUMNS,

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from scipy.stats import chi2_contingency, f
 
 from batchinf_assets.evaluation.distances import PROPORTION_FLOOR
-from batchinf_assets.evaluation_spec import DriftSpec
 from batchinf_assets.features.build import features_table
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.project import Project
@@ -22,7 +21,8 @@ from batchinf_assets.registry.bins import Binned, CategoryCounts
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.registry.window_spread import WindowSpread
 from batchinf_assets.scoring.predictions import predictions_table
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.evaluation import DriftSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 Floats = np.ndarray

@@ -10,7 +10,7 @@ import pytest
 from batchinf_assets.evaluation.evaluate import evaluate_window
 from batchinf_assets.evaluation.measure import measure_performance
 from batchinf_assets.scoring.model import ScoringModel, scoring_model
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets_tests.evaluation.real_days import DAYS, NOW, copied, score, show
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.predictions import manifests, prediction_rows, predictions_table
 from batchinf_assets.scoring.score import score_window
 from batchinf_assets.snapshots.freeze import freeze_snapshot
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 
 if TYPE_CHECKING:

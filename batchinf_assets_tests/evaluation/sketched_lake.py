@@ -19,7 +19,7 @@ from batchinf_assets.scoring.predictions import (
     predictions_table,
     revision_folder,
 )
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 FIRST, SECOND = "0123456789abcdef", "fedcba9876543210"

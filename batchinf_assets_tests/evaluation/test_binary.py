@@ -35,7 +35,7 @@ from batchinf_assets.evaluation.intervals import (
     bootstrap_interval,
     strayed_interval,
 )
-from batchinf_assets.evaluation_spec import Loss, Quality
+from batchinf_assets.spec.evaluation import Loss, Quality
 
 TEN_SCORES = [0.1, 0.2, 0.2, 0.4, 0.5, 0.5, 0.5, 0.8, 0.9, 1.0]
 TEN_LABELS = [False, False, True, False, True, False, True, True, False, True]

@@ -27,7 +27,7 @@ from batchinf_assets.evaluation.bootstrap import (
     resample_counts,
     resampled_figures,
 )
-from batchinf_assets.spec import Metric
+from batchinf_assets.spec.evaluation import Metric
 
 METRICS: tuple[Metric, ...] = tuple(name for name in FIGURES if name != "calibration_error")
 """What scikit-learn measures too."""

@@ -19,9 +19,10 @@ from batchinf_assets.evaluation.consequences import (
     judges_performance,
     with_consequence,
 )
-from batchinf_assets.evaluation_spec import Consequence, DriftSpec, GateSpec, PerformanceSpec
 from batchinf_assets.manifest.judgement import EvaluationRecord
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.evaluation import Consequence, DriftSpec, GateSpec, PerformanceSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 END = datetime(2013, 7, 5, tzinfo=UTC)
 RECORD = EvaluationRecord(

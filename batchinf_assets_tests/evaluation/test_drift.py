@@ -23,7 +23,8 @@ from batchinf_assets.manifest.judgement import EarlierWindowsRecord
 from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile, build_profile
 from batchinf_assets.registry.window_spread import WindowSpread
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 def spec_with(features: dict[str, dict[str, Any]], min_rows: int = 1, **drift: Any) -> PipelineSpec:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 
 from batchinf_assets.features.labels import LABEL
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.training.dataset import training_rows
 from batchinf_assets.training.register import declared_windows
 from benchmarks.drift_days import Learned, flights, shares, unseen

@@ -19,7 +19,8 @@ from batchinf_assets.evaluation.distances import Difference, differences
 from batchinf_assets.evaluation.drift import judged, overall_verdict
 from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import QUANTILES, Profile, build_profile
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 TRAINING_ROWS = 100_000
 WINDOWS = 1_000

@@ -11,7 +11,8 @@ from batchinf_assets.evaluation.distances import differences
 from batchinf_assets.evaluation.drift import judged
 from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import QUANTILES
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 ROWS = 1_000
 STORMY, OTHER = "dep_hour", "distance_miles"

@@ -31,7 +31,8 @@ from batchinf_assets.scoring.load import load_reference
 from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.predictions import manifests
 from batchinf_assets.scoring.scorer import score_rows
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 from batchinf_assets_tests.evaluation.real_days import DAYS, NOW, copied, score, show
 

@@ -7,8 +7,9 @@ import pytest
 
 from batchinf_assets.evaluation.binary import BinaryMetrics, binary_metrics
 from batchinf_assets.evaluation.golden import judge_golden
-from batchinf_assets.evaluation_spec import Consequence, GateSpec, GoldenSpec
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.evaluation import Consequence, GateSpec, GoldenSpec
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 TEN_SCORES = [0.1, 0.2, 0.2, 0.4, 0.5, 0.5, 0.5, 0.8, 0.9, 1.0]
 TEN_LABELS = [False, False, True, False, True, False, True, True, False, True]

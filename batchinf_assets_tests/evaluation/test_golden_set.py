@@ -21,12 +21,13 @@ from batchinf_assets.evaluation.golden_set import (
     read_golden_keys,
     read_golden_set,
 )
-from batchinf_assets.evaluation_spec import Consequence, GateSpec, GoldenSpec
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.manifest.inputs import WindowRecord
 from batchinf_assets.project import CHECKOUT, Project
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.evaluation import Consequence, GateSpec, GoldenSpec
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 DRAWN_AT = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -29,7 +29,8 @@ from batchinf_assets.scoring.predictions import (
     predictions_table,
     published_revision,
 )
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 from batchinf_assets_tests.evaluation.real_days import DAYS, copied
 

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 
 from batchinf_assets.evaluation.multiclass_task import MulticlassTask
-from batchinf_assets.evaluation_spec import Metric
 from batchinf_assets.promotion.bootstrap import Difference, label_values, paired_differences
 from batchinf_assets.scoring.said import Scores, score_array
+from batchinf_assets.spec.evaluation import Metric
 
 CLASSES = ("low", "medium", "high")
 TASK = MulticlassTask(classes=CLASSES)

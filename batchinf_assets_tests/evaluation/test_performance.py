@@ -13,7 +13,8 @@ from batchinf_assets.evaluation.performance import (
     label_predictions,
     realised_performance,
 )
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 DEPARTURE = datetime(2013, 7, 1, 12, tzinfo=UTC)
 RECORDED = datetime(2013, 7, 3, tzinfo=UTC)

@@ -11,7 +11,7 @@ from batchinf_assets.evaluation.figures import Interval
 from batchinf_assets.evaluation.performance import Performance
 from batchinf_assets.evaluation.performance_check import is_old_enough, judge_performance
 from batchinf_assets.evaluation.trailing import Trailing
-from batchinf_assets.evaluation_spec import PerformanceSpec, RollbackSpec
+from batchinf_assets.spec.evaluation import PerformanceSpec, RollbackSpec
 
 SPEC = PerformanceSpec(at_least={"auroc": 0.65}, at_most={"brier": 0.2}, min_labelled=100)
 

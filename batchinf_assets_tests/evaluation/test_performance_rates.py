@@ -14,7 +14,7 @@ import pytest
 from batchinf_assets.evaluation.binary import BinaryMetrics, binary_by_group, binary_of_counts
 from batchinf_assets.evaluation.performance import Performance
 from batchinf_assets.evaluation.performance_check import judge_performance
-from batchinf_assets.evaluation_spec import PerformanceSpec
+from batchinf_assets.spec.evaluation import PerformanceSpec
 
 SAMPLES = 200
 SCORES = (np.arange(20) + 0.5) / 20

@@ -11,7 +11,8 @@ from batchinf_assets.errors import UsageError
 from batchinf_assets.evaluation.pooled_drift import pooled_drift
 from batchinf_assets.evaluation.sketches import Sketches
 from batchinf_assets.registry.profile import Profile
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets_tests.evaluation.test_drift_rates import COLUMNS, clustered, learned
 
 DAYS = 28

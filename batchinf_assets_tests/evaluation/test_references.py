@@ -17,7 +17,8 @@ from batchinf_assets.evaluation.references import (
 from batchinf_assets.manifest.inputs import WindowRecord
 from batchinf_assets.manifest.judgement import EarlierWindowsRecord
 from batchinf_assets.scoring.predictions import manifests
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Every, Window, WindowSpec
 from batchinf_assets_tests.evaluation.sketched_lake import (
     COUNTS,

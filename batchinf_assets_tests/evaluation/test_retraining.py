@@ -16,7 +16,6 @@ from batchinf_assets.evaluation.retraining import (
     retraining_due,
     window_verdicts,
 )
-from batchinf_assets.evaluation_spec import PerformanceSpec, RetrainingSpec
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.files import FileRecord
@@ -26,7 +25,9 @@ from batchinf_assets.manifest.means import CodeRecord, ModelRecord, SettingsReco
 from batchinf_assets.manifest.work import CountsRecord
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.scoring.predictions import manifests
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.evaluation import PerformanceSpec, RetrainingSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 NOW = datetime(2013, 8, 1, 12, tzinfo=UTC)
 DAY = "2013-07-02"

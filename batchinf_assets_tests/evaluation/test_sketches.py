@@ -20,7 +20,7 @@ from batchinf_assets.evaluation.sketches import (
     sketches_of,
 )
 from batchinf_assets.registry.bins import CategoryCounts, NumericBins
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets_tests.evaluation.sketched_lake import (
     COUNTS,
     FIRST,

@@ -18,7 +18,8 @@ from batchinf_assets.lake.files import read_footer
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.visible import published_revisions
 from batchinf_assets.scoring.predictions import manifests
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets_tests.evaluation.real_days import DAYS, copied
 from batchinf_assets_tests.evaluation.report.shown import Shown
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import freeze_snapshot
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.contract import ColumnSpec
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 
 START = datetime(2013, 7, 2, 4, tzinfo=UTC)  # midnight in New York

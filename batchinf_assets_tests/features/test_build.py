@@ -31,7 +31,7 @@ from batchinf_assets.features.build import (
 from batchinf_assets.lake.digest import content_digest, file_sha256
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import freeze_snapshot, load_snapshot
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_demo.landing import land
 
 if TYPE_CHECKING:

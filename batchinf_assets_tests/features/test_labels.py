@@ -24,7 +24,8 @@ from batchinf_assets.features.labels import (
     timed_labels,
 )
 from batchinf_assets.lake.digest import file_sha256
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.features.conftest import Upstream

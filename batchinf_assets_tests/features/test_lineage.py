@@ -9,7 +9,7 @@ import pytest
 
 from batchinf_assets.errors import FeatureSqlFailed
 from batchinf_assets.features.lineage import Origin, column_lineage, view_columns
-from batchinf_assets.spec import Pipeline, load_pipeline
+from batchinf_assets.spec.load import Pipeline, load_pipeline
 
 FLIGHTS = load_pipeline("flight_delays")
 

@@ -13,7 +13,7 @@ import pytest
 from batchinf_assets.errors import LandedFileMissing, LandedFileUnreadable, WindowRefused
 from batchinf_assets.features.views import Views, build_views
 from batchinf_assets.snapshots.freeze import landing_of, load_snapshot
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.features.conftest import Upstream

@@ -14,7 +14,8 @@ from batchinf_assets.orchestration.component import pipeline_definitions
 from batchinf_assets.orchestration.resources import shared
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import open_version, promoted_model
-from batchinf_assets.spec import ChallengerSpec, Pipeline
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.model import ChallengerSpec
 
 KEY = dg.AssetKey(["flight_delays", "challenger"])
 CONSOLE = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

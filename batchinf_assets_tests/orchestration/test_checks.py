@@ -5,10 +5,11 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from batchinf_assets.evaluation_spec import GateSpec, PerformanceSpec
 from batchinf_assets.orchestration.checks import check_specs
 from batchinf_assets.orchestration.partitions import partitions_of
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.evaluation import GateSpec, PerformanceSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 @pytest.fixture

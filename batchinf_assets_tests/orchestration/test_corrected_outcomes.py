@@ -19,7 +19,7 @@ from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.stale import plan_backfill
 from batchinf_assets.publishing.stale_reasons import Reason
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 DAYS = ["2013-07-01", "2013-07-02", "2013-07-03"]
 CORRECTED = DAYS[1]

@@ -13,7 +13,8 @@ from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.orchestration.resources import shared
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import candidate
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 def with_previous(pipeline: Pipeline) -> Pipeline:

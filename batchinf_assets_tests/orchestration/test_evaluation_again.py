@@ -18,7 +18,7 @@ from batchinf_assets.publishing.overrides import held_verdicts, new_override, wr
 from batchinf_assets.publishing.tickets import read_tickets
 from batchinf_assets.scoring.condemnations import condemned
 from batchinf_assets.scoring.predictions import published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets_tests.orchestration.test_withdrawal import PUBLISHED, job_of
 

@@ -16,7 +16,7 @@ from batchinf_assets.orchestration.window_runs import REFUSED
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.given_up import open_given_up, open_windows
 from batchinf_assets.publishing.tickets import close_ticket, read_tickets
-from batchinf_assets_tests.test_spec import toy
+from batchinf_assets_tests.spec.test_pipeline import toy
 
 SPEC = toy()
 DAY, OTHER = "2013-01-03", "2013-01-04"

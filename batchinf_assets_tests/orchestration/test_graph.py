@@ -23,8 +23,8 @@ from batchinf_assets.definitions import defs
 from batchinf_assets.orchestration.component import pipeline_definitions
 from batchinf_assets.orchestration.keys import WINDOWED
 from batchinf_assets.orchestration.resources import shared
-from batchinf_assets.run_spec import BackfillSpec
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.run import BackfillSpec
 
 KEPT = Path(__file__).with_name("graph.txt")
 RENEW = "BATCHINF_RENEW_GRAPH"

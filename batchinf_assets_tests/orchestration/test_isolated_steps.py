@@ -26,7 +26,7 @@ from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.publishing.gate import blocking_checks
 from batchinf_assets.scoring.predictions import manifests, published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 
 MONTH = ("2013-06-07", "2013-07-07")

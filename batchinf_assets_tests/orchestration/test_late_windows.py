@@ -13,8 +13,8 @@ from batchinf_assets.orchestration.keys import MODEL, WINDOWED, asset_key
 from batchinf_assets.orchestration.late_windows import source_key, window_condition
 from batchinf_assets.orchestration.resources import Workplace, shared
 from batchinf_assets.orchestration.sensors import landing_sensor
-from batchinf_assets.spec import Pipeline, load_pipeline
-from batchinf_assets_tests.test_spec import toy
+from batchinf_assets.spec.load import Pipeline, load_pipeline
+from batchinf_assets_tests.spec.test_pipeline import toy
 
 LAST_MONTH = "2013-06-05"
 

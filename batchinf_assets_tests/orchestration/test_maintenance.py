@@ -13,7 +13,7 @@ from batchinf_assets.orchestration.maintenance import maintain_job, maintain_sch
 from batchinf_assets.orchestration.resources import shared
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import manifests
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 CONSOLE = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 

@@ -22,7 +22,7 @@ from batchinf_assets.orchestration.resources import shared
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.tickets import read_tickets
 from batchinf_assets.scoring.predictions import published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 
 DAY = "2013-07-01"

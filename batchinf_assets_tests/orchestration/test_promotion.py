@@ -19,7 +19,7 @@ from batchinf_assets.registry.promotions import Promotion
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import promoted_model, promotion_log
 from batchinf_assets.scoring.predictions import manifests, published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 if TYPE_CHECKING:
     pass

@@ -22,7 +22,7 @@ from batchinf_assets.orchestration.provenance import window_tags
 from batchinf_assets.orchestration.resources import shared
 from batchinf_assets.project import Project
 from batchinf_assets.registry.registry import ModelVersion, Registry
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 DAY, OTHER_DAY = "2013-07-06", "2013-07-07"
 CONSOLE = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -12,14 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 from dagster_shared.utils.warnings import disable_dagster_warnings
 
-from batchinf_assets.contract_spec import QuarantineSpec
 from batchinf_assets.orchestration.checks import DESCRIPTIONS, check_specs
 from batchinf_assets.orchestration.component import pipeline_definitions
 from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.orchestration.partitions import partitions_of
 from batchinf_assets.orchestration.resources import shared
 from batchinf_assets.project import Project
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.contract import QuarantineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 DAY = "2013-07-03"
 HOSTILE = "<script>alert(1)</script>"

@@ -16,7 +16,7 @@ from batchinf_assets.orchestration.requested import last_request
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.sensors import landing_sensor
 from batchinf_assets.snapshots.arrivals import Asked
-from batchinf_assets_tests.test_spec import toy
+from batchinf_assets_tests.spec.test_pipeline import toy
 
 SPEC = toy(source__complete={"quiet_for": "PT0S"})
 DAY = "2013-01-01"

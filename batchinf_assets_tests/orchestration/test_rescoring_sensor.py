@@ -17,7 +17,9 @@ from batchinf_assets.project import Project
 from batchinf_assets.promotion.promote import Decision, demote, promote
 from batchinf_assets.registry.keys import load_signing_key
 from batchinf_assets.registry.registry import Registry
-from batchinf_assets.spec import Pipeline, PipelineSpec, RescoreSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.model import RescoreSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 WINDOWS = ("2013-07-05", "2013-07-06", "2013-07-07")
 

@@ -24,7 +24,6 @@ from dagster_shared.utils.warnings import disable_dagster_warnings
 from batchinf_assets.errors import UsageError
 from batchinf_assets.evaluation.figure_records import METRIC_SCHEMA
 from batchinf_assets.evaluation.metric_tables import metric_table
-from batchinf_assets.evaluation_spec import RetrainingSpec
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord, WindowRecord
@@ -36,7 +35,10 @@ from batchinf_assets.orchestration.resources import Workplace, shared
 from batchinf_assets.orchestration.retraining import retraining_sensor
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.scoring.predictions import manifests
-from batchinf_assets.spec import ChallengerSpec, Pipeline, PipelineSpec
+from batchinf_assets.spec.evaluation import RetrainingSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.model import ChallengerSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 COOLDOWN = timedelta(days=14)
 

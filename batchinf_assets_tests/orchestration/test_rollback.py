@@ -16,7 +16,8 @@ from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.orchestration.resources import shared
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import predictions_table, published_revision
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.ledger import Ledger
 
 DAY = "2013-07-03"

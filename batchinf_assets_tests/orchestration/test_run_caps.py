@@ -10,11 +10,11 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from batchinf_assets import spec as spec_module
 from batchinf_assets.attempts import recorder_of
 from batchinf_assets.cli import main
 from batchinf_assets.project import Project
-from batchinf_assets.spec import DEFS_FOLDER
+from batchinf_assets.spec import load as spec_module
+from batchinf_assets.spec.load import DEFS_FOLDER
 from batchinf_assets.telemetry.ledger import Ledger
 
 RANGE = ("--from", "2013-07-01", "--to", "2013-07-02")

@@ -16,7 +16,7 @@ from batchinf_assets.orchestration.schedules import deadline_sensor, window_sche
 from batchinf_assets.orchestration.sensors import landing_sensor
 from batchinf_assets.publishing.overdue import CHECK
 from batchinf_assets.publishing.tickets import read_tickets
-from batchinf_assets_tests.test_spec import toy
+from batchinf_assets_tests.spec.test_pipeline import toy
 
 SPEC = toy(
     window={"every": "day", "start": "2013-01-01", "end": "2013-07-03"},

@@ -21,7 +21,7 @@ from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import predictions_table, published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World

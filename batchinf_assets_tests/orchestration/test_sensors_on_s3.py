@@ -20,7 +20,7 @@ from batchinf_assets.snapshots.watch import EFFORT, look_at_landing
 from batchinf_assets_tests.orchestration.stocked_s3 import BUCKET, stocked_server
 from batchinf_assets_tests.resilience.fault_proxy import FaultProxy, fault_proxy
 from batchinf_assets_tests.s3_server import ENVIRON, place_at
-from batchinf_assets_tests.test_spec import toy
+from batchinf_assets_tests.spec.test_pipeline import toy
 
 HOURS = toy(window={"every": "hour", "start": "2013-01-01"})
 MANY, PAGE = 10_000, 1_000

@@ -14,7 +14,7 @@ from batchinf_assets.orchestration import rollback, taking_back
 from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets_tests.orchestration.test_withdrawal import DAY, PUBLISHED, job_of
 
 WITHDRAW = ("rollback", "flight_delays", DAY, "--reason", "Wrong weather", "--withdraw")

@@ -12,7 +12,7 @@ from batchinf_assets.orchestration.partitions import partitions_of
 from batchinf_assets.project import Project
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 WEEK = ("2013-07-01", "2013-07-07")
 BAD = "2013-07-03"

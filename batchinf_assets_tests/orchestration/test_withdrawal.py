@@ -15,7 +15,7 @@ from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.orchestration.resources import shared
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets_tests.orchestration.dagster_ui import served
 
 DAY, NEXT = "2013-07-03", "2013-07-04"

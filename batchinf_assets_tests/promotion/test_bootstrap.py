@@ -23,7 +23,7 @@ from batchinf_assets.evaluation.binary import FIGURES, binary_metrics
 from batchinf_assets.evaluation.binary_task import BinaryTask
 from batchinf_assets.evaluation.bootstrap import resample_counts
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
-from batchinf_assets.spec import Metric
+from batchinf_assets.spec.evaluation import Metric
 
 METRICS: tuple[Metric, ...] = tuple(name for name in FIGURES if name != "calibration_error")
 """What scikit-learn measures too."""

@@ -24,7 +24,8 @@ from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import open_version
 from batchinf_assets.scoring.model import ScoringModel, scoring_model
-from batchinf_assets.spec import ChallengerSpec, Pipeline
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.model import ChallengerSpec
 from batchinf_assets.training.dataset import labelled_rows
 
 if TYPE_CHECKING:

@@ -11,9 +11,7 @@ import pytest
 
 from batchinf_assets.evaluation.binary import FIGURES, BinaryMetrics
 from batchinf_assets.evaluation.binary_task import BinaryTask
-from batchinf_assets.evaluation_spec import GoldenSpec, Loss, Quality
 from batchinf_assets.lake.digest import canonical_json
-from batchinf_assets.prediction_spec import BINARY
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
 from batchinf_assets.promotion.canary import CanaryReport, Flips, Segment
 from batchinf_assets.promotion.clauses import (
@@ -34,7 +32,9 @@ from batchinf_assets.registry.card import (
     Training,
 )
 from batchinf_assets.registry.promotions import Clause
-from batchinf_assets.spec import CanarySpec, Metric
+from batchinf_assets.spec.evaluation import GoldenSpec, Loss, Metric, Quality
+from batchinf_assets.spec.model import CanarySpec
+from batchinf_assets.spec.prediction import BINARY
 
 GOOD = BinaryMetrics(
     rows=400,

@@ -28,7 +28,7 @@ from batchinf_assets.registry.registry import DIGEST_TAG, Registry
 from batchinf_assets.registry.trust import promoted_model, promotion_log
 from batchinf_assets.scoring.model import scoring_model
 from batchinf_assets.snapshots.freeze import freeze_snapshot
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.training.register import renew_model
 
 if TYPE_CHECKING:

@@ -22,9 +22,10 @@ from batchinf_assets.publishing.caps import (
     opened_budget,
 )
 from batchinf_assets.publishing.run_approvals import FOLDER, approve_run, run_approval
-from batchinf_assets.run_spec import CapsSpec, PriceSpec
 from batchinf_assets.snapshots.approvals import new_approval
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets.spec.run import CapsSpec, PriceSpec
 from batchinf_assets.telemetry.attempt import AttemptRecord
 from batchinf_assets.telemetry.ledger import Ledger
 

@@ -16,7 +16,7 @@ from batchinf_assets.registry.keyring import Keyring, read_keyring, write_keyrin
 from batchinf_assets.registry.keys import create_signing_key
 from batchinf_assets.scoring.condemnations import condemned
 from batchinf_assets.snapshots.freeze import frozen_rows
-from batchinf_assets.spec import RollbackSpec
+from batchinf_assets.spec.evaluation import RollbackSpec
 from batchinf_assets_tests.publishing.conftest import Desk
 from batchinf_assets_tests.publishing.test_verify import (
     add_a_file_to_the_model,

@@ -23,7 +23,8 @@ from batchinf_assets.publishing.visible import published_revisions, visible_revi
 from batchinf_assets.scoring.score import score_window
 from batchinf_assets.snapshots.freeze import freeze_snapshot
 from batchinf_assets.snapshots.source import source_contract
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets_tests.publishing.conftest import NOW, Desk, Held
 
 if TYPE_CHECKING:

@@ -12,10 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchinf_assets.checks import CheckResult, Violation
-from batchinf_assets.contract_spec import RuleSpec
 from batchinf_assets.errors import ModelRefused, Refusal, WindowMissing, WindowRefused
 from batchinf_assets.evaluation.consequences import VERDICTS
-from batchinf_assets.evaluation_spec import GateSpec
 from batchinf_assets.features.build import build_features, features_table
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.manifest.files import OutputRecord
@@ -32,6 +30,8 @@ from batchinf_assets.publishing.gate import (
 from batchinf_assets.registry.keyring import read_keyring, write_keyring
 from batchinf_assets.scoring.predictions import manifests
 from batchinf_assets.snapshots.freeze import freeze_snapshot
+from batchinf_assets.spec.contract import RuleSpec
+from batchinf_assets.spec.evaluation import GateSpec
 
 if TYPE_CHECKING:
     from pathlib import Path

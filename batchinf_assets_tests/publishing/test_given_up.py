@@ -24,7 +24,7 @@ from batchinf_assets.publishing.status import pipeline_status
 from batchinf_assets.publishing.ticket_documents import ticket_place
 from batchinf_assets.publishing.tickets import close_ticket, read_tickets
 from batchinf_assets.telemetry.attempt import AttemptRecord
-from batchinf_assets_tests.test_spec import toy
+from batchinf_assets_tests.spec.test_pipeline import toy
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.publishing.conftest import Desk

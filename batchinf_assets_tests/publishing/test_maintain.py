@@ -28,7 +28,7 @@ from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.scoring.predictions import changed_files, checkpoints_of, predictions_table
 from batchinf_assets.snapshots.freeze import frozen_rows
-from batchinf_assets.spec import RetentionSpec
+from batchinf_assets.spec.pipeline import RetentionSpec
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets_tests.s3_server import ENVIRON, moto_server, new_bucket, place_at
 

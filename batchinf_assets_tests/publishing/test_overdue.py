@@ -20,8 +20,8 @@ from batchinf_assets.publishing.overdue import (
 )
 from batchinf_assets.publishing.status import pipeline_status
 from batchinf_assets.publishing.tickets import close_ticket, read_tickets
-from batchinf_assets.spec import PipelineSpec
-from batchinf_assets_tests.test_spec import toy
+from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets_tests.spec.test_pipeline import toy
 
 AT_ONCE = {"quiet_for": "PT0S"}
 SPEC = toy(deadline="PT6H", source__complete=AT_ONCE)

@@ -13,7 +13,6 @@ import pytest
 
 from batchinf_assets.checks import CheckResult, Violation, blocking_failures
 from batchinf_assets.errors import LostRace, ManifestInvalid, UsageError, WindowRefused
-from batchinf_assets.evaluation_spec import Consequence, GateSpec
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.judgement import OverrideRecord
 from batchinf_assets.publishing.overrides import (
@@ -25,6 +24,7 @@ from batchinf_assets.publishing.signed import sign_manifest
 from batchinf_assets.publishing.verdicts_of_now import with_verdicts_of_now
 from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.registry.keyring import read_keyring
+from batchinf_assets.spec.evaluation import Consequence, GateSpec
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.publishing.conftest import Desk

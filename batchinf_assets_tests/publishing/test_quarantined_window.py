@@ -25,7 +25,8 @@ from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.scoring.score import score_window
 from batchinf_assets.snapshots.freeze import freeze_snapshot, load_snapshot
 from batchinf_assets.snapshots.quarantine import quarantine_table, recorded_place
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.publishing.conftest import Desk

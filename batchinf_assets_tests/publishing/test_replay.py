@@ -18,7 +18,7 @@ from batchinf_assets.lake.digest import content_digest
 from batchinf_assets.publishing.past_declaration import NotReplayable
 from batchinf_assets.publishing.replay import Replay, replay_window
 from batchinf_assets.snapshots.freeze import freeze_snapshot, frozen_rows
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World

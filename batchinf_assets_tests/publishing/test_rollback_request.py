@@ -34,7 +34,7 @@ from batchinf_assets.scoring.condemnations import (
     say,
     verdicts,
 )
-from batchinf_assets.spec import RollbackSpec
+from batchinf_assets.spec.evaluation import RollbackSpec
 from batchinf_assets_tests.publishing.conftest import Desk
 from batchinf_assets_tests.publishing.two_revisions import (
     NOW,

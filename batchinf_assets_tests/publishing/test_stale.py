@@ -27,7 +27,8 @@ from batchinf_assets.scoring.predictions import manifests, predictions_table, pu
 from batchinf_assets.snapshots.approvals import new_approval, write_approval
 from batchinf_assets.snapshots.freeze import freeze_snapshot, frozen_record, snapshot_table
 from batchinf_assets.snapshots.held import held_correction
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets_tests.publishing.conftest import NOW, Desk
 
 if TYPE_CHECKING:

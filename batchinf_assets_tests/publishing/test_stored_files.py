@@ -15,7 +15,8 @@ from batchinf_assets.publishing.stored_files import (
     is_temporary,
     window_of,
 )
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import WindowSpec
 
 OF_ONE_WINDOW = (

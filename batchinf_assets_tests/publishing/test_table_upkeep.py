@@ -23,7 +23,7 @@ from batchinf_assets.publishing.table_upkeep import (
     run_task,
     unused_files,
 )
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.telemetry.attempt import AttemptRecord
 from batchinf_assets.telemetry.ledger import Ledger
 

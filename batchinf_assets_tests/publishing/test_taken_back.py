@@ -26,7 +26,8 @@ from batchinf_assets.publishing.stored_files import TABLES
 from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.publishing.visible import published_revisions, visible_revision
 from batchinf_assets.scoring.condemnations import RevisionCondemned, condemned
-from batchinf_assets.spec import PipelineSpec, RollbackSpec
+from batchinf_assets.spec.evaluation import RollbackSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets_tests.publishing.conftest import Desk, Held
 from batchinf_assets_tests.publishing.two_revisions import (
     ROWS,

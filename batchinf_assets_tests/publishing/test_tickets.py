@@ -12,12 +12,12 @@ import pytest
 
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.errors import LostRace, ManifestInvalid, UsageError
-from batchinf_assets.evaluation_spec import GateSpec
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import CHECKOUT
 from batchinf_assets.publishing.ticket_documents import Ticket
 from batchinf_assets.publishing.tickets import close_ticket, open_tickets, read_tickets
+from batchinf_assets.spec.evaluation import GateSpec
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.publishing.conftest import Desk

@@ -18,7 +18,8 @@ from batchinf_assets.publishing.unfinished_rollbacks import (
     finish_rollback,
     judged_lately,
 )
-from batchinf_assets.spec import PipelineSpec, RollbackSpec
+from batchinf_assets.spec.evaluation import RollbackSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets_tests.publishing.two_revisions import Died, Shown, die
 
 

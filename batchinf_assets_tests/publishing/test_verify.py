@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.features.build import build_features, load_features
 from batchinf_assets.lake.files import DataFile, write_parquet
 from batchinf_assets.lake.table import WindowTable
@@ -22,6 +21,7 @@ from batchinf_assets.publishing.verify import Verification, verify_window
 from batchinf_assets.registry.keyring import read_keyring, write_keyring
 from batchinf_assets.scoring.predictions import manifests, predictions_table
 from batchinf_assets.snapshots.freeze import freeze_snapshot, load_snapshot
+from batchinf_assets.spec.contract import ColumnSpec
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.publishing.conftest import Desk

@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.project import Project
 from batchinf_assets.registry.artifact import (
     ArtifactDraft,
@@ -33,6 +32,7 @@ from batchinf_assets.registry.promotions import Promotion
 from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.statement import ModelStatement
 from batchinf_assets.registry.trust import promotion_log
+from batchinf_assets.spec.contract import FeatureSpec
 from batchinf_assets_tests.s3_server import ENVIRON, moto_server, new_bucket, place_at
 
 NOW = datetime(2013, 7, 1, tzinfo=UTC)

@@ -6,7 +6,6 @@ import shutil
 
 import pytest
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.registry.artifact import (
     artifact_folder,
@@ -19,6 +18,7 @@ from batchinf_assets.registry.artifact import (
 )
 from batchinf_assets.registry.card import FileDigest
 from batchinf_assets.registry.statement import ModelStatement
+from batchinf_assets.spec.contract import FeatureSpec
 
 COLUMNS = {
     "distance": FeatureSpec(type="float64"),

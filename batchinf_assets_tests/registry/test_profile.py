@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import InvalidSpec, ModelRefused
 from batchinf_assets.lake.query import query
 from batchinf_assets.registry.profile import CategoryCounts, NumericBins, Profile, build_profile
 from batchinf_assets.registry.window_spread import WindowSpread
+from batchinf_assets.spec.contract import FeatureSpec
 
 NUMBER = FeatureSpec(type="float64")
 TEXT = FeatureSpec(type="string")

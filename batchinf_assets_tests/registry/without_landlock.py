@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import ModelRefused
 from batchinf_assets.registry.sandbox import Limits, SandboxReport, run_sandboxed
+from batchinf_assets.spec.contract import FeatureSpec
 from batchinf_assets.training.examine import Job, examine_model
 
 LIMITS = Limits(wall_seconds=60)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dagster as dg
 
 from batchinf_assets.cli.workplace import own_definitions
-from batchinf_assets.spec import Pipeline, PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import Pipeline, load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 SECONDS = 2
 CONDITIONS = "default_automation_condition_sensor"

@@ -26,7 +26,7 @@ from batchinf_assets.errors import BatchinfError
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.model import ScoringModel, scoring_model
-from batchinf_assets.spec import DEFS_FOLDER, Pipeline, load_pipeline
+from batchinf_assets.spec.load import DEFS_FOLDER, Pipeline, load_pipeline
 from batchinf_assets_tests.resilience import window_run
 from batchinf_assets_tests.scoring.watched_scorer import watched
 

@@ -12,7 +12,7 @@ import dagster as dg
 from batchinf_assets.cli.workplace import job_of
 from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.project import CHECKOUT
-from batchinf_assets.spec import load_pipeline
+from batchinf_assets.spec.load import load_pipeline
 
 MODULE = "batchinf_assets_tests.resilience.killed_range"
 PIPELINE = "flight_delays"

@@ -20,7 +20,7 @@ from batchinf_assets.orchestration import taking_back
 from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.project import CHECKOUT
 from batchinf_assets.publishing import announcements
-from batchinf_assets.spec import Pipeline, load_pipeline
+from batchinf_assets.spec.load import Pipeline, load_pipeline
 from batchinf_assets_tests.orchestration.test_withdrawal import job_of
 
 MODULE = "batchinf_assets_tests.resilience.killed_rollback"

@@ -25,7 +25,7 @@ from batchinf_assets.lake import query
 from batchinf_assets.scoring.scorer import Outputs, Scorer
 from batchinf_assets.scoring.shard_scoring import SMALLEST_PART, scores_in_parts
 from batchinf_assets.snapshots.freeze import freeze_snapshot, snapshot_table
-from batchinf_assets.spec import load_pipeline
+from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets_tests.resilience.forks import Fork
 from batchinf_assets_tests.resilience.window_run import DAY, PIPELINE, project_at
 

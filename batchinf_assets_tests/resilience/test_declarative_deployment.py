@@ -11,7 +11,7 @@ from dagster._core.scheduler.instigation import InstigatorStatus
 
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets_tests.resilience.declarative_definitions import CONDITIONS
 from batchinf_assets_tests.resilience.deployed import Deployment, deployed

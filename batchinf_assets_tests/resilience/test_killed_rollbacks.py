@@ -24,7 +24,8 @@ from batchinf_assets.publishing.rollback import attempt_rollback
 from batchinf_assets.publishing.rollback_plan import RollbackRequest
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import predictions_table, published_revision
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets_tests.conftest import project_in
 from batchinf_assets_tests.orchestration.test_withdrawal import PUBLISHED, job_of

@@ -18,7 +18,7 @@ from batchinf_assets.scoring.predictions import (
     predictions_table,
     published_revision,
 )
-from batchinf_assets.spec import Pipeline, load_pipeline
+from batchinf_assets.spec.load import Pipeline, load_pipeline
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.windows import Window
 from batchinf_assets_tests.resilience.gated_run import (

@@ -25,7 +25,7 @@ from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.publishing.publish import REVISION
 from batchinf_assets.scoring.predictions import predictions_table
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.windows import Window
 from batchinf_assets_tests.resilience.fault_proxy import Fault, FaultProxy, fault_proxy

@@ -14,7 +14,7 @@ import pytest
 
 from batchinf_assets.project import CHECKOUT
 from batchinf_assets.scoring.shard_scoring import SMALLEST_PART
-from batchinf_assets.spec import DEFS_FOLDER
+from batchinf_assets.spec.load import DEFS_FOLDER
 from batchinf_assets_tests.resilience.window_run import DAY, PIPELINE
 
 if TYPE_CHECKING:

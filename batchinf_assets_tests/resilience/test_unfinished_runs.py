@@ -32,7 +32,7 @@ from batchinf_assets.project import Project
 from batchinf_assets.publishing.given_up import CHECK
 from batchinf_assets.publishing.tickets import read_tickets
 from batchinf_assets.scoring.predictions import published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets_tests.resilience.gated_run import DAY, gated_run, small_defs
 from batchinf_assets_tests.resilience.killed_range import killed_range

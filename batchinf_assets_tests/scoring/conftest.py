@@ -17,7 +17,6 @@ import pyarrow as pa
 import pytest
 import skops.io
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.registry.artifact import (
     Artifact,
@@ -32,7 +31,8 @@ from batchinf_assets.registry.keys import SigningKey, create_signing_key
 from batchinf_assets.registry.profile import build_profile
 from batchinf_assets.registry.statement import ModelStatement
 from batchinf_assets.scoring.frame import model_frame
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.contract import FeatureSpec
+from batchinf_assets.spec.load import Pipeline
 
 SIGNED_AT = datetime(2013, 7, 1, tzinfo=UTC)
 VALID = timedelta(days=30)

@@ -17,7 +17,7 @@ from batchinf_assets.scoring.checkpoints import Checkpoints
 from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.predictions import checkpoints_of, predictions_table
 from batchinf_assets.scoring.score import score_window
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.windows import Window
 from batchinf_assets_tests.scoring.watched_scorer import Watch, watched

@@ -5,7 +5,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import GoldenSetInvalid
 from batchinf_assets.lake.schema import ARROW_TYPES, arrow_schema
 from batchinf_assets.scoring.adversarial import (
@@ -22,6 +21,7 @@ from batchinf_assets.scoring.encoding.recipe import (
     Ordinal,
     Recipe,
 )
+from batchinf_assets.spec.contract import FeatureSpec
 
 COLUMNS = {
     "wide": FeatureSpec(type="float64"),

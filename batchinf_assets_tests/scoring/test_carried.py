@@ -25,7 +25,7 @@ from batchinf_assets.scoring.fast import fast_scorer
 from batchinf_assets.scoring.scorer import Scorer
 from batchinf_assets.scoring.shard_scoring import ScoredShard, ShardScoring
 from batchinf_assets.scoring.shards import Shard
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets_tests.scoring.watched_scorer import WatchedScorer
 
 if TYPE_CHECKING:

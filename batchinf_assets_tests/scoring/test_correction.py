@@ -25,7 +25,7 @@ from batchinf_assets.scoring.model import ScoringModel, scoring_model
 from batchinf_assets.scoring.score import score_window
 from batchinf_assets.scoring.scorer import SklearnScorer
 from batchinf_assets.snapshots.freeze import freeze_snapshot, frozen_rows
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets_tests.scoring.sharded_window import NOW, SHARD_ROWS, in_shards_of
 from batchinf_assets_tests.scoring.watched_scorer import Watch, watched
 

@@ -51,7 +51,7 @@ from batchinf_assets.snapshots.freeze import (
     load_snapshot,
     snapshot_table,
 )
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 from batchinf_assets_tests.scoring.sharded_window import (
     NOW,

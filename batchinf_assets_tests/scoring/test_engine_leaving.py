@@ -26,7 +26,7 @@ from batchinf_assets.scoring.model import scoring_model
 from batchinf_assets.scoring.predictions import manifests
 from batchinf_assets.scoring.score import score_window
 from batchinf_assets.snapshots.freeze import freeze_snapshot
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets_tests.scoring.sharded_window import (
     NOW,
     ROWS,

@@ -253,7 +253,7 @@ import sys
 from pathlib import Path
 import pyarrow.parquet as pq
 from batchinf_assets.scoring.fast import {kind}
-from batchinf_assets.spec import load_pipeline
+from batchinf_assets.spec.load import load_pipeline
 
 folder = Path(sys.argv[1])
 files = {{path.name: path.read_bytes() for path in folder.iterdir()}}

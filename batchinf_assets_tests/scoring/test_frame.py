@@ -5,10 +5,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import BatchinfError
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.scoring.frame import feature_column, model_frame
+from batchinf_assets.spec.contract import FeatureSpec
 
 MIXED = {
     "text": FeatureSpec(type="string", nullable=True),

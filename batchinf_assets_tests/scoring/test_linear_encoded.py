@@ -7,7 +7,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import ModelRefused
 from batchinf_assets.scoring.encoding.apply import encode
 from batchinf_assets.scoring.encoding.recipe import (
@@ -21,6 +20,7 @@ from batchinf_assets.scoring.encoding.translate import unwrap
 from batchinf_assets.scoring.frame import model_frame
 from batchinf_assets.scoring.linear import LinearModel, predict_linear, translate_linear
 from batchinf_assets.scoring.linear_encoded import predict_encoded
+from batchinf_assets.spec.contract import FeatureSpec
 
 COLUMNS = {
     "word": FeatureSpec(type="string", nullable=True),

@@ -17,7 +17,7 @@ from batchinf_assets.registry.keyring import read_keyring, write_keyring
 from batchinf_assets.registry.registry import CHALLENGER, Registry
 from batchinf_assets.scoring.fast import TREES
 from batchinf_assets.scoring.model import ScoringModel, candidate_model, scoring_model
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.registry.profile import NumericBins, Profile, build_profile
 from batchinf_assets.scoring.observed import BLOCK, observe
+from batchinf_assets.spec.contract import FeatureSpec
 
 COLUMNS = {
     "narrow": FeatureSpec(type="float32"),

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import BatchinfError, ModelRefused, Refusal, UsageError
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.scoring.onnx_scorer import BLOCK_ROWS, load_onnx
 from batchinf_assets.scoring.scorer import score_rows
+from batchinf_assets.spec.contract import FeatureSpec
 
 ROWS = 2_500
 WIDTH = 5
@@ -383,7 +383,7 @@ def test_onnx_runtime_leaves_nothing_in_the_home_folder(tmp_path):
     script = (
         "import sys\n"
         "from batchinf_assets.scoring.onnx_scorer import load_onnx\n"
-        "from batchinf_assets.spec import FeatureSpec\n"
+        "from batchinf_assets.spec.contract import FeatureSpec\n"
         f"columns = {{name: FeatureSpec(type='float64') for name in {list(FLOATS)}}}\n"
         "print(load_onnx(sys.stdin.buffer.read(), columns).name)\n"
     )

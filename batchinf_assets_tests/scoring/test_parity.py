@@ -13,7 +13,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.registry.card import ParityRecord
 from batchinf_assets.scoring.adversarial import adversarial_rows, hostile_rows
@@ -25,6 +24,7 @@ from batchinf_assets.scoring.parity import (
     reference_record,
 )
 from batchinf_assets.scoring.scorer import SklearnScorer
+from batchinf_assets.spec.contract import FeatureSpec
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import pytest
 
 from batchinf_assets.errors import FeatureSqlFailed
 from batchinf_assets.lake.schema import arrow_schema
-from batchinf_assets.prediction_spec import PredictionSpec
 from batchinf_assets.scoring.postprocess import postprocess, scored_rows
-from batchinf_assets.spec import Pipeline, load_pipeline
+from batchinf_assets.spec.load import Pipeline, load_pipeline
+from batchinf_assets.spec.prediction import PredictionSpec
 
 FLIGHTS = load_pipeline("flight_delays")
 SCORES = np.array([0.0, 0.1, 0.19, 0.2, 0.21, 0.39, 0.4, 0.41, 0.9, 1.0])

@@ -15,7 +15,8 @@ from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.registry.profile import NumericBins, Profile
 from batchinf_assets.scoring.checkpoints import Checkpoint
 from batchinf_assets.scoring.predictions import checkpoints_of, observed_bins, predictions_table
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window, WindowSpec
 
 REVISION = "0123456789abcdef"

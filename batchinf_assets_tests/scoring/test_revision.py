@@ -13,7 +13,7 @@ from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord
 from batchinf_assets.manifest.means import CodeRecord, SettingsRecord
 from batchinf_assets.scoring.revision import revision_id, scoring_settings
-from batchinf_assets.spec import Pipeline, load_pipeline
+from batchinf_assets.spec.load import Pipeline, load_pipeline
 
 FLIGHTS = load_pipeline("flight_delays")
 SETTINGS = SettingsRecord(prediction_column="p", shard_rows=100, postprocess="0")

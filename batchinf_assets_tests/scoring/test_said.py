@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batchinf_assets.prediction_spec import PredictionSpec
 from batchinf_assets.scoring.said import leading_scores, said_columns, score_array, score_matrix
+from batchinf_assets.spec.prediction import PredictionSpec
 
 SEVERAL = PredictionSpec(column="arrival", kind="multiclass", classes=("on_time", "late", "early"))
 

@@ -35,7 +35,7 @@ from batchinf_assets.scoring.score import score_window
 from batchinf_assets.scoring.scorer import score_rows
 from batchinf_assets.scoring.shards import Shard
 from batchinf_assets.snapshots.freeze import freeze_snapshot, load_snapshot
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 
 if TYPE_CHECKING:

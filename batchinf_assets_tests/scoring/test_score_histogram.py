@@ -22,7 +22,7 @@ from batchinf_assets.scoring.score_histogram import (
     count_scores,
     observed_scores,
 )
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 REVISION = "0123456789abcdef"
 EDGES = bin_edges(SCORE_BINS)

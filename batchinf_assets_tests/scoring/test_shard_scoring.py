@@ -21,7 +21,7 @@ from batchinf_assets.scoring.score_histogram import count_scores
 from batchinf_assets.scoring.scorer import Scorer, SklearnScorer, score_rows
 from batchinf_assets.scoring.shard_scoring import SMALLEST_PART, ShardScoring
 from batchinf_assets.scoring.shards import Shard
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets_tests.scoring.watched_scorer import Watch, WatchedScorer
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from batchinf_assets.errors import LostRace, ManifestInvalid, UsageError
 from batchinf_assets.manifest.inputs import ApprovalRecord
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.snapshots.approvals import new_approval, read_approval, write_approval
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 
 AT = datetime(2013, 7, 9, 12, tzinfo=UTC)

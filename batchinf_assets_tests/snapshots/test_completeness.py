@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from batchinf_assets.contract_spec import CompleteSpec
 from batchinf_assets.snapshots.completeness import is_whole
 from batchinf_assets.snapshots.parts import landed_at
-from batchinf_assets_tests.test_spec import toy
+from batchinf_assets.spec.contract import CompleteSpec
+from batchinf_assets_tests.spec.test_pipeline import toy
 
 QUIET = CompleteSpec(quiet_for=timedelta(seconds=30))
 READY, SUCCESS = CompleteSpec(marker="{file}.ready"), CompleteSpec(marker="_SUCCESS")

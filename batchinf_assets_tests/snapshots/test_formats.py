@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.contract_spec import LANDED_ENDINGS, ColumnSpec, LimitsSpec
 from batchinf_assets.errors import InvalidSpec, LandedFileUnreadable, LandingFault
 from batchinf_assets.snapshots.file_limits import FileLimits
 from batchinf_assets.snapshots.formats import FORMATS, decode, format_of
+from batchinf_assets.spec.contract import LANDED_ENDINGS, ColumnSpec, LimitsSpec
 
 COLUMNS = {
     "id": ColumnSpec(type="int64"),

@@ -28,7 +28,7 @@ from batchinf_assets.snapshots.freeze import (
     snapshot_table,
     source_contract,
 )
-from batchinf_assets.spec import load_pipeline
+from batchinf_assets.spec.load import load_pipeline
 
 SPEC = load_pipeline("flight_delays").spec
 SCHEMA = arrow_schema(SPEC.source.columns)

@@ -18,7 +18,8 @@ from batchinf_assets.snapshots.freeze import (
     rows_before,
     snapshot_table,
 )
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 FLIGHTS = load_pipeline("flight_delays").spec

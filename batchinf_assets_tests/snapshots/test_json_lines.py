@@ -7,11 +7,11 @@ import json
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.contract_spec import ColumnSpec, LimitsSpec
 from batchinf_assets.errors import LandedFileUnreadable, LandingFault
 from batchinf_assets.snapshots import text_blocks
 from batchinf_assets.snapshots.file_limits import FileLimits
 from batchinf_assets.snapshots.formats import decode, format_of
+from batchinf_assets.spec.contract import ColumnSpec, LimitsSpec
 
 COLUMNS = {
     "id": ColumnSpec(type="int64"),

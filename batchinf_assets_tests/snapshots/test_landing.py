@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.contract_spec import ColumnSpec, LimitsSpec
 from batchinf_assets.errors import (
     InvalidSpec,
     LandedFileMissing,
@@ -25,6 +24,7 @@ from batchinf_assets.errors import (
 from batchinf_assets.snapshots import landing as room
 from batchinf_assets.snapshots.landing import LandedFile, Landing
 from batchinf_assets.snapshots.recent_rows import RecentRows
+from batchinf_assets.spec.contract import ColumnSpec, LimitsSpec
 from batchinf_assets.windows import Window, WindowSpec
 
 WINDOW = WindowSpec(start=date(2013, 1, 1)).window("2013-07-01")

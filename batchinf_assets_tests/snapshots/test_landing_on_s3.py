@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.contract_spec import ColumnSpec, CompleteSpec, LimitsSpec
 from batchinf_assets.errors import LandedFileMissing, LandedFileUnreadable, LandingFault
 from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.snapshots import landed_bytes
@@ -17,6 +16,7 @@ from batchinf_assets.snapshots.completeness import is_whole
 from batchinf_assets.snapshots.landed_rows import landed_rows
 from batchinf_assets.snapshots.landing import LandedFile, Landing
 from batchinf_assets.snapshots.parts import identity_of, landed_at, landed_sha256
+from batchinf_assets.spec.contract import ColumnSpec, CompleteSpec, LimitsSpec
 from batchinf_assets.windows import WindowSpec
 
 WINDOW = WindowSpec(start=date(2013, 1, 1)).window("2013-07-01")

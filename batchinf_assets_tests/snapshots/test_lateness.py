@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from batchinf_assets.contract_spec import LateSpec
 from batchinf_assets.errors import HeldForApproval
 from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.manifest.inputs import ApprovalRecord, SnapshotRecord
@@ -17,7 +16,9 @@ from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.snapshots.approvals import write_approval
 from batchinf_assets.snapshots.lateness import hours_too_late, require_accepted
 from batchinf_assets.snapshots.parts import landed_at
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.contract import LateSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 END = datetime(2013, 7, 2, 4, tzinfo=UTC)

@@ -10,7 +10,6 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.contract_spec import AcceptedChange
 from batchinf_assets.contracts.nullability import (
     FORMAT_SAYS_NOTHING,
     NO_WINDOW_SAYS,
@@ -28,7 +27,9 @@ from batchinf_assets.snapshots.freeze import (
     required_before,
     snapshot_table,
 )
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.contract import AcceptedChange
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 NON_NULL = ("departure", "carrier", "miles")

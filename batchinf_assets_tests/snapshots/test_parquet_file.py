@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.contract_spec import ColumnSpec, LimitsSpec
 from batchinf_assets.errors import LandedFileUnreadable, LandingFault
 from batchinf_assets.snapshots.file_limits import FREE_EXPANSION_BYTES, FileLimits
 from batchinf_assets.snapshots.formats import decode, format_of
+from batchinf_assets.spec.contract import ColumnSpec, LimitsSpec
 
 MEBIBYTE = 2**20
 
@@ -82,7 +82,7 @@ MADE = {
 READER = """
 import json, sys
 from pathlib import Path
-from batchinf_assets.contract_spec import ColumnSpec, LimitsSpec
+from batchinf_assets.spec.contract import ColumnSpec, LimitsSpec
 from batchinf_assets.errors import LandedFileUnreadable
 from batchinf_assets.snapshots.landing import Landing
 

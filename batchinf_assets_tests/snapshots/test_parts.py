@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.contract_spec import ColumnSpec, LimitsSpec
 from batchinf_assets.errors import LandedFileMissing, LandedFileUnreadable, LandingFault
 from batchinf_assets.snapshots.landed_digests import LandedDigests
 from batchinf_assets.snapshots.landing import Landing
@@ -22,6 +21,7 @@ from batchinf_assets.snapshots.parts import (
     parts_of,
     source_record,
 )
+from batchinf_assets.spec.contract import ColumnSpec, LimitsSpec
 from batchinf_assets.windows import WindowSpec
 
 DAYS = WindowSpec(start=date(2013, 1, 1))

@@ -10,14 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.contract_spec import VolumeSpec
 from batchinf_assets.errors import HeldForApproval, LandedFileMissing, WindowRefused
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import freeze_snapshot, rows_before, snapshot_table
 from batchinf_assets.snapshots.held import held_correction
 from batchinf_assets.snapshots.source import SourceRows, read_source, source_contract
-from batchinf_assets.spec import PipelineSpec, load_pipeline
+from batchinf_assets.spec.contract import VolumeSpec
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 FLIGHTS = load_pipeline("flight_delays").spec

@@ -11,7 +11,7 @@ from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.arrivals import Left
 from batchinf_assets.snapshots.stock import keep_stock, read_stock, stock_place, take_stock
-from batchinf_assets_tests.test_spec import toy
+from batchinf_assets_tests.spec.test_pipeline import toy
 
 SPEC = toy()
 NOW, LATER = datetime(2013, 7, 1, tzinfo=UTC), datetime(2013, 7, 2, tzinfo=UTC)

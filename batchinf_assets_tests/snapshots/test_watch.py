@@ -14,7 +14,7 @@ from batchinf_assets.snapshots.arrivals import Effort
 from batchinf_assets.snapshots.parts import landed_at
 from batchinf_assets.snapshots.stock import read_stock
 from batchinf_assets.snapshots.watch import Look, look_at_landing
-from batchinf_assets_tests.test_spec import toy
+from batchinf_assets_tests.spec.test_pipeline import toy
 
 SPEC = toy(source__complete={"quiet_for": "PT0S"})
 HOURS = toy(window={"every": "hour", "start": "2013-01-01"}, source__complete={"quiet_for": "PT0S"})

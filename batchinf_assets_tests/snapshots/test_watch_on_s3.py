@@ -14,7 +14,7 @@ from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.watch import Look, landed_arrival, look_at_landing
 from batchinf_assets_tests.resilience.fault_proxy import Fault, FaultProxy, fault_proxy
-from batchinf_assets_tests.test_spec import toy
+from batchinf_assets_tests.spec.test_pipeline import toy
 
 SPEC = toy()
 PARTS = toy(source__files="in/{window}/*.csv", source__complete={"marker": "_SUCCESS"})

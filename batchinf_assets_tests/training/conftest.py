@@ -14,7 +14,8 @@ from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.registry.keyring import init_keys
 from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.registry import Registry
-from batchinf_assets.spec import Pipeline, TrainingSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.model import TrainingSpec
 from batchinf_assets.training.dataset import LabelledRows, training_rows
 from batchinf_assets.training.register import RegisteredModel, declared_windows, register_model
 from batchinf_assets.windows import Window

@@ -21,7 +21,7 @@ from batchinf_assets.errors import (
 from batchinf_assets.features.build import build_features
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import freeze_snapshot
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.training.dataset import LabelledRows, labelled_rows, training_rows
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ import pytest
 from batchinf_assets.errors import GoldenSetInvalid, UsageError
 from batchinf_assets.evaluation.golden_provenance import LearnedFrom, provenance_path
 from batchinf_assets.evaluation.golden_set import read_golden_keys, read_golden_set
-from batchinf_assets.evaluation_spec import GoldenSpec
 from batchinf_assets.project import Project
 from batchinf_assets.registry.registry import Registry
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.evaluation import GoldenSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.training.dataset import labelled_rows
 from batchinf_assets.training.golden_draw import (
     DrawnSet,

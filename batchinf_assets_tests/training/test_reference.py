@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from batchinf_assets.registry.profile import Profile, build_profile
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.training.dataset import LabelledRows
 from batchinf_assets.training.reference import training_reference
 

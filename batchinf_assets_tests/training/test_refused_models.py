@@ -31,7 +31,7 @@ from batchinf_assets.errors import (
 )
 from batchinf_assets.registry.registry import CHALLENGER
 from batchinf_assets.scoring.frame import model_frame
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.training.register import register_file, train_and_register
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ from batchinf_assets.scoring.fast import LINEAR, TREES
 from batchinf_assets.scoring.frame import model_frame
 from batchinf_assets.scoring.load import load_reference, load_scorer
 from batchinf_assets.scoring.scorer import score_rows
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.training.register import (
     RegisteredModel,
     register_file,

@@ -12,7 +12,7 @@ from batchinf_assets.errors import InvalidSpec
 from batchinf_assets.registry.estimator import load_estimator
 from batchinf_assets.registry.inspection import recognize
 from batchinf_assets.scoring.scorer import SklearnScorer, score_rows
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.training.train import train_model
 
 if TYPE_CHECKING:

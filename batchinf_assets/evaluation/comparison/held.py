@@ -12,7 +12,7 @@ import pyarrow as pa
 from batchinf_assets.evaluation.comparison.deltas import LargestDelta, LargestDeltas
 from batchinf_assets.evaluation.comparison.labels import Labels
 from batchinf_assets.evaluation.comparison.pairs import scores_of
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 Booleans = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]

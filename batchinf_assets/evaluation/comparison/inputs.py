@@ -32,7 +32,7 @@ from batchinf_assets.features.lineage import Origin
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.freeze import frozen_rows, landing_of
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 Booleans = npt.NDArray[np.bool_]

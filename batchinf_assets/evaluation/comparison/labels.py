@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchinf_assets.contract_spec import ColumnSpec, ColumnType
 from batchinf_assets.errors import (
     FeatureSqlFailed,
     LandedFileMissing,
@@ -24,7 +23,8 @@ from batchinf_assets.lake.matching import match_rows, rows_within
 from batchinf_assets.lake.order import KeySpan
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.project import Project
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.contract import ColumnSpec, ColumnType
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 Labels = npt.NDArray[np.float64]

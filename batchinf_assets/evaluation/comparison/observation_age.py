@@ -20,7 +20,8 @@ from batchinf_assets.features.views import as_of_sql
 from batchinf_assets.lake.query import query, quoted
 from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.snapshots.landing import Landing
-from batchinf_assets.spec import AsOfSpec, PipelineSpec, ReferenceSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets.spec.source import AsOfSpec, ReferenceSpec
 
 MOST_ROWS = 1000
 """So many of the changed rows are looked up at most."""

@@ -24,7 +24,7 @@ from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import changed_files, predictions_table
 from batchinf_assets.scoring.said import score_array
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 SCORE = "the score"  # no column's name has a space

@@ -13,7 +13,8 @@ from batchinf_assets.errors import FeatureSqlFailed
 from batchinf_assets.features.lineage import Origin, column_lineage
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.inputs import FeaturesRecord
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 Side = Literal["a", "b"]
 OUTCOMES = "outcomes"

@@ -15,7 +15,7 @@ from batchinf_assets.evaluation.report.range_reading import WindowReading
 from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.evaluation.trailing import trailing_metrics
 from batchinf_assets.registry.profile import Profile
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 @dataclass(frozen=True, kw_only=True)

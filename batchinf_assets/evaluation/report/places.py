@@ -12,7 +12,7 @@ from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import manifests
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 FOLDER = "_reports"

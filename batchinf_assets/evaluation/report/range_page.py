@@ -24,7 +24,7 @@ from batchinf_assets.evaluation.report.rendering import render
 from batchinf_assets.evaluation.report.spreads import quantiles_of
 from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 ALWAYS_DRAWN = ("auroc", "brier", "mae", "r_squared", "macro_f1", "weighted_f1")
 """Of these the ones that the pipeline is measured by."""

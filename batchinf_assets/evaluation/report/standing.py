@@ -9,7 +9,7 @@ from batchinf_assets.checks import blocking_failures, summarize
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.condemnations import condemned
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 State = Literal["published", "refused", "not published yet", "replaced", "withdrawn", "condemned"]

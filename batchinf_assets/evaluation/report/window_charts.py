@@ -18,7 +18,7 @@ from batchinf_assets.evaluation.report.sheet import (
     sheet,
 )
 from batchinf_assets.evaluation.report.spreads import Spread
-from batchinf_assets.prediction_spec import Kind
+from batchinf_assets.spec.prediction import Kind
 
 PANEL, ROW, HEAD, GAP = 344.0, 13.0, 18.0, 16.0
 _LABELS, _BARS = 122.0, 176.0

@@ -25,12 +25,12 @@ from batchinf_assets.evaluation.report.spreads import Spread, spread_of
 from batchinf_assets.evaluation.report.standing import Standing
 from batchinf_assets.evaluation.report.window_charts import calibration_chart, spread_chart
 from batchinf_assets.evaluation.trailing_state import TrailingState
-from batchinf_assets.evaluation_spec import GoldenSpec, PerformanceSpec
 from batchinf_assets.manifest.document import Manifest
-from batchinf_assets.prediction_spec import Kind
 from batchinf_assets.registry.bins import Binned
 from batchinf_assets.registry.profile import Profile
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.evaluation import GoldenSpec, PerformanceSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets.spec.prediction import Kind
 
 MOST_DRIFTED = 4
 

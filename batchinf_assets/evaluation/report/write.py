@@ -32,7 +32,7 @@ from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.registry.bins import Binned
 from batchinf_assets.scoring.predictions import published_revision
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 

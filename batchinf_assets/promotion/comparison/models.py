@@ -29,7 +29,7 @@ from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.trust import promotion_log
 from batchinf_assets.scoring.model import ScoringModel, candidate_model
 from batchinf_assets.scoring.said import score_array
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 
 OnWindow = Callable[[int, int], None]

@@ -20,7 +20,7 @@ from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.trust import open_version
 from batchinf_assets.snapshots.changes import RowChanges, compare_rows
 from batchinf_assets.snapshots.freeze import frozen_rows
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 
 

@@ -23,7 +23,8 @@ from batchinf_assets.evaluation.task import Labels
 from batchinf_assets.evaluation.tasks import task_of
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
 from batchinf_assets.scoring.said import score_array
-from batchinf_assets.spec import Metric, PipelineSpec
+from batchinf_assets.spec.evaluation import Metric
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 SEED = 0
 """Of the bootstrap: the same two sides always get the same intervals."""

@@ -15,7 +15,7 @@ from batchinf_assets.evaluation.comparison.inputs import FeatureTally
 from batchinf_assets.evaluation.comparison.labels import WindowLabels, read_labels
 from batchinf_assets.evaluation.comparison.pairs import Pairs, ScoredRows, scores_of
 from batchinf_assets.promotion.comparison.past import Past
-from batchinf_assets.spec import PipelineSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 
 @dataclass

@@ -35,7 +35,7 @@ from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.predictions import manifests, published_revision
 from batchinf_assets.scoring.said import score_array
 from batchinf_assets.scoring.shard_scoring import scores_in_parts
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 
 MOST_SCORES = 40_000_000

@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.scoring.encoding.recipe import (
     Arithmetic,
@@ -32,6 +31,7 @@ from batchinf_assets.scoring.encoding.recipe import (
     Step,
 )
 from batchinf_assets.scoring.frame import feature_column
+from batchinf_assets.spec.contract import FeatureSpec
 
 Array = npt.NDArray[Any]
 Values = pa.Array | Array

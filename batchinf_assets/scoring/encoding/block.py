@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.scoring.encoding.recipe import (
     Cast,
     Finite,
@@ -22,6 +21,7 @@ from batchinf_assets.scoring.encoding.recipe import (
     Step,
 )
 from batchinf_assets.scoring.untranslatable import Untranslatable
+from batchinf_assets.spec.contract import FeatureSpec
 
 DType = np.dtype[Any]
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.scoring.encoding.block import (
     BOOL,
     FLOAT32,
@@ -24,6 +23,7 @@ from batchinf_assets.scoring.encoding.block import (
 from batchinf_assets.scoring.encoding.recipe import Cast, MatrixColumn, Precision, Recipe
 from batchinf_assets.scoring.encoding.transformers import translate_transformer
 from batchinf_assets.scoring.untranslatable import Untranslatable
+from batchinf_assets.spec.contract import FeatureSpec
 
 
 def unwrap(estimator: Any, columns: Mapping[str, FeatureSpec]) -> tuple[Recipe, Any]:

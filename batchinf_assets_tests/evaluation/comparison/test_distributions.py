@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.evaluation.comparison.distributions import Distributions
 from batchinf_assets.evaluation.comparison.pairs import SCORE
 from batchinf_assets.evaluation.distances import differences
 from batchinf_assets.registry.profile import Profile, build_profile
+from batchinf_assets.spec.contract import FeatureSpec
 
 COLUMNS = {"x": FeatureSpec(type="float64"), "c": FeatureSpec(type="string")}
 

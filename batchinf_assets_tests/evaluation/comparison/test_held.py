@@ -14,7 +14,7 @@ from batchinf_assets.evaluation.comparison.held import (
 from batchinf_assets.evaluation.comparison.labels import UNKNOWN
 from batchinf_assets.evaluation.comparison.pairs import SCORE
 from batchinf_assets.scoring.said import score_array
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 A = pa.table({"k": [1, 2, 3], "c": ["x", "x", "y"], SCORE: [0.1, 0.2, 0.3]})
 B = pa.table({"k": [1, 2, 3], "c": ["x", "y", "y"], SCORE: [0.1, 0.3, 0.9]})

@@ -13,7 +13,7 @@ import pytest
 from batchinf_assets.evaluation.comparison.labels import UNKNOWN, joint_state, read_labels
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.project import Project
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 
 START = datetime(2013, 7, 4, 4, tzinfo=UTC)

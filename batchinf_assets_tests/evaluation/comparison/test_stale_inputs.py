@@ -15,7 +15,7 @@ from batchinf_assets.evaluation.comparison.stale_inputs import (
 from batchinf_assets.features.lineage import Origin
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.files import FileRecord
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets_tests.evaluation.comparison.written import manifest
 
 PLANES, WEATHER = "planes.parquet", "weather.parquet"

@@ -14,7 +14,7 @@ from playwright.sync_api import BrowserContext, Page, sync_playwright
 from batchinf_assets.evaluation.report.write import write_range_report, write_window_report
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import manifests, published_revision
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets_tests.end_to_end.browser import CHROMIUM, CHROMIUM_FLAGS, NEEDS_CHROMIUM
 from batchinf_assets_tests.evaluation.real_days import DAYS, copied
 

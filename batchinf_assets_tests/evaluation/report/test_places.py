@@ -15,7 +15,7 @@ from batchinf_assets.evaluation.report.places import (
 )
 from batchinf_assets.lake.place import Place, parse_place
 from batchinf_assets.project import Project
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets_tests.test_manifest import MANIFEST
 
 S3 = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_REGION": "us-east-1"}

@@ -30,7 +30,8 @@ from batchinf_assets.evaluation.sketches import Sketches
 from batchinf_assets.evaluation.task import Kept
 from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window, WindowSpec
 from batchinf_assets_tests.evaluation.report.shown import Shown
 from batchinf_assets_tests.test_manifest import MANIFEST

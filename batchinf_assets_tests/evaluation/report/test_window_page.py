@@ -23,7 +23,8 @@ from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.judgement import OverrideRecord
 from batchinf_assets.registry.bins import CategoryCounts, NumericBins
 from batchinf_assets.registry.profile import Profile
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets_tests.evaluation.report.shown import Shown
 from batchinf_assets_tests.test_manifest import MANIFEST
 

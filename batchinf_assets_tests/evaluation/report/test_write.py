@@ -16,7 +16,8 @@ from batchinf_assets.project import Project
 from batchinf_assets.scoring.condemnations import Condemnation, say
 from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
-from batchinf_assets.spec import Pipeline, PipelineSpec
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.attempt import AttemptRecord
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets_tests.evaluation.real_days import DAYS, NOW, copied

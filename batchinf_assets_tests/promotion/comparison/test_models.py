@@ -26,7 +26,7 @@ from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import open_version
 from batchinf_assets.scoring.frame import model_frame
 from batchinf_assets.scoring.predictions import predictions_table
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 from batchinf_assets_tests.resilience.window_run import project_at, run_window, small_pipeline
 

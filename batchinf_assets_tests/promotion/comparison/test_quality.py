@@ -14,7 +14,7 @@ from batchinf_assets.promotion.comparison.quality import (
     compare_quality,
     compare_segments,
 )
-from batchinf_assets.spec import Pipeline
+from batchinf_assets.spec.load import Pipeline
 
 
 def held(rows: int, seed: int = 0) -> HeldRows:

@@ -10,12 +10,12 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.scoring.encoding.apply import encode
 from batchinf_assets.scoring.encoding.recipe import Recipe
 from batchinf_assets.scoring.encoding.translate import unwrap
 from batchinf_assets.scoring.frame import model_frame
+from batchinf_assets.spec.contract import FeatureSpec
 
 COLUMNS = {
     "carrier": FeatureSpec(type="string", nullable=True),

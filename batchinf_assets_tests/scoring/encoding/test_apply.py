@@ -5,7 +5,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.contract_spec import FeatureSpec
 from batchinf_assets.errors import BatchinfError, ModelRefused, Refusal
 from batchinf_assets.scoring.encoding.apply import encode
 from batchinf_assets.scoring.encoding.recipe import (
@@ -16,6 +15,7 @@ from batchinf_assets.scoring.encoding.recipe import (
     Ordinal,
     Recipe,
 )
+from batchinf_assets.spec.contract import FeatureSpec
 
 CODES = Ordinal(categories=("a", "b"), missing=None, unknown=-1.0)
 COLUMNS = {"word": FeatureSpec(type="string"), "number": FeatureSpec(type="float64")}

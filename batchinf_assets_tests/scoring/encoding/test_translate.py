@@ -29,7 +29,7 @@ from batchinf_assets.scoring.encoding.block import source_block
 from batchinf_assets.scoring.encoding.translate import unwrap
 from batchinf_assets.scoring.frame import model_frame
 from batchinf_assets.scoring.untranslatable import Untranslatable
-from batchinf_assets.spec import load_pipeline
+from batchinf_assets.spec.load import load_pipeline
 
 TEXT = ["carrier", "airport"]
 FLOATS = ["wind", "gust", "miles", "delay"]

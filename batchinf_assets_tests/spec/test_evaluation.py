@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from batchinf_assets_tests.test_spec import toy
+from batchinf_assets_tests.spec.test_pipeline import toy
 
 BOUNDED = {"performance": {"at_least": {"auroc": 0.6}}}
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from pydantic import Field, model_validator
 
-from batchinf_assets.contract_spec import Declared
+from batchinf_assets.spec.contract import Declared
 
 
 class BackfillSpec(Declared):

@@ -11,9 +11,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from batchinf_assets.contract_spec import ColumnSpec
 from batchinf_assets.errors import InvalidSpec, UnknownPipeline
-from batchinf_assets.spec import DEFS_FOLDER, PipelineSpec, load_pipeline, pipeline_names
+from batchinf_assets.spec.contract import ColumnSpec
+from batchinf_assets.spec.load import DEFS_FOLDER, load_pipeline, pipeline_names
+from batchinf_assets.spec.pipeline import PipelineSpec
 
 TOY = {
     "name": "toy",

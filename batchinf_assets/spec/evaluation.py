@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from batchinf_assets.contract_spec import Declared, Name, RelativePath
 from batchinf_assets.seasons import Season
+from batchinf_assets.spec.contract import Declared, Name, RelativePath
 
 Quality = Literal["precision", "recall", "f1", "accuracy", "auroc", "average_precision"]
 """Metrics of a binary label where more is better."""

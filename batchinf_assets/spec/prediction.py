@@ -11,8 +11,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from batchinf_assets.contract_spec import ColumnSpec, ColumnType, Declared, Name
-from batchinf_assets.evaluation_spec import Agreement, Error, Fit, Lean, Loss, Metric, Quality
+from batchinf_assets.spec.contract import ColumnSpec, ColumnType, Declared, Name
+from batchinf_assets.spec.evaluation import Agreement, Error, Fit, Lean, Loss, Metric, Quality
 
 KindName = Literal["binary", "regression", "multiclass"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from batchinf_assets.contract_spec import ColumnSpec, LateSpec, LimitsSpec, RuleSpec, VolumeSpec
-from batchinf_assets.spec import PipelineSpec
-from batchinf_assets_tests.test_spec import TOY
+from batchinf_assets.spec.contract import ColumnSpec, LateSpec, LimitsSpec, RuleSpec, VolumeSpec
+from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets_tests.spec.test_pipeline import TOY
 
 
 def toy(part: str, **changes: object) -> PipelineSpec:

@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from batchinf_assets.evaluation.binary_task import BinaryTask
 from batchinf_assets.evaluation.regression_task import RegressionTask
 from batchinf_assets.evaluation.tasks import task_of
-from batchinf_assets.evaluation_spec import Metric
-from batchinf_assets.prediction_spec import KINDS, PredictionSpec
 from batchinf_assets.promotion.clauses import TITLES
-from batchinf_assets.spec import DEFS_FOLDER, PipelineSpec, load_pipeline
+from batchinf_assets.spec.evaluation import Metric
+from batchinf_assets.spec.load import DEFS_FOLDER, load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets.spec.prediction import KINDS, PredictionSpec
 
 NUMBER = {"column": "minutes", "kind": "regression", "quantile": 0.9}
 

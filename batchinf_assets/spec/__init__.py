@@ -1,0 +1,1 @@
+"""What a user declares in `defs.yaml`, as validated values; nothing here reads data."""

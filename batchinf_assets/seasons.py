@@ -1,6 +1,6 @@
 """Which earlier windows are like a window: those that share its hour, its weekday or its month.
 
-What they are compared by is for others: `evaluation.references` for distributions, the contract's
+What they are compared by is for others: `drift.references` for distributions, the contract's
 `volume` for numbers of rows.
 """
 

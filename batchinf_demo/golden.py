@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from batchinf_assets.evaluation.golden_provenance import LearnedFrom
+from batchinf_assets.evaluation.golden.golden_provenance import LearnedFrom
 from batchinf_assets.project import Project
 from batchinf_assets.spec.load import Pipeline, load_pipeline
 from batchinf_assets.training.golden_draw import (

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from batchinf_assets.evaluation.drift import Drift, measure_drift, overall_verdict
+from batchinf_assets.evaluation.drift.measure import Drift, measure_drift, overall_verdict
 from batchinf_assets.features.build import compute_features
 from batchinf_assets.features.labels import LABEL
 from batchinf_assets.features.views import build_views

@@ -31,7 +31,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchinf_assets.evaluation.drift import measure_drift
+from batchinf_assets.evaluation.drift.measure import measure_drift
 from batchinf_assets.lake.layout import ROW_GROUP_ROWS, parquet_options
 from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.registry.bins import NumericBins

@@ -12,8 +12,8 @@ from batchinf_assets.spec.evaluation import Metric
 
 if TYPE_CHECKING:
     from batchinf_assets.evaluation.comparison.deltas import LargestDelta, ScoreDeltas
-    from batchinf_assets.evaluation.distances import Difference
-    from batchinf_assets.evaluation.flips import Flips
+    from batchinf_assets.evaluation.drift.distances import Difference
+    from batchinf_assets.evaluation.metrics.flips import Flips
     from batchinf_assets.promotion.comparison.models import ModelComparison
     from batchinf_assets.promotion.comparison.quality import (
         ComparedQuality,

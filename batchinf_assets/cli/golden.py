@@ -22,8 +22,8 @@ from batchinf_assets.windows import Window
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from batchinf_assets.evaluation.golden_provenance import Provenance
-    from batchinf_assets.evaluation.golden_set import GoldenSet
+    from batchinf_assets.evaluation.golden.golden_provenance import Provenance
+    from batchinf_assets.evaluation.golden.golden_set import GoldenSet
 
 SHOWN_VALUES = 10
 FIRST_VERSION = "1"
@@ -180,7 +180,7 @@ def _propose(
 def _doubts(
     rows: pa.Table, provenance: Provenance, spec: PipelineSpec, window: Window
 ) -> tuple[str, ...]:
-    from batchinf_assets.evaluation.golden_set import GoldenSet, judge_golden_set
+    from batchinf_assets.evaluation.golden.golden_set import GoldenSet, judge_golden_set
     from batchinf_assets.manifest.judgement import GoldenSetRecord
 
     record = GoldenSetRecord(sha256=provenance.sha256)
@@ -189,7 +189,7 @@ def _doubts(
 
 
 def _present(project: Project, pipeline: Pipeline) -> GoldenSet | None:
-    from batchinf_assets.evaluation.golden_set import read_golden_set
+    from batchinf_assets.evaluation.golden.golden_set import read_golden_set
 
     try:
         return read_golden_set(project, pipeline.spec)
@@ -219,7 +219,7 @@ def _summary(rows: pa.Table, spec: PipelineSpec, segments: dict[str, dict[str, i
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from batchinf_assets.evaluation.golden_set import positives_among
+    from batchinf_assets.evaluation.golden.golden_set import positives_among
 
     labels = rows.column(spec.golden.label)
     return Summary(
@@ -232,8 +232,8 @@ def _summary(rows: pa.Table, spec: PipelineSpec, segments: dict[str, dict[str, i
 
 def _counts(columns: Sequence[pa.ChunkedArray]) -> list[dict[str, int]]:
     """Count the rows of one column by value, or by quartile of all sets, in each set."""
-    from batchinf_assets.evaluation.golden_set import segment_counts
-    from batchinf_assets.evaluation.segments import quartile_counts
+    from batchinf_assets.evaluation.golden.golden_set import segment_counts
+    from batchinf_assets.evaluation.metrics.segments import quartile_counts
 
     counted = quartile_counts(columns) or [segment_counts(column) for column in columns]
     return [

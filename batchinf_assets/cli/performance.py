@@ -16,7 +16,10 @@ from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.spec.prediction import KINDS
 
 if TYPE_CHECKING:
-    from batchinf_assets.evaluation.performance_history import RecordedFigure, WindowPerformance
+    from batchinf_assets.evaluation.realised.performance_history import (
+        RecordedFigure,
+        WindowPerformance,
+    )
     from batchinf_assets.windows import Window
 
 HOUR = 3600.0
@@ -59,7 +62,7 @@ def performance(
     Nothing is measured by this command: figures are those of the last time that the window's asset
     `performance` ran. `--json` has every metric and segment.
     """
-    from batchinf_assets.evaluation.performance_history import performance_history
+    from batchinf_assets.evaluation.realised.performance_history import performance_history
     from batchinf_assets.publishing.visible import published_revisions
 
     spec, project = load_pipeline(pipeline).spec, here()
@@ -88,7 +91,7 @@ def performance(
 
 def tell_confusion(history: Sequence[WindowPerformance]) -> None:
     """Show where the rows of several classes went, those of all measured windows together."""
-    from batchinf_assets.evaluation.confusion import confusion_over
+    from batchinf_assets.evaluation.records.confusion import confusion_over
 
     measured = [each.confusion for each in history if each.confusion is not None]
     whole = confusion_over(measured)

@@ -13,22 +13,22 @@ from dataclasses import dataclass
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import WindowMissing
 from batchinf_assets.evaluation.consequences import EVALUATION
-from batchinf_assets.evaluation.drift import (
+from batchinf_assets.evaluation.drift.drift_check import judge_drift
+from batchinf_assets.evaluation.drift.measure import (
     Drift,
     drift_windows,
     measure_drift,
     overall_verdict,
 )
-from batchinf_assets.evaluation.drift_check import judge_drift
+from batchinf_assets.evaluation.drift.references import EarlierWindows, earlier_windows
+from batchinf_assets.evaluation.drift.sketches import keep_sketches
 from batchinf_assets.evaluation.evaluation_records import evaluation_rows
-from batchinf_assets.evaluation.figures import Interval
-from batchinf_assets.evaluation.golden import judge_golden
-from batchinf_assets.evaluation.golden_run import GoldenMeasures, measure_golden
-from batchinf_assets.evaluation.golden_set import judge_golden_set
-from batchinf_assets.evaluation.metric_tables import metric_table
-from batchinf_assets.evaluation.references import EarlierWindows, earlier_windows
-from batchinf_assets.evaluation.sketches import keep_sketches
-from batchinf_assets.evaluation.tasks import task_of
+from batchinf_assets.evaluation.golden.golden_run import GoldenMeasures, measure_golden
+from batchinf_assets.evaluation.golden.golden_set import judge_golden_set
+from batchinf_assets.evaluation.golden.judge import judge_golden
+from batchinf_assets.evaluation.metrics.figures import Interval
+from batchinf_assets.evaluation.metrics.tasks import task_of
+from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.lake.fence import Alone, Fence
 from batchinf_assets.manifest.document import Manifest

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.evaluation.consequences import EVALUATION, is_verdict
-from batchinf_assets.evaluation.drift import Drift
+from batchinf_assets.evaluation.drift.measure import Drift
+from batchinf_assets.evaluation.drift.references import earlier_windows
+from batchinf_assets.evaluation.drift.sketches import read_sketches
 from batchinf_assets.evaluation.evaluate import (
     Measures,
     drifts_of,
     evaluation_record,
     verdicts,
 )
-from batchinf_assets.evaluation.golden_run import measure_golden
-from batchinf_assets.evaluation.references import earlier_windows
-from batchinf_assets.evaluation.sketches import read_sketches
+from batchinf_assets.evaluation.golden.golden_run import measure_golden
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.judgement import EarlierWindowsRecord, EvaluationRecord
 from batchinf_assets.project import Project

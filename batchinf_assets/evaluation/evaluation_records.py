@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
-from batchinf_assets.evaluation.calibration import CalibrationBin
-from batchinf_assets.evaluation.drift import Drift
-from batchinf_assets.evaluation.figure_records import (
+from batchinf_assets.evaluation.drift.measure import Drift
+from batchinf_assets.evaluation.metrics.calibration import CalibrationBin
+from batchinf_assets.evaluation.metrics.figures import Metrics
+from batchinf_assets.evaluation.metrics.segments import SegmentMetrics
+from batchinf_assets.evaluation.records.figure_records import (
     Record,
     calibration_records,
     estimate_records,
@@ -16,8 +18,6 @@ from batchinf_assets.evaluation.figure_records import (
     metric_rows,
     segment_records,
 )
-from batchinf_assets.evaluation.figures import Metrics
-from batchinf_assets.evaluation.segments import SegmentMetrics
 
 DRIFT_MEASURES = (
     "psi",

@@ -16,14 +16,14 @@ import pyarrow.compute as pc
 
 from batchinf_assets.errors import WindowMissing
 from batchinf_assets.evaluation.consequences import EVALUATION, MAJOR, PERFORMANCE
-from batchinf_assets.evaluation.drift import WORST_FIRST
-from batchinf_assets.evaluation.figures import Interval
-from batchinf_assets.evaluation.metric_tables import metric_table, read_figures
-from batchinf_assets.evaluation.performance import Performance
-from batchinf_assets.evaluation.performance_check import INSUFFICIENT, judge_performance
-from batchinf_assets.evaluation.performance_records import LABELLED
-from batchinf_assets.evaluation.task import Task
-from batchinf_assets.evaluation.tasks import task_of
+from batchinf_assets.evaluation.drift.measure import WORST_FIRST
+from batchinf_assets.evaluation.metrics.figures import Interval
+from batchinf_assets.evaluation.metrics.task import Task
+from batchinf_assets.evaluation.metrics.tasks import task_of
+from batchinf_assets.evaluation.realised.performance import Performance
+from batchinf_assets.evaluation.realised.performance_check import INSUFFICIENT, judge_performance
+from batchinf_assets.evaluation.realised.performance_records import LABELLED
+from batchinf_assets.evaluation.records.metric_tables import metric_table, read_figures
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.judgement import EvaluationRecord

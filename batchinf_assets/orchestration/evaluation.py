@@ -8,7 +8,7 @@ from batchinf_assets.attempts import Attempt
 from batchinf_assets.evaluation.evaluate import Evaluation, evaluate_window, keep_evaluation
 from batchinf_assets.evaluation.evaluate_again import judge_again
 from batchinf_assets.evaluation.later_evaluations import keep_later_evaluation
-from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.evaluation.report.write import write_window_report
 from batchinf_assets.orchestration.evaluation_metadata import (
     evaluation_metadata,

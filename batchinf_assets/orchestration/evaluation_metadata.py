@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import dagster as dg
 
 from batchinf_assets.evaluation.evaluation_records import DRIFT_MEASURES
-from batchinf_assets.evaluation.figure_records import METRIC_SCHEMA
-from batchinf_assets.evaluation.measure import Realised
-from batchinf_assets.evaluation.metric_tables import MetricTable
-from batchinf_assets.evaluation.performance import Performance
-from batchinf_assets.evaluation.performance_check import said
-from batchinf_assets.evaluation.segments import SegmentMetrics
-from batchinf_assets.evaluation.trend import Trend
+from batchinf_assets.evaluation.metrics.segments import SegmentMetrics
+from batchinf_assets.evaluation.realised.measure import Realised
+from batchinf_assets.evaluation.realised.performance import Performance
+from batchinf_assets.evaluation.realised.performance_check import said
+from batchinf_assets.evaluation.realised.trend import Trend
+from batchinf_assets.evaluation.records.figure_records import METRIC_SCHEMA
+from batchinf_assets.evaluation.records.metric_tables import MetricTable
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.judgement import EvaluationRecord
 from batchinf_assets.orchestration.metadata import Metadata, figure

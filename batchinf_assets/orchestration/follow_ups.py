@@ -9,7 +9,7 @@ from datetime import datetime
 
 import dagster as dg
 
-from batchinf_assets.evaluation.measured import Measured, measured_in
+from batchinf_assets.evaluation.realised.measured import Measured, measured_in
 from batchinf_assets.lake.place import Place
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.tickets import open_cause

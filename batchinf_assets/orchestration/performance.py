@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from batchinf_assets.evaluation.measure import Realised, measure_performance
-from batchinf_assets.evaluation.measured import followed_up
-from batchinf_assets.evaluation.metric_tables import metric_table
-from batchinf_assets.evaluation.performance_check import is_old_enough
+from batchinf_assets.evaluation.realised.measure import Realised, measure_performance
+from batchinf_assets.evaluation.realised.measured import followed_up
+from batchinf_assets.evaluation.realised.performance_check import is_old_enough
+from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.evaluation.report.write import write_window_report
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.orchestration.evaluation_metadata import (

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from batchinf_assets.evaluation.measured import Measured, measured_in
-from batchinf_assets.evaluation.metric_tables import metric_table
-from batchinf_assets.evaluation.trailing_state import trailing_histories
+from batchinf_assets.evaluation.realised.measured import Measured, measured_in
+from batchinf_assets.evaluation.realised.trailing_state import trailing_histories
+from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.orchestration.follow_ups import follow_up_requests
 from batchinf_assets.orchestration.jobs import performance_job_name

@@ -1,6 +1,6 @@
 """How far two models' golden metrics lie apart, with a paired bootstrap interval.
 
-The metrics are those of `evaluation.tasks`; what a difference means is judged in
+The metrics are those of `metrics.tasks`; what a difference means is judged in
 `promotion.clauses`.
 """
 
@@ -13,9 +13,9 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from batchinf_assets.evaluation.bootstrap import Floats, resample_counts
-from batchinf_assets.evaluation.intervals import percentiles
-from batchinf_assets.evaluation.task import Labels, Resampled, Task
+from batchinf_assets.evaluation.metrics.bootstrap import Floats, resample_counts
+from batchinf_assets.evaluation.metrics.intervals import percentiles
+from batchinf_assets.evaluation.metrics.task import Labels, Resampled, Task
 from batchinf_assets.scoring.said import score_array
 from batchinf_assets.spec.evaluation import Metric
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batchinf_assets.errors import ModelRefused, Refusal
-from batchinf_assets.evaluation.distances import population_stability
-from batchinf_assets.evaluation.segments import segment_codes
+from batchinf_assets.evaluation.drift.distances import population_stability
+from batchinf_assets.evaluation.metrics.segments import segment_codes
 from batchinf_assets.lake.digest import sort_by
 from batchinf_assets.registry.profile import build_profile
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from batchinf_assets.errors import BatchinfError, InvalidSpec, WindowMissing
-from batchinf_assets.evaluation.tasks import task_of
+from batchinf_assets.evaluation.metrics.tasks import task_of
 from batchinf_assets.features.labels import LABEL, require_outcomes
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.bootstrap import Difference

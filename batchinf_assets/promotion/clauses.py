@@ -1,6 +1,6 @@
 """The clauses of the promotion gate: each judges one measured thing and says so in a sentence.
 
-What they judge is measured in `promotion.bootstrap`, `promotion.canary` and `evaluation.binary`;
+What they judge is measured in `promotion.bootstrap`, `promotion.canary` and `metrics.binary`;
 `registry.promotions` keeps them in the signed record.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
-from batchinf_assets.evaluation.figures import Metrics
+from batchinf_assets.evaluation.metrics.figures import Metrics
 from batchinf_assets.promotion.bootstrap import Difference
 from batchinf_assets.promotion.canary import CanaryReport, Flips, Segment
 from batchinf_assets.registry.artifact import schema_differences

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batchinf_assets.errors import ModelRefused, ModelUnavailable, Refusal
-from batchinf_assets.evaluation.golden_set import read_golden_set
-from batchinf_assets.evaluation.tasks import task_of
+from batchinf_assets.evaluation.golden.golden_set import read_golden_set
+from batchinf_assets.evaluation.metrics.tasks import task_of
 from batchinf_assets.features.build import features_table, load_features
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.bootstrap import Difference, label_values, paired_differences

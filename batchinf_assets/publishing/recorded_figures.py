@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from batchinf_assets.checks import writable
 from batchinf_assets.errors import ManifestInvalid
-from batchinf_assets.evaluation.performance_history import performance_history
+from batchinf_assets.evaluation.realised.performance_history import performance_history
 from batchinf_assets.project import Project
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from batchinf_assets.evaluation.labelled_scores import labelled_scores_table
-from batchinf_assets.evaluation.metric_tables import metric_table
-from batchinf_assets.evaluation.sketches import sketch_table
+from batchinf_assets.evaluation.drift.sketches import sketch_table
+from batchinf_assets.evaluation.realised.labelled_scores import labelled_scores_table
+from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.features.build import features_table, made_rows
 from batchinf_assets.lake.manifests import DRAFT as DRAFT_FILE
 from batchinf_assets.lake.place import Place

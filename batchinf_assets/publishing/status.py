@@ -13,8 +13,8 @@ from functools import partial
 
 from batchinf_assets.checks import blocking_failures, summarize
 from batchinf_assets.errors import ManifestInvalid, UnknownWindow
-from batchinf_assets.evaluation.metric_tables import metric_table
-from batchinf_assets.evaluation.trailing_state import TrailingState, trailing_states
+from batchinf_assets.evaluation.realised.trailing_state import TrailingState, trailing_states
+from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.features.build import features_table
 from batchinf_assets.lake.lease import LeaseInvalid
 from batchinf_assets.lake.manifests import DRAFT

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from batchinf_assets.evaluation.trailing_state import TrailingState
+from batchinf_assets.evaluation.realised.trailing_state import TrailingState
 from batchinf_assets.publishing.given_up import GivenUp
 
 State = Literal[

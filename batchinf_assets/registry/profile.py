@@ -1,7 +1,7 @@
 """The training reference profile: how every feature and the score were spread when a model learned.
 
-It is frozen at registration and bound by the artifact's digest; `evaluation.drift` reads it, and
-`evaluation.sketches` keeps later windows by the same bins.
+It is frozen at registration and bound by the artifact's digest; `drift.measure` reads it, and
+`drift.sketches` keeps later windows by the same bins.
 """
 
 from __future__ import annotations

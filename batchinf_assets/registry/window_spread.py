@@ -1,8 +1,8 @@
 """How far the windows of a reference differ from each other, summed up per subject.
 
 Rows of one window are no independent draws: they share a weekday, a timetable, the weather. How it
-is learned from windows is in `evaluation.between_windows`, what follows from it in
-`evaluation.significance` and `evaluation.drift`.
+is learned from windows is in `drift.between_windows`, what follows from it in
+`drift.significance` and `drift.measure`.
 """
 
 from __future__ import annotations

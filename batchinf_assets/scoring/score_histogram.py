@@ -1,7 +1,7 @@
 """Count scores in equal bins of [0, 1] while a shard is scored: what quality is estimated from.
 
 The bins are the same for every model, unlike those of its profile, which `scoring.observed` counts.
-What the counts say is the business of `evaluation.estimate`.
+What the counts say is the business of `metrics.estimate`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a user declares of the model's output, and what its kind decides.
 
-How each kind is measured is in `evaluation.tasks`.
+How each kind is measured is in `metrics.tasks`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from itertools import accumulate
 import numpy as np
 import pyarrow as pa
 
-from batchinf_assets.evaluation.golden_set import read_golden_keys
+from batchinf_assets.evaluation.golden.golden_set import read_golden_keys
 from batchinf_assets.features.build import compute_features
 from batchinf_assets.features.labels import LABEL, label_rows, landed_outcomes, require_outcomes
 from batchinf_assets.features.views import build_views

@@ -1,7 +1,7 @@
 """Draw a golden set: labelled rows of windows that no model in use has learned from.
 
 A proposal lies beside the declared file until somebody puts it in its place; which rows of a group
-are drawn is in `training.strata`, how a set is read in `evaluation.golden_set`.
+are drawn is in `training.strata`, how a set is read in `golden.golden_set`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import pyarrow as pa
 
 from batchinf_assets.code_version import running_code
 from batchinf_assets.errors import ModelRefused, UsageError
-from batchinf_assets.evaluation.golden_provenance import (
+from batchinf_assets.evaluation.golden.golden_provenance import (
     LearnedFrom,
     Provenance,
     Stratum,
     provenance_path,
 )
-from batchinf_assets.evaluation.golden_set import positives_among
+from batchinf_assets.evaluation.golden.golden_set import positives_among
 from batchinf_assets.features.labels import LABEL
 from batchinf_assets.lake.digest import sort_by
 from batchinf_assets.lake.files import write_bytes, write_parquet

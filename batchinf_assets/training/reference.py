@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batchinf_assets.evaluation.between_windows import window_spreads
-from batchinf_assets.evaluation.drift import judged_subjects
+from batchinf_assets.evaluation.drift.between_windows import window_spreads
+from batchinf_assets.evaluation.drift.measure import judged_subjects
 from batchinf_assets.registry.profile import Profile, build_profile
 from batchinf_assets.scoring.said import leading_scores
 from batchinf_assets.spec.pipeline import PipelineSpec

@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from batchinf_assets.errors import LandedFileMissing
-from batchinf_assets.evaluation.figures import Metrics
-from batchinf_assets.evaluation.golden_set import read_golden_set
-from batchinf_assets.evaluation.tasks import task_of
+from batchinf_assets.evaluation.golden.golden_set import read_golden_set
+from batchinf_assets.evaluation.metrics.figures import Metrics
+from batchinf_assets.evaluation.metrics.tasks import task_of
 from batchinf_assets.features.build import feature_definition
 from batchinf_assets.features.labels import LABEL
 from batchinf_assets.project import Project

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchinf_assets.errors import UsageError
-from batchinf_assets.evaluation.segments import MISSING, is_number, segment_codes
+from batchinf_assets.evaluation.metrics.segments import MISSING, is_number, segment_codes
 
 Positions = npt.NDArray[np.int64]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchinf_assets.errors import ModelRefused, Refusal
-from batchinf_assets.evaluation.golden_set import read_golden_set
+from batchinf_assets.evaluation.golden.golden_set import read_golden_set
 from batchinf_assets.project import Project
 from batchinf_assets.registry.artifact import Artifact, require_outputs, require_schema
 from batchinf_assets.registry.card import ScorerFile

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from batchinf_assets.evaluation.binary import FIGURES
+from batchinf_assets.evaluation.metrics.binary import FIGURES
 from batchinf_assets.project import Project
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.registry import Registry

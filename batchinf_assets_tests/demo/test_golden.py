@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.evaluation.golden_provenance import read_provenance
+from batchinf_assets.evaluation.golden.golden_provenance import read_provenance
 from batchinf_assets.project import CHECKOUT
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.training.dataset import labelled_rows

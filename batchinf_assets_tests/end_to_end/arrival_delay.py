@@ -16,7 +16,7 @@ import dagster as dg
 import yaml
 from dagster_shared.utils.warnings import disable_dagster_warnings
 
-from batchinf_assets.evaluation.golden_provenance import LearnedFrom
+from batchinf_assets.evaluation.golden.golden_provenance import LearnedFrom
 from batchinf_assets.orchestration.component import pipeline_definitions
 from batchinf_assets.orchestration.execute import RunReport, run_job
 from batchinf_assets.orchestration.resources import Workplace

@@ -27,10 +27,10 @@ from batchinf_assets.errors import (
     Refusal,
 )
 from batchinf_assets.evaluation.comparison.pairs import NotComparable
-from batchinf_assets.evaluation.golden_set import read_golden_set
-from batchinf_assets.evaluation.measure import measure_performance
-from batchinf_assets.evaluation.metric_tables import metric_table
-from batchinf_assets.evaluation.performance_history import performance_history
+from batchinf_assets.evaluation.golden.golden_set import read_golden_set
+from batchinf_assets.evaluation.realised.measure import measure_performance
+from batchinf_assets.evaluation.realised.performance_history import performance_history
+from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.evaluation.report.write import write_range_report, write_window_report
 from batchinf_assets.evaluation.retraining import window_verdicts
 from batchinf_assets.features.build import features_table

@@ -23,9 +23,9 @@ from sklearn.metrics import (
 )
 
 from batchinf_assets.errors import InvalidSpec, ModelRefused, Refusal
-from batchinf_assets.evaluation.labelled_scores import read_labelled_scores
-from batchinf_assets.evaluation.measure import measure_performance
-from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.realised.labelled_scores import read_labelled_scores
+from batchinf_assets.evaluation.realised.measure import measure_performance
+from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.evaluation.report.write import write_range_report, write_window_report
 from batchinf_assets.evaluation.retraining import window_verdicts
 from batchinf_assets.promotion.challenger import train_challenger

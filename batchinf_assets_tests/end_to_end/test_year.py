@@ -17,10 +17,10 @@ from sklearn.metrics import roc_auc_score
 
 from batchinf_assets.cli import main
 from batchinf_assets.definitions import defs
-from batchinf_assets.evaluation.drift import judged_subjects
+from batchinf_assets.evaluation.drift.measure import judged_subjects
+from batchinf_assets.evaluation.realised.trailing_state import trailing_states
 from batchinf_assets.evaluation.report.months import Month, months_of
 from batchinf_assets.evaluation.report.range_reading import known_profiles, read_range
-from batchinf_assets.evaluation.trailing_state import trailing_states
 from batchinf_assets.orchestration.execute import RunReport, run_job
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.verify import verify_window

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from scipy.stats import chi2_contingency, f
 
-from batchinf_assets.evaluation.distances import PROPORTION_FLOOR
+from batchinf_assets.evaluation.drift.distances import PROPORTION_FLOOR
 from batchinf_assets.features.build import features_table
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.project import Project

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchinf_assets.evaluation.evaluate import evaluate_window
-from batchinf_assets.evaluation.measure import measure_performance
+from batchinf_assets.evaluation.realised.measure import measure_performance
 from batchinf_assets.scoring.model import ScoringModel, scoring_model
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets_tests.evaluation.real_days import DAYS, NOW, copied, score, show

@@ -21,9 +21,9 @@ from sklearn.metrics import (
 )
 
 from batchinf_assets.errors import GoldenSetInvalid, LostRace, WindowMissing
+from batchinf_assets.evaluation.drift.sketches import read_sketches, sketch_table
 from batchinf_assets.evaluation.evaluate import Evaluation, evaluate_window
-from batchinf_assets.evaluation.metric_tables import metric_table
-from batchinf_assets.evaluation.sketches import read_sketches, sketch_table
+from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.registry.trust import open_version
 from batchinf_assets.scoring.fast import TREES

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from batchinf_assets.evaluation.binary import FIGURES
-from batchinf_assets.evaluation.drift import Drift
+from batchinf_assets.evaluation.drift.measure import Drift
 from batchinf_assets.evaluation.evaluation_records import DRIFT_MEASURES, evaluation_rows
-from batchinf_assets.evaluation.figure_records import METRIC_SCHEMA
-from batchinf_assets.evaluation.segments import SegmentMetrics
+from batchinf_assets.evaluation.metrics.binary import FIGURES
+from batchinf_assets.evaluation.metrics.segments import SegmentMetrics
+from batchinf_assets.evaluation.records.figure_records import METRIC_SCHEMA
 from batchinf_assets_tests.evaluation.written_rows import METRICS, metrics, rows_of
 
 

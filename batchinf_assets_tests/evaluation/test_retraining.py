@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.evaluation.figure_records import METRIC_SCHEMA
-from batchinf_assets.evaluation.metric_tables import MetricTable, metric_table
+from batchinf_assets.evaluation.records.figure_records import METRIC_SCHEMA
+from batchinf_assets.evaluation.records.metric_tables import MetricTable, metric_table
 from batchinf_assets.evaluation.retraining import (
     LOOKBACK,
     WindowVerdict,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from batchinf_assets.evaluation.binary import FIGURES, BinaryMetrics
-from batchinf_assets.evaluation.figures import Interval
+from batchinf_assets.evaluation.metrics.binary import FIGURES, BinaryMetrics
+from batchinf_assets.evaluation.metrics.figures import Interval
 
 
 def metrics(**figures: float | None) -> BinaryMetrics:

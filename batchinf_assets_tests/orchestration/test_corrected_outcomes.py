@@ -10,9 +10,9 @@ from deltalake import DeltaTable
 
 from batchinf_assets.cli import main
 from batchinf_assets.definitions import defs
-from batchinf_assets.evaluation.measured import measured_outcomes
-from batchinf_assets.evaluation.metric_tables import metric_table
-from batchinf_assets.evaluation.trailing_state import trailing_states
+from batchinf_assets.evaluation.realised.measured import measured_outcomes
+from batchinf_assets.evaluation.realised.trailing_state import trailing_states
+from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.orchestration.execute import RunReport, run_job
 from batchinf_assets.orchestration.resources import Workplace

@@ -10,11 +10,11 @@ import pytest
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster_shared.utils.warnings import disable_dagster_warnings
 
-from batchinf_assets.evaluation.figures import Figure
-from batchinf_assets.evaluation.measure import Realised, measure_performance
-from batchinf_assets.evaluation.measured import measured
-from batchinf_assets.evaluation.metric_tables import metric_table
-from batchinf_assets.evaluation.performance_check import said
+from batchinf_assets.evaluation.metrics.figures import Figure
+from batchinf_assets.evaluation.realised.measure import Realised, measure_performance
+from batchinf_assets.evaluation.realised.measured import measured
+from batchinf_assets.evaluation.realised.performance_check import said
+from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.orchestration.component import pipeline_definitions
 from batchinf_assets.orchestration.execute import run_job

@@ -22,8 +22,8 @@ from dagster._daemon.sensor import execute_sensor_iteration
 from dagster_shared.utils.warnings import disable_dagster_warnings
 
 from batchinf_assets.errors import UsageError
-from batchinf_assets.evaluation.figure_records import METRIC_SCHEMA
-from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.records.figure_records import METRIC_SCHEMA
+from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord, WindowRecord

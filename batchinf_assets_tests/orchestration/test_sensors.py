@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchinf_assets.definitions import defs
-from batchinf_assets.evaluation.measured import keep_measured, measured
-from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.realised.measured import keep_measured, measured
+from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.lake.files import DataFile
 from batchinf_assets.orchestration.execute import run_job

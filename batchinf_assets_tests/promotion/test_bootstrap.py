@@ -18,10 +18,10 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from batchinf_assets.evaluation import bootstrap
-from batchinf_assets.evaluation.binary import FIGURES, binary_metrics
-from batchinf_assets.evaluation.binary_task import BinaryTask
-from batchinf_assets.evaluation.bootstrap import resample_counts
+from batchinf_assets.evaluation.metrics import bootstrap
+from batchinf_assets.evaluation.metrics.binary import FIGURES, binary_metrics
+from batchinf_assets.evaluation.metrics.binary_task import BinaryTask
+from batchinf_assets.evaluation.metrics.bootstrap import resample_counts
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
 from batchinf_assets.spec.evaluation import Metric
 

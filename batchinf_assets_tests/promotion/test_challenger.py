@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.evaluation.binary import FIGURES
+from batchinf_assets.evaluation.metrics.binary import FIGURES
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.challenger import (
     Challenger,

@@ -9,8 +9,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from batchinf_assets.evaluation.binary import FIGURES, BinaryMetrics
-from batchinf_assets.evaluation.binary_task import BinaryTask
+from batchinf_assets.evaluation.metrics.binary import FIGURES, BinaryMetrics
+from batchinf_assets.evaluation.metrics.binary_task import BinaryTask
 from batchinf_assets.lake.digest import canonical_json
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
 from batchinf_assets.promotion.canary import CanaryReport, Flips, Segment

@@ -13,7 +13,7 @@ from batchinf_assets.attempts import attempting
 from batchinf_assets.checks import blocking_failures
 from batchinf_assets.errors import WindowRefused
 from batchinf_assets.evaluation.evaluate import evaluate_window
-from batchinf_assets.evaluation.measure import measure_performance
+from batchinf_assets.evaluation.realised.measure import measure_performance
 from batchinf_assets.features.build import build_features
 from batchinf_assets.publishing.replay import replay_window
 from batchinf_assets.publishing.score_changes import keep_score_changes, score_changes_table

@@ -12,9 +12,9 @@ import pytest
 
 from batchinf_assets.attempts import attempting, lease_place
 from batchinf_assets.errors import Fenced, LostRace
+from batchinf_assets.evaluation.drift.sketches import sketch_table
 from batchinf_assets.evaluation.evaluate import evaluate_window
-from batchinf_assets.evaluation.metric_tables import metric_table
-from batchinf_assets.evaluation.sketches import sketch_table
+from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.lake.fence import Fence
 from batchinf_assets.lake.lease import read_lease
 from batchinf_assets.publishing.publish import publish_window

@@ -13,7 +13,7 @@ import pytest
 
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.errors import LostRace, ManifestInvalid
-from batchinf_assets.evaluation.measure import measure_performance
+from batchinf_assets.evaluation.realised.measure import measure_performance
 from batchinf_assets.evaluation.report.places import window_report_place
 from batchinf_assets.lake.decisions import LARGEST_DECISION
 from batchinf_assets.lake.place import Place

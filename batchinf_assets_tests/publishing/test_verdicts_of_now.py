@@ -110,7 +110,7 @@ def test_drift_stands_as_recorded_where_nothing_was_kept_to_measure_it_again(des
     field = rows.schema.field(place)
     pq.write_table(rows.set_column(place, field, other), path, write_page_checksum=True)
     # Another process: this one keeps what it has read.
-    from batchinf_assets.evaluation import sketches
+    from batchinf_assets.evaluation.drift import sketches
 
     sketches._read.cache_clear()
     later = evaluate_again(desk)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from batchinf_assets.code_version import running_code
 from batchinf_assets.errors import BatchinfError
-from batchinf_assets.evaluation.golden_run import measure_golden
+from batchinf_assets.evaluation.golden.golden_run import measure_golden
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.model import scoring_model

@@ -7,9 +7,9 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from batchinf_assets.evaluation.binary_task import BinaryTask
-from batchinf_assets.evaluation.regression_task import RegressionTask
-from batchinf_assets.evaluation.tasks import task_of
+from batchinf_assets.evaluation.metrics.binary_task import BinaryTask
+from batchinf_assets.evaluation.metrics.regression_task import RegressionTask
+from batchinf_assets.evaluation.metrics.tasks import task_of
 from batchinf_assets.promotion.clauses import TITLES
 from batchinf_assets.spec.evaluation import Metric
 from batchinf_assets.spec.load import DEFS_FOLDER, load_pipeline

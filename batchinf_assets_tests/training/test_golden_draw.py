@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchinf_assets.errors import GoldenSetInvalid, UsageError
-from batchinf_assets.evaluation.golden_provenance import LearnedFrom, provenance_path
-from batchinf_assets.evaluation.golden_set import read_golden_keys, read_golden_set
+from batchinf_assets.evaluation.golden.golden_provenance import LearnedFrom, provenance_path
+from batchinf_assets.evaluation.golden.golden_set import read_golden_keys, read_golden_set
 from batchinf_assets.project import Project
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.spec.evaluation import GoldenSpec

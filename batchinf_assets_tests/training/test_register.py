@@ -29,8 +29,8 @@ from batchinf_assets.errors import (
     ModelUnavailable,
     Refusal,
 )
-from batchinf_assets.evaluation.binary import binary_metrics
-from batchinf_assets.evaluation.golden_set import read_golden_set
+from batchinf_assets.evaluation.golden.golden_set import read_golden_set
+from batchinf_assets.evaluation.metrics.binary import binary_metrics
 from batchinf_assets.features.build import feature_definition
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.registry.card import installed_libraries

@@ -1,4 +1,4 @@
-"""How far the scores of the same rows lie apart; which labels flip is told by `evaluation.flips`.
+"""How far the scores of the same rows lie apart; which labels flip is told by `metrics.flips`.
 
 Differences are always those of `b` minus those of `a`; what they mean per segment is in `segments`.
 """

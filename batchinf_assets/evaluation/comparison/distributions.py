@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batchinf_assets.evaluation.comparison.pairs import SCORE, scores_of
-from batchinf_assets.evaluation.distances import Difference, differences
+from batchinf_assets.evaluation.drift.distances import Difference, differences
 from batchinf_assets.registry.profile import Profile, Values
 from batchinf_assets.scoring.observed import observe
 from batchinf_assets.scoring.said import leading_scores

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import median
 
-from batchinf_assets.evaluation.drift import Drift
-from batchinf_assets.evaluation.figures import Figure
-from batchinf_assets.evaluation.pooled_drift import pooled_drift
+from batchinf_assets.evaluation.drift.measure import Drift
+from batchinf_assets.evaluation.drift.pooled_drift import pooled_drift
+from batchinf_assets.evaluation.metrics.figures import Figure
+from batchinf_assets.evaluation.metrics.tasks import task_of
+from batchinf_assets.evaluation.realised.trailing import trailing_metrics
 from batchinf_assets.evaluation.report.range_reading import WindowReading
-from batchinf_assets.evaluation.tasks import task_of
-from batchinf_assets.evaluation.trailing import trailing_metrics
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.spec.pipeline import PipelineSpec
 

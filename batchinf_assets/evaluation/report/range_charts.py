@@ -12,7 +12,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from batchinf_assets.evaluation.figures import Figure
+from batchinf_assets.evaluation.metrics.figures import Figure
 from batchinf_assets.evaluation.report.drawing import chart
 from batchinf_assets.evaluation.report.sheet import BLUE, INK, ORANGE, PALE, RED
 from batchinf_assets.windows import Window

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from markupsafe import Markup
 
-from batchinf_assets.evaluation.confusion import confusion_over
-from batchinf_assets.evaluation.figures import Figure
+from batchinf_assets.evaluation.metrics.figures import Figure
+from batchinf_assets.evaluation.records.confusion import confusion_over
 from batchinf_assets.evaluation.report.heat_map import DriftCell, drift_chart
 from batchinf_assets.evaluation.report.months import Month, months_of, moved_columns
 from batchinf_assets.evaluation.report.range_charts import (

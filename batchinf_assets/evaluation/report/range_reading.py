@@ -9,8 +9,10 @@ from datetime import datetime
 from functools import partial
 
 from batchinf_assets.errors import ManifestInvalid
-from batchinf_assets.evaluation.labelled_scores import LabelledScores, read_labelled_scores
-from batchinf_assets.evaluation.metric_tables import metric_table, read_figures
+from batchinf_assets.evaluation.drift.sketches import Sketches, read_sketches
+from batchinf_assets.evaluation.realised.labelled_scores import LabelledScores, read_labelled_scores
+from batchinf_assets.evaluation.realised.trailing_state import TrailingState, trailing_states
+from batchinf_assets.evaluation.records.metric_tables import metric_table, read_figures
 from batchinf_assets.evaluation.report.places import (
     Link,
     link_to,
@@ -21,8 +23,6 @@ from batchinf_assets.evaluation.report.places import (
 from batchinf_assets.evaluation.report.readings import Reading, Row, reading_of
 from batchinf_assets.evaluation.report.spreads import training_profile
 from batchinf_assets.evaluation.report.standing import Standing, standing_of
-from batchinf_assets.evaluation.sketches import Sketches, read_sketches
-from batchinf_assets.evaluation.trailing_state import TrailingState, trailing_states
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project

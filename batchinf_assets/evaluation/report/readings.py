@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchinf_assets.evaluation.calibration import CalibrationBin, calibration_of
-from batchinf_assets.evaluation.confusion import Confusion, confusion_of
-from batchinf_assets.evaluation.figures import Figure, Interval
-from batchinf_assets.evaluation.performance_records import DELAY, TREND
+from batchinf_assets.evaluation.metrics.calibration import CalibrationBin, calibration_of
+from batchinf_assets.evaluation.metrics.figures import Figure, Interval
+from batchinf_assets.evaluation.realised.performance_records import DELAY, TREND
+from batchinf_assets.evaluation.records.confusion import Confusion, confusion_of
 from batchinf_assets.manifest.judgement import EvaluationRecord
 
 METRICS = (
@@ -65,7 +65,7 @@ class DriftReading:
         subject: A feature, or the score.
         reference: What it is held against.
         measures: By name; None is undefined, absent was not measured.
-        verdict: In the words of `evaluation.drift`; None where it is not known.
+        verdict: In the words of `drift.measure`; None where it is not known.
     """
 
     subject: str

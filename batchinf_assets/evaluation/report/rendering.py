@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from batchinf_assets.evaluation.figures import Figure
+from batchinf_assets.evaluation.metrics.figures import Figure
 
 NOT_KNOWN = "not known"
 UNDEFINED = "undefined"

@@ -1,6 +1,6 @@
 """How values are spread over the bins of a profile: shares to draw, and quantiles of a number.
 
-Sketches hold the rows by bin (`evaluation.sketches`), the profile those of training.
+Sketches hold the rows by bin (`drift.sketches`), the profile those of training.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from batchinf_assets.evaluation.calibration import CalibrationBin
+from batchinf_assets.evaluation.metrics.calibration import CalibrationBin
 from batchinf_assets.evaluation.report.sheet import (
     BLUE,
     FAINT,

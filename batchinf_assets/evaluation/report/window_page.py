@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from batchinf_assets.checks import CheckResult, quoted
-from batchinf_assets.evaluation.drift import WORST_FIRST
-from batchinf_assets.evaluation.figures import Figure
+from batchinf_assets.evaluation.drift.measure import WORST_FIRST
+from batchinf_assets.evaluation.metrics.figures import Figure
+from batchinf_assets.evaluation.realised.trailing_state import TrailingState
 from batchinf_assets.evaluation.report.places import Link
 from batchinf_assets.evaluation.report.readings import (
     MEASURES,
@@ -24,7 +25,6 @@ from batchinf_assets.evaluation.report.rendering import render
 from batchinf_assets.evaluation.report.spreads import Spread, spread_of
 from batchinf_assets.evaluation.report.standing import Standing
 from batchinf_assets.evaluation.report.window_charts import calibration_chart, spread_chart
-from batchinf_assets.evaluation.trailing_state import TrailingState
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.registry.bins import Binned
 from batchinf_assets.registry.profile import Profile

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from batchinf_assets.evaluation.labelled_scores import read_labelled_scores
-from batchinf_assets.evaluation.metric_tables import metric_table
+from batchinf_assets.evaluation.drift.sketches import read_sketches
+from batchinf_assets.evaluation.metrics.tasks import task_of
+from batchinf_assets.evaluation.realised.labelled_scores import read_labelled_scores
+from batchinf_assets.evaluation.realised.trailing_state import trailing_states
+from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.evaluation.report.places import (
     manifest_link,
     range_report_place,
@@ -23,9 +26,6 @@ from batchinf_assets.evaluation.report.range_reading import (
 from batchinf_assets.evaluation.report.readings import Reading, Row, reading_of
 from batchinf_assets.evaluation.report.spreads import training_profile
 from batchinf_assets.evaluation.report.standing import standing_of
-from batchinf_assets.evaluation.sketches import read_sketches
-from batchinf_assets.evaluation.tasks import task_of
-from batchinf_assets.evaluation.trailing_state import trailing_states
 from batchinf_assets.lake.files import write_bytes
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.document import Manifest

@@ -12,9 +12,9 @@ from batchinf_assets.evaluation.comparison.deltas import ScoreDeltas, score_delt
 from batchinf_assets.evaluation.comparison.distributions import Distributions
 from batchinf_assets.evaluation.comparison.labels import joint_state
 from batchinf_assets.evaluation.comparison.pairs import SCORE
-from batchinf_assets.evaluation.distances import Difference
-from batchinf_assets.evaluation.flips import Flips
-from batchinf_assets.evaluation.tasks import task_of
+from batchinf_assets.evaluation.drift.distances import Difference
+from batchinf_assets.evaluation.metrics.flips import Flips
+from batchinf_assets.evaluation.metrics.tasks import task_of
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.comparison.quality import (
     ComparedQuality,

@@ -17,10 +17,10 @@ import pyarrow as pa
 from batchinf_assets.evaluation.comparison.deltas import mean_of, row_distance, signed_mean
 from batchinf_assets.evaluation.comparison.held import HeldRows
 from batchinf_assets.evaluation.comparison.labels import LabelState
-from batchinf_assets.evaluation.flips import Flips
-from batchinf_assets.evaluation.segments import segment_codes
-from batchinf_assets.evaluation.task import Labels
-from batchinf_assets.evaluation.tasks import task_of
+from batchinf_assets.evaluation.metrics.flips import Flips
+from batchinf_assets.evaluation.metrics.segments import segment_codes
+from batchinf_assets.evaluation.metrics.task import Labels
+from batchinf_assets.evaluation.metrics.tasks import task_of
 from batchinf_assets.promotion.bootstrap import Difference, paired_differences
 from batchinf_assets.scoring.said import score_array
 from batchinf_assets.spec.evaluation import Metric

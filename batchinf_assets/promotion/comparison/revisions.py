@@ -19,9 +19,9 @@ from batchinf_assets.evaluation.comparison.pairs import (
     scored_rows_of,
 )
 from batchinf_assets.evaluation.comparison.stages import StageTime, stage_times
-from batchinf_assets.evaluation.distances import Difference
-from batchinf_assets.evaluation.flips import Flips
-from batchinf_assets.evaluation.tasks import task_of
+from batchinf_assets.evaluation.drift.distances import Difference
+from batchinf_assets.evaluation.metrics.flips import Flips
+from batchinf_assets.evaluation.metrics.tasks import task_of
 from batchinf_assets.lake.row_groups import ahead
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project

@@ -19,8 +19,8 @@ from batchinf_assets.evaluation.comparison.held import (
 )
 from batchinf_assets.evaluation.comparison.labels import WindowLabels, read_labels
 from batchinf_assets.evaluation.comparison.pairs import SCORE, feature_rows_of
-from batchinf_assets.evaluation.flips import Flips
-from batchinf_assets.evaluation.tasks import task_of
+from batchinf_assets.evaluation.metrics.flips import Flips
+from batchinf_assets.evaluation.metrics.tasks import task_of
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.comparison.segment_times import (

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from batchinf_assets.evaluation.segments import segment_codes
+from batchinf_assets.evaluation.metrics.segments import segment_codes
 from batchinf_assets.scoring.scorer import Scorer
 
 MOST_SAMPLED = 65_536

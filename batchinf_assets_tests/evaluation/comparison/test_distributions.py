@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from batchinf_assets.evaluation.comparison.distributions import Distributions
 from batchinf_assets.evaluation.comparison.pairs import SCORE
-from batchinf_assets.evaluation.distances import differences
+from batchinf_assets.evaluation.drift.distances import differences
 from batchinf_assets.registry.profile import Profile, build_profile
 from batchinf_assets.spec.contract import FeatureSpec
 

@@ -11,8 +11,11 @@ from itertools import pairwise
 import pyarrow as pa
 import pytest
 
-from batchinf_assets.evaluation.figures import Figure
-from batchinf_assets.evaluation.labelled_scores import LabelledScores, MeasuredWindow
+from batchinf_assets.evaluation.drift.sketches import Sketches
+from batchinf_assets.evaluation.metrics.figures import Figure
+from batchinf_assets.evaluation.metrics.score_counts import SCHEMA
+from batchinf_assets.evaluation.metrics.task import Kept
+from batchinf_assets.evaluation.realised.labelled_scores import LabelledScores, MeasuredWindow
 from batchinf_assets.evaluation.report.heat_map import PSI_COLORS, DriftCell, drift_chart
 from batchinf_assets.evaluation.report.months import Month, months_of, moved_columns
 from batchinf_assets.evaluation.report.places import Link
@@ -25,9 +28,6 @@ from batchinf_assets.evaluation.report.range_page import drawn_metrics, range_pa
 from batchinf_assets.evaluation.report.range_reading import Trouble, WindowReading
 from batchinf_assets.evaluation.report.readings import DriftReading, Labelled, Reading
 from batchinf_assets.evaluation.report.standing import Standing
-from batchinf_assets.evaluation.score_counts import SCHEMA
-from batchinf_assets.evaluation.sketches import Sketches
-from batchinf_assets.evaluation.task import Kept
 from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.spec.load import Pipeline

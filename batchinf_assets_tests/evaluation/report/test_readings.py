@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from batchinf_assets.evaluation.figure_records import METRIC_SCHEMA
-from batchinf_assets.evaluation.figures import Figure, Interval
+from batchinf_assets.evaluation.metrics.figures import Figure, Interval
+from batchinf_assets.evaluation.records.figure_records import METRIC_SCHEMA
 from batchinf_assets.evaluation.report.readings import Reading, Row, reading_of
 from batchinf_assets.manifest.judgement import EvaluationRecord
 

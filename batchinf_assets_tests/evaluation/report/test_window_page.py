@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from batchinf_assets.checks import CheckResult, Violation
-from batchinf_assets.evaluation.calibration import CalibrationBin
-from batchinf_assets.evaluation.figures import Figure, Interval
+from batchinf_assets.evaluation.metrics.calibration import CalibrationBin
+from batchinf_assets.evaluation.metrics.figures import Figure, Interval
 from batchinf_assets.evaluation.report.places import Link
 from batchinf_assets.evaluation.report.readings import (
     DriftReading,

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from batchinf_assets.evaluation.binary import FIGURES
 from batchinf_assets.evaluation.comparison.held import HeldRows
 from batchinf_assets.evaluation.comparison.labels import UNKNOWN
+from batchinf_assets.evaluation.metrics.binary import FIGURES
 from batchinf_assets.promotion.comparison.quality import (
     compare_quality,
     compare_segments,

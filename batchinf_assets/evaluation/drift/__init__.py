@@ -1,0 +1,1 @@
+"""How far a window lies from training and from the windows before it."""

@@ -1,0 +1,8 @@
+"""The SQL that figures are computed by, in `evaluation/sql/`."""
+
+from batchinf_assets.lake.query import sql_beside
+
+
+def statement(name: str) -> str:
+    """Read one, by its file's name."""
+    return sql_beside(__file__, f"sql/{name}")

@@ -18,8 +18,8 @@ from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 if TYPE_CHECKING:
-    from batchinf_assets.publishing.backfill_plan import Plan, WindowPlan, Work
-    from batchinf_assets.publishing.stale_reasons import ModelNow, Reason
+    from batchinf_assets.publishing.backfill.plan import Plan, WindowPlan, Work
+    from batchinf_assets.publishing.backfill.stale_reasons import ModelNow, Reason
 
 SHOWN_RANGES = 8
 SHOWN_DETAILS = 3
@@ -65,7 +65,7 @@ def to_run(plan: Plan) -> list[str]:
 
 def plan_of(pipeline: Pipeline, first: str | None, last: str | None, *, shown: bool) -> Plan:
     """Look at the windows of a range, with a progress bar where `shown`."""
-    from batchinf_assets.publishing.stale import plan_backfill
+    from batchinf_assets.publishing.backfill.stale import plan_backfill
 
     project, declared = here(), pipeline.spec.window
     earliest, latest = (declared.window(key) if key else None for key in (first, last))
@@ -78,7 +78,7 @@ def plan_of(pipeline: Pipeline, first: str | None, last: str | None, *, shown: b
 
 def _champion(project: Project, spec: PipelineSpec) -> ModelNow | None:
     """Return the model that may score; where none may, say why, and judge no window by it."""
-    from batchinf_assets.publishing.stale_reasons import ModelNow
+    from batchinf_assets.publishing.backfill.stale_reasons import ModelNow
     from batchinf_assets.registry.trust import promoted_model
 
     registry, now = open_registry(project), datetime.now(UTC)
@@ -91,7 +91,7 @@ def _champion(project: Project, spec: PipelineSpec) -> ModelNow | None:
 
 
 def _tell(spec: PipelineSpec, plan: Plan, chunk: int) -> None:
-    from batchinf_assets.publishing.backfill_plan import runs_of, work_of
+    from batchinf_assets.publishing.backfill.plan import runs_of, work_of
 
     groups = _by_reason(plan)
     if groups:
@@ -117,7 +117,7 @@ def _tell(spec: PipelineSpec, plan: Plan, chunk: int) -> None:
 
 
 def _row(spec: PipelineSpec, reason: Reason, windows: Sequence[WindowPlan]) -> list[object]:
-    from batchinf_assets.publishing.backfill_plan import work_of
+    from batchinf_assets.publishing.backfill.plan import work_of
 
     work, ranges = work_of(windows), which(spec, [window.window for window in windows])
     return [reason, work.windows, _count(work.rows), _time(work.seconds), ranges]
@@ -142,7 +142,7 @@ def left_out(plan: Plan) -> dict[str, list[str]]:
 
 
 def _by_reason(plan: Plan) -> list[tuple[Reason, list[WindowPlan]]]:
-    from batchinf_assets.publishing.stale_reasons import Reason
+    from batchinf_assets.publishing.backfill.stale_reasons import Reason
 
     groups = [(r, [window for window in plan.stale if r in window.reasons]) for r in Reason]
     return [(reason, windows) for reason, windows in groups if windows]
@@ -150,7 +150,7 @@ def _by_reason(plan: Plan) -> list[tuple[Reason, list[WindowPlan]]]:
 
 def which(spec: PipelineSpec, keys: Sequence[str]) -> str:
     """Name windows by their ranges, and the first few of these."""
-    from batchinf_assets.publishing.backfill_plan import contiguous
+    from batchinf_assets.publishing.backfill.plan import contiguous
 
     ranges = [_range_text(windows) for windows in contiguous(spec, keys)]
     more = len(ranges) - SHOWN_RANGES
@@ -170,7 +170,7 @@ def _said(work: Work) -> str:
 
 def cost_text(spec: PipelineSpec, seconds: float | None) -> str:
     """Say what so many seconds cost; nothing where no price is declared."""
-    from batchinf_assets.publishing.caps import cost_of
+    from batchinf_assets.publishing.backfill.caps import cost_of
 
     cost = cost_of(seconds, spec.price)
     if spec.price is None:
@@ -194,8 +194,8 @@ def _obstacle(window: WindowPlan) -> str:
 
 def _for_later(spec: PipelineSpec, plan: Plan, chunk: int) -> dict[str, object]:
     """Return what `run --plan` holds a kept plan against."""
-    from batchinf_assets.publishing.backfill_plan import runs_of
-    from batchinf_assets.publishing.saved_plan import plan_digest, window_digest
+    from batchinf_assets.publishing.backfill.plan import runs_of
+    from batchinf_assets.publishing.backfill.saved_plan import plan_digest, window_digest
 
     runs = runs_of(spec, to_run(plan), chunk)
     return {
@@ -211,8 +211,8 @@ def _shown(window: WindowPlan) -> dict[str, object]:
 
 
 def _document(spec: PipelineSpec, plan: Plan) -> dict[str, object]:
-    from batchinf_assets.publishing.backfill_plan import contiguous, work_of
-    from batchinf_assets.publishing.caps import cost_of
+    from batchinf_assets.publishing.backfill.caps import cost_of
+    from batchinf_assets.publishing.backfill.plan import contiguous, work_of
 
     def summary(windows: Sequence[WindowPlan]) -> dict[str, object]:
         ranges = contiguous(spec, (window.window for window in windows))

@@ -94,7 +94,7 @@ def _asked(
 
 
 def _kept(pipeline: Pipeline, path: Path, *, shown: bool) -> _Asked:
-    from batchinf_assets.publishing.saved_plan import read_plan, require_same
+    from batchinf_assets.publishing.backfill.saved_plan import read_plan, require_same
 
     saved = read_plan(path, pipeline.name)
     found = plan_of(pipeline, saved.first, saved.last, shown=shown)
@@ -107,7 +107,7 @@ def _unclear(sentence: str) -> UsageError:
 
 
 def _run(pipeline: Pipeline, asked: _Asked, chunk: int, *, json_: bool) -> None:
-    from batchinf_assets.publishing.backfill_plan import runs_of
+    from batchinf_assets.publishing.backfill.plan import runs_of
 
     reports: list[RunReport] = []
     for windows in runs_of(pipeline.spec, asked.windows, chunk):
@@ -124,7 +124,7 @@ def _run(pipeline: Pipeline, asked: _Asked, chunk: int, *, json_: bool) -> None:
 
 def _launch(pipeline: Pipeline, asked: _Asked, chunk: int, *, json_: bool) -> None:
     from batchinf_assets.orchestration.launch import launch_backfill
-    from batchinf_assets.publishing.backfill_plan import runs_of
+    from batchinf_assets.publishing.backfill.plan import runs_of
 
     if chunk != pipeline.spec.backfill.chunk:
         raise _unclear(

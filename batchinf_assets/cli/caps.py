@@ -21,8 +21,8 @@ from batchinf_assets.spec.run import CapsSpec
 from batchinf_assets.windows import Window
 
 if TYPE_CHECKING:
-    from batchinf_assets.publishing.caps import Capped
-    from batchinf_assets.publishing.run_approvals import RunApproval
+    from batchinf_assets.publishing.backfill.caps import Capped
+    from batchinf_assets.publishing.backfill.run_approvals import RunApproval
 
 
 @click.command()
@@ -49,7 +49,7 @@ def caps(
     take twice what is predicted, or twice the cap where that is more, for a day; --seconds and
     --cost say it otherwise. Start the run afterwards.
     """
-    from batchinf_assets.publishing.caps import capped_run
+    from batchinf_assets.publishing.backfill.caps import capped_run
 
     if reason is None and (seconds is not None or cost is not None):
         raise UsageError("--seconds and --cost approve a run.", next_step="Give --reason as well.")
@@ -88,7 +88,7 @@ def _approved(
     reason: str,
     now: datetime,
 ) -> RunApproval:
-    from batchinf_assets.publishing.run_approvals import approve_run
+    from batchinf_assets.publishing.backfill.run_approvals import approve_run
     from batchinf_assets.snapshots.approvals import new_approval
 
     if found.refusal is None:

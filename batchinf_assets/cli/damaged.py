@@ -13,7 +13,7 @@ from batchinf_assets.errors import BatchinfError, KeyringInvalid
 if TYPE_CHECKING:
     from batchinf_assets.checks import CheckResult
     from batchinf_assets.project import Project
-    from batchinf_assets.publishing.rollback import Rollback
+    from batchinf_assets.publishing.rollback.roll_back import Rollback
     from batchinf_assets.registry.registry import Registry
     from batchinf_assets.spec.pipeline import PipelineSpec
     from batchinf_assets.windows import Window
@@ -60,7 +60,7 @@ def remedy(
 
     Without the policy nothing is changed, and the command is named that would do it.
     """
-    from batchinf_assets.publishing.damage import check_damage
+    from batchinf_assets.publishing.rollback.damage import check_damage
 
     try:
         check = check_damage(project, registry, spec, window, revision)
@@ -90,8 +90,8 @@ def _taken_back(
     check: CheckResult,
 ) -> Rollback | None:
     from batchinf_assets.orchestration.rollback import tell_dagster
-    from batchinf_assets.publishing.automatic import roll_back_if_condemned
-    from batchinf_assets.publishing.tickets import open_ticket
+    from batchinf_assets.publishing.rollback.automatic import roll_back_if_condemned
+    from batchinf_assets.publishing.tickets.tickets import open_ticket
 
     now = datetime.now(UTC)
     open_ticket(project, spec, window, revision, check, now)

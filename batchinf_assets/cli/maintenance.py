@@ -17,8 +17,8 @@ from batchinf_assets.spec.pipeline import PipelineSpec, RetentionSpec
 
 if TYPE_CHECKING:
     from batchinf_assets.lake.place import Place
-    from batchinf_assets.publishing.maintain import Plan
-    from batchinf_assets.publishing.unneeded import Removal
+    from batchinf_assets.publishing.upkeep.maintain import Plan
+    from batchinf_assets.publishing.upkeep.unneeded import Removal
 
 LONGEST_DAYS = 36_500
 
@@ -39,7 +39,7 @@ def maintain(*, pipeline: str, dry_run: bool, keep_days: int | None, json_: bool
     the retention, with its snapshot and features. Windows that a run works on are left alone. Also
     puts small files of the ledger together, and sums up the tables' logs.
     """
-    from batchinf_assets.publishing.maintain import apply, plan_maintenance
+    from batchinf_assets.publishing.upkeep.maintain import apply, plan_maintenance
 
     spec, project, now = load_pipeline(pipeline).spec, here(), datetime.now(UTC)
     spec = spec if keep_days is None else _keeping(spec, keep_days)

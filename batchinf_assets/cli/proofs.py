@@ -19,8 +19,8 @@ from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
 
 if TYPE_CHECKING:
-    from batchinf_assets.publishing.replay import Replay
-    from batchinf_assets.publishing.verify import Verification
+    from batchinf_assets.publishing.proof.replay import Replay
+    from batchinf_assets.publishing.proof.verify import Verification
 
 EVERY = click.option("--all", "all_", is_flag=True, help="Every published window.")
 
@@ -40,7 +40,7 @@ def verify(
     revision that is damaged, or whose key was revoked, is taken back to the newest earlier one that
     verifies. Otherwise nothing is changed, and the command that would do it is named.
     """
-    from batchinf_assets.publishing.verify import undeclared, verify_window
+    from batchinf_assets.publishing.proof.verify import undeclared, verify_window
 
     spec, project = load_pipeline(pipeline).spec, here()
     if revision is not None:
@@ -82,7 +82,7 @@ def replay(*, pipeline: str, window: str | None, all_: bool, json_: bool) -> Non
 
     Exit 0 only if the same rows come out; whether the files are the same bytes is told beside.
     """
-    from batchinf_assets.publishing.replay import replay_window
+    from batchinf_assets.publishing.proof.replay import replay_window
 
     declared, project = load_pipeline(pipeline), here()
     keys, registry = _chosen(project, declared.spec, window, all_=all_), open_registry(project)

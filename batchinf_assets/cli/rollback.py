@@ -21,8 +21,8 @@ from batchinf_assets.spec.pipeline import PipelineSpec
 
 if TYPE_CHECKING:
     from batchinf_assets.project import Project
-    from batchinf_assets.publishing.rollback import Rollback
-    from batchinf_assets.publishing.rollback_plan import RollbackPlan, RollbackRequest, Seen
+    from batchinf_assets.publishing.rollback.plan import RollbackPlan, RollbackRequest, Seen
+    from batchinf_assets.publishing.rollback.roll_back import Rollback
     from batchinf_assets.windows import Window
 
 
@@ -65,7 +65,7 @@ def rollback(
     --withdraw leaves readers nothing, and --reinstate shows what somebody condemned: at a terminal
     both show what will change and ask first. Scripts are not asked.
     """
-    from batchinf_assets.publishing.rollback_plan import RollbackRequest, named, plan_rollback
+    from batchinf_assets.publishing.rollback.plan import RollbackRequest, named, plan_rollback
     from batchinf_assets.scoring.predictions import published_revision
 
     for revision in (to, seen):
@@ -90,7 +90,7 @@ def rollback(
     if (withdraw or reinstate) and not (yes or json_) and sys.stdin.isatty():
         _ask(spec, found, plan_rollback(project, open_registry(project), spec, found, request))
     from batchinf_assets.orchestration.rollback import tell_dagster
-    from batchinf_assets.publishing.rollback import attempt_rollback
+    from batchinf_assets.publishing.rollback.roll_back import attempt_rollback
 
     if not json_:
         click.echo(f"Readers of {spec.name} {found} see {named(request.seen)}.")

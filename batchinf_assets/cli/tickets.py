@@ -17,7 +17,7 @@ from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
 
 if TYPE_CHECKING:
-    from batchinf_assets.publishing.ticket_documents import KeptTicket
+    from batchinf_assets.publishing.tickets.ticket_documents import KeptTicket
 
 SHOWN_WINDOWS = 2
 _SAID_ABOVE = {"format_version", "ticket"}
@@ -59,14 +59,14 @@ def tickets(
 
 
 def _close(spec: PipelineSpec, ticket: str, reason: str) -> KeptTicket:
-    from batchinf_assets.publishing.tickets import close_ticket
+    from batchinf_assets.publishing.tickets.tickets import close_ticket
 
     by = os.environ.get("BATCHINF_ACTOR") or getpass.getuser()
     return close_ticket(here(), spec, ticket, by=by, reason=reason, at=datetime.now(UTC))
 
 
 def _read(spec: PipelineSpec) -> list[KeptTicket]:
-    from batchinf_assets.publishing.tickets import read_tickets
+    from batchinf_assets.publishing.tickets.tickets import read_tickets
 
     return read_tickets(here(), spec)
 

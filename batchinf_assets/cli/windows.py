@@ -36,7 +36,7 @@ from batchinf_assets.windows import Window
 
 if TYPE_CHECKING:
     from batchinf_assets.orchestration.execute import RunReport
-    from batchinf_assets.publishing.window_status import WindowStatus
+    from batchinf_assets.publishing.status.window_status import WindowStatus
 
 REVISION = re.compile(r"[0-9a-f]{16}")
 
@@ -70,7 +70,7 @@ def status(*, pipeline: str, window: str | None, json_: bool) -> None:
     saw: what `compare --revision` and `rollback --to` take.
     """
     from batchinf_assets.orchestration.refusals import standing_refusals
-    from batchinf_assets.publishing.status import pipeline_status
+    from batchinf_assets.publishing.status.statuses import pipeline_status
 
     spec, project = load_pipeline(pipeline).spec, here()
     asked = spec.window.window(window) if window is not None else None
@@ -126,7 +126,7 @@ def _tell_one(
     *,
     json_: bool,
 ) -> None:
-    from batchinf_assets.publishing.window_history import seen_revisions
+    from batchinf_assets.publishing.status.window_history import seen_revisions
 
     own = [each for each in windows if each.window == window.key]
     seen = seen_revisions(project, spec, window)

@@ -1,7 +1,7 @@
 """What a failed verdict leads to, and whether verdicts on record fit the figures beside them.
 
 The verdicts themselves are made by `golden`, `golden_set`, `drift` and `performance`; that a window
-stays back is decided in `publishing.gate`, tickets are kept by `publishing.tickets`.
+stays back is decided in `publishing.gate`, tickets are kept by `tickets.tickets`.
 """
 
 from __future__ import annotations

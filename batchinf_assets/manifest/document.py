@@ -1,7 +1,7 @@
 """The manifest: the document that names everything that decided a revision of a window.
 
 Pure values and their JSON; `lake.manifests` keeps them, `publishing.signed` signs them,
-`publishing.verify` holds files to them. The format in prose is `docs/formats/manifest.md`.
+`proof.verify` holds files to them. The format in prose is `docs/formats/manifest.md`.
 """
 
 from __future__ import annotations

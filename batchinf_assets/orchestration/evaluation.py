@@ -21,9 +21,9 @@ from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.taking_back import take_back
 from batchinf_assets.orchestration.window_asset import attempt_at, window_asset
 from batchinf_assets.orchestration.window_runs import WindowResult
-from batchinf_assets.publishing.caps import Budget
+from batchinf_assets.publishing.backfill.caps import Budget
 from batchinf_assets.publishing.condemned import condemned, refused_later
-from batchinf_assets.publishing.tickets import open_ticket, open_tickets
+from batchinf_assets.publishing.tickets.tickets import open_ticket, open_tickets
 from batchinf_assets.publishing.verdicts_of_now import failed_since
 from batchinf_assets.scoring.model import scoring_model
 from batchinf_assets.spec.load import Pipeline

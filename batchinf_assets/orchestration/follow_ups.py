@@ -12,7 +12,7 @@ import dagster as dg
 from batchinf_assets.evaluation.realised.measured import Measured, measured_in
 from batchinf_assets.lake.place import Place
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.tickets import open_cause
+from batchinf_assets.publishing.tickets.tickets import open_cause
 from batchinf_assets.spec.pipeline import PipelineSpec
 
 CHECK = "follow_up"

@@ -1,7 +1,7 @@
 """Windows that the sensor for unfinished windows gives up, as Dagster and a ticket show them.
 
 When a window is given up is planned by `relaunches`; the state and its ticket are
-`publishing.given_up`'s.
+`status.given_up`'s.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from batchinf_assets.orchestration.keys import asset_key
 from batchinf_assets.orchestration.relaunches import DeadRun
 from batchinf_assets.orchestration.window_runs import REFUSED
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.given_up import (
+from batchinf_assets.publishing.status.given_up import (
     PUBLISHED,
     GivenUp,
     close_given_up,

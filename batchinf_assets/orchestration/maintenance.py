@@ -7,7 +7,7 @@ from pydantic import Field
 
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.window_runs import failing_clearly
-from batchinf_assets.publishing.maintain import Plan, apply, plan_maintenance
+from batchinf_assets.publishing.upkeep.maintain import Plan, apply, plan_maintenance
 from batchinf_assets.spec.pipeline import PipelineSpec
 
 NIGHTLY = "0 4 * * *"

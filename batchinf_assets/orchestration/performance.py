@@ -24,9 +24,9 @@ from batchinf_assets.orchestration.taking_back import take_back, taking_back_met
 from batchinf_assets.orchestration.window_asset import window_asset
 from batchinf_assets.orchestration.window_runs import WindowResult
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.caps import Budget
-from batchinf_assets.publishing.rollback import Rollback
-from batchinf_assets.publishing.tickets import open_tickets
+from batchinf_assets.publishing.backfill.caps import Budget
+from batchinf_assets.publishing.rollback.roll_back import Rollback
+from batchinf_assets.publishing.tickets.tickets import open_tickets
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window

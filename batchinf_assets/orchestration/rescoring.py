@@ -12,7 +12,7 @@ from batchinf_assets.errors import ModelUnavailable
 from batchinf_assets.orchestration.keys import asset_key
 from batchinf_assets.orchestration.requested import LAUNCHED
 from batchinf_assets.orchestration.resources import Workplace
-from batchinf_assets.publishing.rescoring import plan_rescoring, recent_models
+from batchinf_assets.publishing.backfill.rescoring import plan_rescoring, recent_models
 from batchinf_assets.registry.trust import promoted_model
 from batchinf_assets.spec.pipeline import PipelineSpec
 

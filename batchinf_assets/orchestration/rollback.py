@@ -21,13 +21,13 @@ from batchinf_assets.orchestration.withdrawal import (
 )
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import Announcement, last_announcement
-from batchinf_assets.publishing.rollback import (
+from batchinf_assets.publishing.rollback.plan import RollbackRequest
+from batchinf_assets.publishing.rollback.roll_back import (
     Rollback,
     as_announced,
     attempt_rollback,
     is_asked_for,
 )
-from batchinf_assets.publishing.rollback_plan import RollbackRequest
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 

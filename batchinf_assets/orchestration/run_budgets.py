@@ -1,4 +1,4 @@
-"""The budget of each run of this process; the caps themselves are `publishing.caps`'."""
+"""The budget of each run of this process; the caps themselves are `backfill.caps`'."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from threading import Lock
 import dagster as dg
 
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.caps import Budget, opened_budget
+from batchinf_assets.publishing.backfill.caps import Budget, opened_budget
 from batchinf_assets.spec.load import Pipeline
 
 KEPT = 64

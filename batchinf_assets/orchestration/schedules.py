@@ -15,7 +15,7 @@ from batchinf_assets.orchestration.partitions import partitions_of
 from batchinf_assets.orchestration.requested import last_request
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.overdue import close_landed, open_overdue, turns
+from batchinf_assets.publishing.status.overdue import close_landed, open_overdue, turns
 from batchinf_assets.snapshots.watch import frozen_from, landed_arrival
 from batchinf_assets.spec.pipeline import PipelineSpec
 

@@ -8,8 +8,8 @@ from batchinf_assets.checks import CheckResult
 from batchinf_assets.orchestration.metadata import Metadata, check_metadata
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.rollback import rollback_metadata, tell_dagster
-from batchinf_assets.publishing.automatic import roll_back_if_condemned
-from batchinf_assets.publishing.rollback import Rollback
+from batchinf_assets.publishing.rollback.automatic import roll_back_if_condemned
+from batchinf_assets.publishing.rollback.roll_back import Rollback
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 

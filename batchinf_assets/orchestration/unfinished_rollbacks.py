@@ -13,8 +13,8 @@ from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.rollback import tell_dagster, untold_rollback
 from batchinf_assets.orchestration.window_leases import read_leases
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.rollback import Rollback
-from batchinf_assets.publishing.unfinished_rollbacks import finish_rollback, judged_lately
+from batchinf_assets.publishing.rollback.roll_back import Rollback
+from batchinf_assets.publishing.rollback.unfinished import finish_rollback, judged_lately
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 

@@ -16,8 +16,8 @@ from batchinf_assets.orchestration.provenance import code_version
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.run_budgets import budget_of
 from batchinf_assets.orchestration.window_runs import WindowResult, run_windows
-from batchinf_assets.publishing.caps import Budget
-from batchinf_assets.publishing.pace import BY_ROW
+from batchinf_assets.publishing.backfill.caps import Budget
+from batchinf_assets.publishing.backfill.pace import BY_ROW
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window
 

@@ -2,7 +2,7 @@
 
 Dagster's own storages cannot take a materialization away, and a window that was materialized stays
 green whatever is said of it later. What turns it red is a newer attempt that came to nothing.
-What the withdrawal itself changes is `publishing.rollback`'s business.
+What the withdrawal itself changes is `rollback.roll_back`'s business.
 """
 
 from collections.abc import Iterator

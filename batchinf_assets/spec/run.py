@@ -1,6 +1,6 @@
 """What a user declares of runs: windows of each, how often it is tried again, what it may take.
 
-Nothing here runs or measures anything; `retries`, `publishing.caps` and `orchestration` do.
+Nothing here runs or measures anything; `retries`, `backfill.caps` and `orchestration` do.
 """
 
 from __future__ import annotations

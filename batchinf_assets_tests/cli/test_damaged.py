@@ -13,7 +13,7 @@ from click.testing import Result
 
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import announcements
-from batchinf_assets.publishing.tickets import read_tickets
+from batchinf_assets.publishing.tickets.tickets import read_tickets
 from batchinf_assets.spec import load as spec_module
 from batchinf_assets.spec.load import DEFS_FOLDER, Pipeline
 from batchinf_assets.telemetry.ledger import Ledger

@@ -10,7 +10,7 @@ import pytest
 
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.tickets import open_tickets
+from batchinf_assets.publishing.tickets.tickets import open_tickets
 from batchinf_assets.scoring.predictions import candidate
 from batchinf_assets.spec.load import Pipeline
 

@@ -13,7 +13,7 @@ from click.testing import Result
 from deltalake import DeltaTable
 
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.verify import undeclared
+from batchinf_assets.publishing.proof.verify import undeclared
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
 from batchinf_assets.spec.load import Pipeline
 

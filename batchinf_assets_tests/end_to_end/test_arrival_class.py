@@ -39,8 +39,8 @@ from batchinf_assets.promotion.comparison.models import ModelComparison, compare
 from batchinf_assets.promotion.comparison.revisions import compare_revisions
 from batchinf_assets.promotion.gate import judge_candidate
 from batchinf_assets.promotion.promote import Decision, promote
-from batchinf_assets.publishing.replay import replay_window
-from batchinf_assets.publishing.verify import verify_window
+from batchinf_assets.publishing.proof.replay import replay_window
+from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.publishing.visible import published_revisions
 from batchinf_assets.registry.card import OutputColumn
 from batchinf_assets.registry.estimator import load_estimator

@@ -31,8 +31,8 @@ from batchinf_assets.evaluation.retraining import window_verdicts
 from batchinf_assets.promotion.challenger import train_challenger
 from batchinf_assets.promotion.comparison.models import compare_models
 from batchinf_assets.promotion.gate import judge_candidate
-from batchinf_assets.publishing.replay import replay_window
-from batchinf_assets.publishing.verify import verify_window
+from batchinf_assets.publishing.proof.replay import replay_window
+from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.registry.card import OutputColumn
 from batchinf_assets.scoring.model import candidate_model
 from batchinf_assets.scoring.predictions import manifests, prediction_rows, published_revision

@@ -21,9 +21,9 @@ from batchinf_assets.features.build import made_rows
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.work import ChangesRecord
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.replay import replay_window
+from batchinf_assets.publishing.proof.replay import replay_window
+from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.publishing.score_changes import score_changes_table
-from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
 from batchinf_assets.spec.load import Pipeline

@@ -16,9 +16,9 @@ from batchinf_assets.evaluation.evaluate import evaluate_window
 from batchinf_assets.features.build import build_features
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.promote import Decision, promote
+from batchinf_assets.publishing.proof.replay import replay_window
+from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.publishing.publish import publish_window
-from batchinf_assets.publishing.replay import replay_window
-from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.model import scoring_model

@@ -18,7 +18,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from batchinf_assets.orchestration.keys import WINDOWED
 from batchinf_assets.project import CHECKOUT, Project
-from batchinf_assets.publishing.verify import verify_window
+from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets_tests.postgres_server import (

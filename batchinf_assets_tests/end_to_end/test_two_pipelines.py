@@ -13,10 +13,10 @@ from batchinf_assets.orchestration.execute import RunReport, run_job
 from batchinf_assets.orchestration.refusals import standing_refusals
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.promote import Decision, promote
-from batchinf_assets.publishing.replay import replay_window
-from batchinf_assets.publishing.status import pipeline_status
-from batchinf_assets.publishing.verify import verify_window
-from batchinf_assets.publishing.window_status import WindowStatus
+from batchinf_assets.publishing.proof.replay import replay_window
+from batchinf_assets.publishing.proof.verify import verify_window
+from batchinf_assets.publishing.status.statuses import pipeline_status
+from batchinf_assets.publishing.status.window_status import WindowStatus
 from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.spec.load import Pipeline, load_pipeline

@@ -13,7 +13,7 @@ import pytest
 
 from batchinf_assets.attempts import recorder_of
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.verify import verify_window
+from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import manifests, predictions_table
 from batchinf_assets.spec.load import Pipeline

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from batchinf_assets.project import CHECKOUT
 from batchinf_assets.publishing.overrides import Override
-from batchinf_assets.publishing.ticket_documents import Closing, Finding, Ticket
+from batchinf_assets.publishing.tickets.ticket_documents import Closing, Finding, Ticket
 from batchinf_assets.snapshots.approvals import Approval
 
 DOCUMENTS: dict[str, tuple[type[BaseModel], ...]] = {

@@ -17,8 +17,8 @@ from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.orchestration.execute import RunReport, run_job
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.stale import plan_backfill
-from batchinf_assets.publishing.stale_reasons import Reason
+from batchinf_assets.publishing.backfill.stale import plan_backfill
+from batchinf_assets.publishing.backfill.stale_reasons import Reason
 from batchinf_assets.spec.load import Pipeline
 
 DAYS = ["2013-07-01", "2013-07-02", "2013-07-03"]

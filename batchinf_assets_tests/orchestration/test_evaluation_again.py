@@ -15,7 +15,7 @@ from batchinf_assets.orchestration.execute import RunReport, run_job
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import announcements
 from batchinf_assets.publishing.overrides import held_verdicts, new_override, write_override
-from batchinf_assets.publishing.tickets import read_tickets
+from batchinf_assets.publishing.tickets.tickets import read_tickets
 from batchinf_assets.scoring.condemnations import condemned
 from batchinf_assets.scoring.predictions import published_revision
 from batchinf_assets.spec.load import Pipeline

@@ -14,8 +14,8 @@ from batchinf_assets.orchestration.keys import asset_key
 from batchinf_assets.orchestration.relaunches import DeadRun
 from batchinf_assets.orchestration.window_runs import REFUSED
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.given_up import open_given_up, open_windows
-from batchinf_assets.publishing.tickets import close_ticket, read_tickets
+from batchinf_assets.publishing.status.given_up import open_given_up, open_windows
+from batchinf_assets.publishing.tickets.tickets import close_ticket, read_tickets
 from batchinf_assets_tests.spec.test_pipeline import toy
 
 SPEC = toy()

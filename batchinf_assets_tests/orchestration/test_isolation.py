@@ -16,7 +16,7 @@ from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.window_asset import window_asset
 from batchinf_assets.orchestration.window_runs import REFUSED, WindowResult
 from batchinf_assets.project import CHECKOUT, Project
-from batchinf_assets.publishing.caps import Budget
+from batchinf_assets.publishing.backfill.caps import Budget
 from batchinf_assets.spec.load import Pipeline, load_pipeline
 from batchinf_assets.spec.run import RetrySpec
 from batchinf_assets.telemetry.ledger import Ledger

@@ -20,7 +20,7 @@ from batchinf_assets.orchestration.component import pipeline_definitions
 from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.orchestration.resources import shared
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.tickets import read_tickets
+from batchinf_assets.publishing.tickets.tickets import read_tickets
 from batchinf_assets.scoring.predictions import published_revision
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window

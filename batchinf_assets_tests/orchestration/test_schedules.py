@@ -14,8 +14,8 @@ from dagster._core.test_utils import create_run_for_test
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.schedules import deadline_sensor, window_schedule
 from batchinf_assets.orchestration.sensors import landing_sensor
-from batchinf_assets.publishing.overdue import CHECK
-from batchinf_assets.publishing.tickets import read_tickets
+from batchinf_assets.publishing.status.overdue import CHECK
+from batchinf_assets.publishing.tickets.tickets import read_tickets
 from batchinf_assets_tests.spec.test_pipeline import toy
 
 SPEC = toy(

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchinf_assets.code_version import running_code
-from batchinf_assets.publishing import stale
-from batchinf_assets.publishing.stale import plan_backfill
-from batchinf_assets.publishing.stale_reasons import ModelNow, Reason
+from batchinf_assets.publishing.backfill import stale
+from batchinf_assets.publishing.backfill.stale import plan_backfill
+from batchinf_assets.publishing.backfill.stale_reasons import ModelNow, Reason
 from batchinf_assets.scoring import score
 from batchinf_assets.scoring.condemnations import RevisionCondemned, condemned_inputs
 from batchinf_assets_tests.publishing.two_revisions import Shown, without_first
 
 if TYPE_CHECKING:
-    from batchinf_assets.publishing.backfill_plan import WindowPlan
+    from batchinf_assets.publishing.backfill.plan import WindowPlan
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from batchinf_assets.errors import ManifestInvalid
-from batchinf_assets.publishing.verify import verify_window
+from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.scoring.scorer import Outputs, Scorer
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from batchinf_assets.errors import WindowRefused
 from batchinf_assets.evaluation.evaluate import evaluate_window
 from batchinf_assets.evaluation.realised.measure import measure_performance
 from batchinf_assets.features.build import build_features
-from batchinf_assets.publishing.replay import replay_window
+from batchinf_assets.publishing.proof.replay import replay_window
+from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.publishing.score_changes import keep_score_changes, score_changes_table
-from batchinf_assets.publishing.status import pipeline_status
-from batchinf_assets.publishing.verify import verify_window
+from batchinf_assets.publishing.status.statuses import pipeline_status
 from batchinf_assets.publishing.visible import published_revisions, visible_revision
 from batchinf_assets.scoring.score import score_window
 from batchinf_assets.snapshots.freeze import freeze_snapshot

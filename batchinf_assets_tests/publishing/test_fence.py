@@ -17,8 +17,8 @@ from batchinf_assets.evaluation.evaluate import evaluate_window
 from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.lake.fence import Fence
 from batchinf_assets.lake.lease import read_lease
+from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.publishing.publish import publish_window
-from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.scoring.predictions import manifests, predictions_table
 
 if TYPE_CHECKING:

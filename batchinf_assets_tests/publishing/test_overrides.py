@@ -20,9 +20,9 @@ from batchinf_assets.publishing.overrides import (
     new_override,
     write_override,
 )
+from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.publishing.signed import sign_manifest
 from batchinf_assets.publishing.verdicts_of_now import with_verdicts_of_now
-from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.spec.evaluation import Consequence, GateSpec
 

@@ -17,11 +17,11 @@ from batchinf_assets.attempts import attempting
 from batchinf_assets.errors import ManifestInvalid, WindowMissing, WindowRefused
 from batchinf_assets.features.build import build_features, load_features
 from batchinf_assets.lake.digest import file_sha256
-from batchinf_assets.publishing.maintain import apply, plan_maintenance
-from batchinf_assets.publishing.replay import replay_window
+from batchinf_assets.publishing.proof.replay import replay_window
+from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.publishing.row_keys import check_kept_keys, read_quarantine
-from batchinf_assets.publishing.status import pipeline_status
-from batchinf_assets.publishing.verify import verify_window
+from batchinf_assets.publishing.status.statuses import pipeline_status
+from batchinf_assets.publishing.upkeep.maintain import apply, plan_maintenance
 from batchinf_assets.scoring.score import score_window
 from batchinf_assets.snapshots.freeze import freeze_snapshot, load_snapshot
 from batchinf_assets.snapshots.quarantine import quarantine_table, recorded_place

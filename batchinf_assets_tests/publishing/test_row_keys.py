@@ -12,9 +12,9 @@ import pytest
 
 from batchinf_assets.errors import WindowRefused
 from batchinf_assets.lake.files import write_parquet
-from batchinf_assets.publishing.replay import replay_window
+from batchinf_assets.publishing.proof.replay import replay_window
+from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.publishing.row_keys import check_kept_keys, check_rows
-from batchinf_assets.publishing.verify import verify_window
 from batchinf_assets.scoring.predictions import manifests
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from batchinf_assets.evaluation.evaluate_again import LaterVerdicts, judge_again
 from batchinf_assets.evaluation.later_evaluations import keep_later_evaluation
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.project import CHECKOUT
-from batchinf_assets.publishing.automatic import roll_back_if_condemned
 from batchinf_assets.publishing.overrides import held_verdicts, new_override, write_override
+from batchinf_assets.publishing.rollback.automatic import roll_back_if_condemned
 from batchinf_assets.publishing.verdicts_of_now import failed_evaluation, failed_since
 from batchinf_assets.spec.evaluation import GateSpec, RollbackSpec
 from batchinf_assets_tests.publishing.conftest import Desk, Held

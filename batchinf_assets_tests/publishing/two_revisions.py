@@ -12,8 +12,8 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from batchinf_assets.publishing.announcements import announcements
-from batchinf_assets.publishing.rollback import Rollback, roll_back
-from batchinf_assets.publishing.rollback_plan import RollbackRequest
+from batchinf_assets.publishing.rollback.plan import RollbackRequest
+from batchinf_assets.publishing.rollback.roll_back import Rollback, roll_back
 from batchinf_assets.scoring.condemnations import condemned
 from batchinf_assets.scoring.predictions import predictions_table
 from batchinf_assets_tests.publishing.conftest import Desk, Held

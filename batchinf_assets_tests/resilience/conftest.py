@@ -11,7 +11,7 @@ import pytest
 
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.verify import Verification
+from batchinf_assets.publishing.proof.verify import Verification
 from batchinf_assets.scoring.predictions import published_revision
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window

@@ -21,7 +21,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG, RUN_KEY_TAG
 
 from batchinf_assets.orchestration.keys import WINDOWED
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.verify import verify_window
+from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import predictions_table, published_revision
 from batchinf_assets.spec.load import Pipeline

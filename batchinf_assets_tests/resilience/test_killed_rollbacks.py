@@ -20,8 +20,8 @@ from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.unfinished import unfinished_sensor
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import announcements
-from batchinf_assets.publishing.rollback import attempt_rollback
-from batchinf_assets.publishing.rollback_plan import RollbackRequest
+from batchinf_assets.publishing.rollback.plan import RollbackRequest
+from batchinf_assets.publishing.rollback.roll_back import attempt_rollback
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import predictions_table, published_revision
 from batchinf_assets.spec.load import Pipeline

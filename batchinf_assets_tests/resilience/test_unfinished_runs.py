@@ -29,8 +29,8 @@ from batchinf_assets.orchestration.unfinished import (
     unfinished_sensor,
 )
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.given_up import CHECK
-from batchinf_assets.publishing.tickets import read_tickets
+from batchinf_assets.publishing.status.given_up import CHECK
+from batchinf_assets.publishing.tickets.tickets import read_tickets
 from batchinf_assets.scoring.predictions import published_revision
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.telemetry.ledger import Ledger

@@ -23,10 +23,10 @@ from batchinf_assets.features.build import build_features
 from batchinf_assets.lake.lease import read_lease
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import CHECKOUT, Project
-from batchinf_assets.publishing.maintain import apply, plan_maintenance
+from batchinf_assets.publishing.proof.verify import Verification, verify_window
 from batchinf_assets.publishing.publish import publish_window
 from batchinf_assets.publishing.score_changes import keep_score_changes
-from batchinf_assets.publishing.verify import Verification, verify_window
+from batchinf_assets.publishing.upkeep.maintain import apply, plan_maintenance
 from batchinf_assets.publishing.visible import visible_revision
 from batchinf_assets.registry.keys import load_signing_key
 from batchinf_assets.registry.registry import Registry

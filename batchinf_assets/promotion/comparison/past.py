@@ -13,7 +13,7 @@ from batchinf_assets.features.build import feature_definition
 from batchinf_assets.features.lineage import Origin
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.past_declaration import NotReplayable, declared_then
+from batchinf_assets.publishing.proof.past_declaration import NotReplayable, declared_then
 from batchinf_assets.registry.artifact import Artifact
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.registry.registry import ModelVersion, Registry

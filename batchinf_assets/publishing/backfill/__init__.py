@@ -1,0 +1,1 @@
+"""Which windows to run again, why, and what that takes."""

@@ -1,0 +1,1 @@
+"""What the lake needs no more."""

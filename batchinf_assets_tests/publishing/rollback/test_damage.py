@@ -1,0 +1,176 @@
+"""What of a fault condemns a published revision, and what only says that something is amiss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from batchinf_assets.errors import KeyringInvalid
+from batchinf_assets.publishing.proof.verify import verify_window
+from batchinf_assets.publishing.rollback.automatic import roll_back_if_condemned
+from batchinf_assets.publishing.rollback.damage import check_damage
+from batchinf_assets.registry.keyring import Keyring, read_keyring, write_keyring
+from batchinf_assets.registry.keys import create_signing_key
+from batchinf_assets.scoring.condemnations import condemned
+from batchinf_assets.snapshots.freeze import frozen_rows
+from batchinf_assets.spec.evaluation import RollbackSpec
+from batchinf_assets_tests.publishing.conftest import Desk
+from batchinf_assets_tests.publishing.proof.test_verify import (
+    add_a_file_to_the_model,
+    change_the_model,
+    change_the_owner,
+    cut_the_manifest,
+    damage_the_signature,
+    damage_the_snapshot,
+    flip_a_bit,
+    lose_the_features,
+    lose_the_file,
+    lose_the_keyring,
+    lose_the_manifest,
+    lose_the_model,
+    lose_the_signature,
+    publish_a_stranger,
+    revoke_the_key,
+    sign_another_manifest,
+    write_other_rows,
+)
+from batchinf_assets_tests.publishing.two_revisions import NOW, Shown
+
+
+def broken(desk: Desk) -> list[str]:
+    check = check_damage(desk.project, desk.registry, desk.spec, desk.window, desk.visible() or "")
+    assert check.passed == (not check.violations)
+    return [str(violation) for violation in check.violations]
+
+
+def know_another_key(desk: Desk) -> None:
+    """The keyring of another team: it neither trusts nor revoked who signed here."""
+    stranger = create_signing_key(Path(str(desk.project.lake)).parent / "stranger.key")
+    ring = Keyring().with_key(stranger.public, not_before=NOW, not_after=NOW + timedelta(days=1))
+    write_keyring(desk.project.keys, ring)
+
+
+@pytest.mark.parametrize(
+    ("harm", "found"),
+    [
+        (flip_a_bit, "part-00000.parquet as scored (bytes changed)"),
+        (write_other_rows, "part-00000.parquet as scored (bytes changed)"),
+        (lose_the_file, "part-00000.parquet (it is missing)"),
+        (publish_a_stranger, "no rows beside those of its manifest, found window=2013-07-04/"),
+        (lose_the_manifest, "a manifest that can be read"),
+        (cut_the_manifest, "a manifest that can be read"),
+        (change_the_owner, "the manifest that was published, found other bytes"),
+        (sign_another_manifest, "the manifest that was published, found other bytes"),
+        (lose_the_signature, "a signature that counts, found none"),
+        (damage_the_signature, "a signature that counts, found one of other bytes"),
+        (revoke_the_key, "which was revoked"),
+    ],
+    ids=lambda given: getattr(given, "__name__", ""),
+)
+def test_what_was_damaged_lost_or_revoked_condemns(
+    desk: Desk, harm: Callable[[Desk], None], found: str
+) -> None:
+    desk.publish()
+    assert broken(desk) == []
+    harm(desk)
+    assert any(found in sentence for sentence in broken(desk))
+
+
+@pytest.mark.parametrize(
+    "happen",
+    [
+        damage_the_snapshot,
+        lose_the_features,
+        lose_the_model,
+        change_the_model,
+        add_a_file_to_the_model,
+        know_another_key,
+    ],
+)
+def test_what_says_nothing_of_the_rows_condemns_nothing_though_it_does_not_verify(
+    desk: Desk, happen: Callable[[Desk], None]
+) -> None:
+    desk.publish()
+    happen(desk)
+    assert not verify_window(desk.project, desk.registry, desk.spec, desk.window).holds
+    assert broken(desk) == []
+
+
+def test_without_a_keyring_nobody_can_tell(desk: Desk) -> None:
+    desk.publish()
+    lose_the_keyring(desk)
+    with pytest.raises(KeyringInvalid, match="no keyring"):
+        broken(desk)
+
+
+def taken_back(shown: Shown, **policy: bool) -> str | None:
+    desk = shown.desk
+    rollback = RollbackSpec(automatic=("verification",), **policy)
+    spec = desk.spec.model_copy(update={"rollback": rollback})
+    check = check_damage(desk.project, desk.registry, spec, desk.window, shown.bad)
+    done = roll_back_if_condemned(
+        desk.project,
+        desk.registry,
+        spec,
+        desk.window,
+        check,
+        run_id="verify",
+        now=datetime.now(UTC),
+        measured=shown.bad,
+    )
+    return done.state if done else None
+
+
+def test_a_damaged_revision_goes_back_to_one_that_verifies(shown: Shown) -> None:
+    flip_a_bit(shown.desk)
+    assert taken_back(shown) == "rolled_back"
+    desk = shown.desk
+    assert verify_window(desk.project, desk.registry, desk.spec, desk.window).holds
+    assert desk.visible() == shown.old
+    found = condemned(desk.project, desk.spec, desk.window, shown.bad)
+    assert found is not None
+    assert found.reason.startswith("Verified again: expected in file window=2013-07-04/")
+    assert found.check is not None
+    assert found.check.asset == "verification"
+
+
+def test_even_a_lost_manifest_is_gone_back_from(shown: Shown) -> None:
+    lose_the_manifest(shown.desk)
+    assert taken_back(shown) == "rolled_back"
+    assert shown.desk.visible() == shown.old
+
+
+@pytest.mark.parametrize("withdraw", [False, True])
+def test_where_no_revision_verifies_nothing_is_shown_if_the_policy_withdraws(
+    shown: Shown, withdraw: bool
+) -> None:
+    revoke_the_key(shown.desk)
+    state = taken_back(shown, withdraw=withdraw)
+    assert state == ("withdrawn" if withdraw else "nothing_to_go_back_to")
+    assert shown.desk.visible() == (None if withdraw else shown.bad)
+
+
+def test_a_revision_whose_rows_do_not_verify_is_stepped_over(shown: Shown) -> None:
+    """Its files are whole, and what they were made of is lost: `verify` would say so at once."""
+    desk = shown.desk
+    old = desk.store.read(desk.window, shown.old)
+    frozen_rows(desk.project, desk.spec, desk.window, old.snapshot).place.unlink()
+    problems = verify_window(
+        desk.project, desk.registry, desk.spec, desk.window, revision=shown.old
+    ).problems
+    flip_a_bit(desk)
+    assert problems
+    assert taken_back(shown) == "nothing_to_go_back_to"
+    assert desk.visible() == shown.bad
+
+
+def test_a_key_that_expired_since_condemns_nothing(desk: Desk) -> None:
+    desk.publish()
+    keyring = read_keyring(desk.project.keys)
+    (key,) = keyring.keys
+    past = key.model_copy(update={"not_after": NOW, "not_before": NOW - timedelta(days=1)})
+    write_keyring(desk.project.keys, keyring.model_copy(update={"keys": (past,)}))
+    assert broken(desk) == []

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from warnings import catch_warnings, simplefilter
 
 import dagster as dg
@@ -176,6 +176,9 @@ class Deployment:
         )
 
 
+D = TypeVar("D", bound=Deployment)
+
+
 @contextmanager
 def deployed(
     home: Path, module: str, *changes: dict[str, Any], settings: Path = CHECKOUT / "dagster.yaml"
@@ -188,23 +191,45 @@ def deployed(
         changes: Merged over the settings, in order.
         settings: One of the project's own.
     """
+    port = free_port()
+    server = {"host": "127.0.0.1", "port": port, "location_name": LOCATION}
+    found = {"grpc_server": server}
+    with instance_at(Deployment, home, found, *changes, settings=settings) as made:
+        command = ("-m", "dagster", "api", "grpc", "--module-name", module, "--host", "127.0.0.1")
+        code_server = made.start("code-server", *command, "--port", str(port))
+        made.wait_until("the code server listens", lambda: _listens(code_server, port))
+        yield made
+
+
+@contextmanager
+def instance_at(
+    kind: type[D],
+    home: Path,
+    location: dict[str, Any],
+    *changes: dict[str, Any],
+    settings: Path = CHECKOUT / "dagster.yaml",
+) -> Generator[D]:
+    """Write the settings of an instance and its workspace; in the end nothing of it still runs.
+
+    Args:
+        kind: Of deployment.
+        home: Dagster's home; its `dagster.yaml` is made of `settings`.
+        location: The workspace's only entry: where its definitions are loaded from.
+        changes: Merged over the settings, in order.
+        settings: One of the project's own.
+    """
     home.mkdir(parents=True, exist_ok=True)
     whole = yaml.safe_load(settings.read_text())
     for change in (SHORT_INTERVALS, *changes):
         whole = merged(whole, change)
     (home / "dagster.yaml").write_text(yaml.safe_dump(whole))
-    port = free_port()
     workspace = home / "workspace.yaml"
-    server = {"host": "127.0.0.1", "port": port, "location_name": LOCATION}
-    workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
+    workspace.write_text(yaml.safe_dump({"load_from": [location]}))
     with ExitStack() as stack:
         stack.enter_context(pytest.MonkeyPatch.context()).setenv("DAGSTER_HOME", str(home))
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
-        made = Deployment(home=home, workspace=workspace, instance=instance)
+        made = kind(home=home, workspace=workspace, instance=instance)
         stack.callback(_end, made)
-        command = ("-m", "dagster", "api", "grpc", "--module-name", module, "--host", "127.0.0.1")
-        code_server = made.start("code-server", *command, "--port", str(port))
-        made.wait_until("the code server listens", lambda: _listens(code_server, port))
         yield made
 
 

@@ -9,7 +9,7 @@ quality can be let pass; contracts, keys, signatures and models cannot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,6 +31,9 @@ from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 FOLDER = "_overrides"
+
+DIGITS = 6
+"""Of a figure that tell a worse one from the same one."""
 
 
 class Override(Decision):
@@ -111,8 +114,10 @@ def failure_digests(
 ) -> dict[str, str]:
     """Return by name what an override of a failed verdict binds to, each as 64 hex digits.
 
-    Digested are the broken rules in words, and the figures on record that they were judged by:
-    words round, and are not held against the figures where a verdict says itself that it failed.
+    Digested are the broken rules in words, and the figures on record that they were judged by, to
+    `DIGITS` digits: words round, and are not held against the figures where a verdict says itself
+    that it failed. What no broken rule is about, and what another library or machine makes of a
+    last digit, binds nothing.
 
     Args:
         failures: Failed verdicts of one revision.
@@ -122,7 +127,10 @@ def failure_digests(
     for check in failures:
         own = rules.setdefault(check.name, [])
         own.extend([found.column, found.rule, found.found] for found in check.violations)
-    return {name: json_sha256([name, own, _figures(name, record)]) for name, own in rules.items()}
+    return {
+        name: json_sha256([name, own, _figures(name, record, {str(rule[1]) for rule in own})])
+        for name, own in rules.items()
+    }
 
 
 def new_override(
@@ -209,14 +217,29 @@ def write_override(
         raise _too_late(spec, window, record.check, first)
 
 
-def _figures(name: str, record: EvaluationRecord | None) -> dict[str, str]:
+def _figures(
+    name: str, record: EvaluationRecord | None, rules: Collection[str]
+) -> dict[str, str | dict[str, str]]:
     """Return what a verdict is judged by, each figure as text: it may be no number."""
     if record is None:
         return {}
-    set_ = {"golden_set": record.golden_set, "golden_set_end": record.golden_set_end}
-    moved = {"psi": record.psi, "drift": record.drift, "by_reference": record.drift_by_reference}
-    found = moved if name == "drift" else {**set_, "golden": record.golden}
-    return {about: repr(value) for about, value in found.items()}
+    if name == "drift":
+        verdicts = {"drift": record.drift, "by_reference": record.drift_by_reference}
+        return {"psi": _texts(record.psi), **{about: repr(v) for about, v in verdicts.items()}}
+    broken = {rule.partition(" ")[0] for rule in rules}
+    judged = {metric: value for metric, value in record.golden.items() if metric in broken}
+    return {
+        "golden_set": repr(record.golden_set),
+        "golden_set_end": repr(record.golden_set_end),
+        "golden": _texts(judged or record.golden),
+    }
+
+
+def _texts(figures: Mapping[str, float | int | None]) -> dict[str, str]:
+    return {
+        name: f"{value:.{DIGITS}g}" if isinstance(value, float) else repr(value)
+        for name, value in figures.items()
+    }
 
 
 def _read(

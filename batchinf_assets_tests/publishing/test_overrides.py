@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -163,6 +164,14 @@ def test_worse_figures_of_the_same_revision_need_another_override(desk: Desk) ->
     desk.publish()
     assert desk.published().overrides == (second,)
     assert len(documents(desk)) == 2
+
+
+def test_a_last_digit_and_a_figure_without_a_bound_leave_an_override(desk: Desk) -> None:
+    measured(desk, auroc=0.599)
+    first = override(desk)
+    measured(desk, auroc=math.nextafter(0.599, 0), log_loss=0.7)
+    desk.publish()
+    assert desk.published().overrides == (first,)
 
 
 def test_worse_figures_behind_the_words_of_an_earlier_failure_need_another_override(

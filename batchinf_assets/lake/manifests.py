@@ -16,6 +16,7 @@ from batchinf_assets.lake.conditional import (
     read_versioned,
     replace,
 )
+from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.files import LARGEST_DOCUMENT, read_bounded, write_bytes
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.document import Manifest, parse_manifest
@@ -101,7 +102,7 @@ class ManifestStore:
     def signatures(self, window: Window, revision: str) -> dict[str, Place]:
         """Return the files that say to sign the manifest of a revision, by the id of their key."""
         found: dict[str, Place] = {}
-        for place in sorted(self._of(window).glob(f"{revision}.*.sig")):
+        for place in entries(self._of(window), f"{revision}.*.sig"):
             name = SIGNATURE_NAME.fullmatch(place.name)
             if name and name["stem"] == revision and place.is_file():
                 found[name["key"]] = place
@@ -109,7 +110,7 @@ class ManifestStore:
 
     def revisions(self, window: Window) -> list[str]:
         """List the revisions that have a manifest."""
-        found = self._of(window).glob("*.json")
+        found = entries(self._of(window), "*.json")
         return sorted(path.stem for path in found if path.name != DRAFT)
 
     def write(

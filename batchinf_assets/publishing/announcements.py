@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, ConfigDict, Field
 
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.decisions import Decision, keep_decision, read_decision
+from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table_writer import COMMIT_KEY
 from batchinf_assets.manifest.values import RevisionId, Text
@@ -116,7 +117,7 @@ def announcements(project: Project, spec: PipelineSpec, window: Window) -> list[
         ManifestInvalid: A document is damaged, or about something else.
     """
     what, about = "announcement of its window", {"pipeline": spec.name, "window": window.key}
-    places = _folder(project, spec, window).glob("*.json")
+    places = entries(_folder(project, spec, window), "*.json")
     found = (read_decision(place, Announcement, what, **about) for place in places)
     return sorted(filter(None, found), key=lambda each: each.at)
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from batchinf_assets.errors import ManifestInvalid
+from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.lake.table_log import LOG
 from batchinf_assets.lake.table_writer import PARTITION
@@ -144,8 +145,8 @@ def _remove_empty(folder: Path, lake: Path) -> None:
 
 def _walk(folder: Path) -> Iterator[Path]:
     try:
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+        with os.scandir(folder) as listed:
+            found = sorted(listed, key=lambda entry: entry.name)
     except FileNotFoundError:  # somebody finished meanwhile what lay here
         return
     for entry in found:
@@ -153,7 +154,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             if entry.name != LOG or _TEMPORARY.fullmatch(folder.name):  # a log that was begun
                 yield from _walk(folder / entry.name)
             else:
-                yield from sorted((folder / LOG).glob(_STAGED_COMMITS))
+                yield from entries(folder / LOG, _STAGED_COMMITS)
         elif entry.is_file(follow_symlinks=False):
             yield folder / entry.name
 

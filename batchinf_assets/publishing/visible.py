@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from batchinf_assets.errors import KeyringInvalid, ManifestInvalid, UnknownWindow, WindowMissing
+from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.table_log import Commit, latest_commit
 from batchinf_assets.lake.table_writer import WINDOW_KEY
 from batchinf_assets.project import Project
@@ -61,7 +62,7 @@ def published_revisions(project: Project, spec: PipelineSpec) -> dict[str, str]:
     files = predictions_table(project, spec).files()
     shown = {key: found[0].parent.name for key, found in files.items()}
     known = {folder_name_of(key) for key in shown}
-    for folder in manifests(project, spec).folder.glob("*"):
+    for folder in entries(manifests(project, spec).folder, "*"):
         if folder.name in known:
             continue
         with suppress(UnknownWindow):

@@ -23,6 +23,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 
 from batchinf_assets.errors import LostRace, ModelRefused, Refusal, UsageError
 from batchinf_assets.lake.digest import canonical_json, file_sha256
+from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.files import place_folder
 from batchinf_assets.registry.card import Digest, first_problem
 from batchinf_assets.registry.keyring import KeyId, Keyring
@@ -245,7 +246,7 @@ class PromotionLog:
         )
 
     def _newest(self, records: Path, seen: Seen | None) -> int:
-        numbers = (path.name for path in records.glob("*") if _NUMBER.fullmatch(path.name))
+        numbers = (path.name for path in entries(records, "*") if _NUMBER.fullmatch(path.name))
         newest = max(map(int, numbers), default=0)
         if seen and newest < seen.sequence:
             raise self._refused(
@@ -337,9 +338,9 @@ def _limits(names: Sequence[str]) -> Limits:
 
 def _name_signatures(records: Path) -> None:
     """Give the signatures of each record's document the names that they have in a folder."""
-    for document in records.glob(f"*/{RECORD_FILE}"):
+    for document in entries(records, f"*/{RECORD_FILE}"):
         digest = file_sha256(document)
-        for signature in document.parent.glob(f"{digest}.*.sig"):
+        for signature in entries(document.parent, f"{digest}.*.sig"):
             signature.rename(signature.with_name(signature.name.replace(digest, _STEM)))
 
 

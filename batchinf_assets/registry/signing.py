@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from batchinf_assets.errors import Refusal
+from batchinf_assets.lake.entries import entries
 from batchinf_assets.registry.keyring import Keyring
 from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.plain_files import read_plain, refused
@@ -124,7 +125,7 @@ def _encoded(type_: DocumentType, body: bytes) -> bytes:
 def _signature_of(path: Path, what: str) -> Path:
     found = sorted(
         other
-        for other in path.parent.glob(f"{path.stem}.*.sig")
+        for other in entries(path.parent, f"{path.stem}.*.sig")
         if SIGNATURE_NAME.fullmatch(other.name)
     )
     if len(found) == 1:

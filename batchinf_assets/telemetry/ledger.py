@@ -28,6 +28,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
 
 from batchinf_assets.errors import LostRace, ManifestInvalid
+from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.files import aside, fsync
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
@@ -150,7 +151,7 @@ class Ledger:
 
     def _versions(self) -> list[int]:
         """The log's folder alone is no table: who makes it may die before the first commit."""
-        commits = (self.place / LOG).glob("*.json")
+        commits = entries(self.place / LOG, "*.json")
         return [int(commit.stem) for commit in commits if commit.stem.isdigit()]
 
     def _create(self) -> int:

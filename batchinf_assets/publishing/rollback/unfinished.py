@@ -16,6 +16,7 @@ from batchinf_assets.attempts import lease_place
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import ManifestInvalid, UnknownWindow
 from batchinf_assets.lake.decisions import read_decision
+from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.lease import read_lease
 from batchinf_assets.lake.place import Place
 from batchinf_assets.project import Project
@@ -48,7 +49,7 @@ def judged_lately(project: Project, spec: PipelineSpec, now: datetime) -> Iterat
 
     One with a damaged verdict is yielded too: whoever looks at it finds out which.
     """
-    for folder in sorted((project.lake / spec.name / FOLDER).glob("*"), key=str):
+    for folder in entries(project.lake / spec.name / FOLDER, "*"):
         with suppress(UnknownWindow):
             window = window_of(spec, folder.name)
             if _is_recent(folder, now):
@@ -57,7 +58,7 @@ def judged_lately(project: Project, spec: PipelineSpec, now: datetime) -> Iterat
 
 def _is_recent(folder: Place, now: datetime) -> bool:
     try:
-        said = [_said_at(place) for place in folder.glob("*.json")]
+        said = [_said_at(place) for place in entries(folder, "*.json")]
     except ManifestInvalid:
         return True
     return any(at is not None and now - at <= RECENT for at in said)

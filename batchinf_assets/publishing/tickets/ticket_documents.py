@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field
 from batchinf_assets.checks import Violation
 from batchinf_assets.lake.decisions import Decision, read_decision
 from batchinf_assets.lake.digest import json_sha256
+from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.values import RevisionId, Text
 from batchinf_assets.project import Project
@@ -145,7 +146,7 @@ def read_closing(project: Project, spec: PipelineSpec, ticket_id: str) -> Closin
 
 def ticket_ids(project: Project, spec: PipelineSpec) -> list[str]:
     """Return the ids of all tickets of a pipeline, open and closed."""
-    places = (project.lake / spec.name / FOLDER).glob("*.json")
+    places = entries(project.lake / spec.name / FOLDER, "*.json")
     names = filter(None, (_TICKET.fullmatch(place.name) for place in places))
     return sorted(name["id"] for name in names)
 
@@ -157,7 +158,7 @@ def tickets_about(project: Project, spec: PipelineSpec, window: str, check: str)
         ManifestInvalid: One of these tickets is damaged.
     """
     folder = project.lake / spec.name / FOLDER
-    places = folder.glob(f"*/{folder_name_of(window)}-{'?' * ID_DIGITS}.json")
+    places = entries(folder, f"*/{folder_name_of(window)}-{'?' * ID_DIGITS}.json")
     ids = {place.parent.name for place in places}
     found = (read_decision(ticket_place(project, spec, each), Ticket, _WHAT) for each in ids)
     own = (ticket for ticket in found if ticket is not None and ticket.check == check)
@@ -181,7 +182,7 @@ def finding_place(project: Project, spec: PipelineSpec, finding: Finding) -> Pla
 
 def _findings(project: Project, spec: PipelineSpec, ticket_id: str) -> Iterator[Finding]:
     folder = project.lake / spec.name / FOLDER / ticket_id
-    for place in folder.glob("*.json"):
+    for place in entries(folder, "*.json"):
         found = read_decision(place, Finding, _WHAT, ticket=ticket_id, name=place.name)
         if found is not None:
             yield found

@@ -18,6 +18,7 @@ import pyarrow as pa
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from batchinf_assets.errors import LostRace, ManifestInvalid
+from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
 from batchinf_assets.lake.table_log import LOG, has_log, open_table
@@ -145,7 +146,7 @@ def _commits_since_checkpoint(table: Place) -> int:
 
 def _is_made(table: Place) -> bool:
     """Who makes a table may die before the first commit."""
-    return has_log(table) and next((table / LOG).glob("*.json"), None) is not None
+    return has_log(table) and next(entries(table / LOG, "*.json"), None) is not None
 
 
 @contextmanager

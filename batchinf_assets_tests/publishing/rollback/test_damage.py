@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from batchinf_assets.errors import KeyringInvalid
+from batchinf_assets.errors import BatchinfError, KeyringInvalid
 from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.publishing.rollback.automatic import roll_back_if_condemned
 from batchinf_assets.publishing.rollback.damage import check_damage
@@ -17,6 +19,7 @@ from batchinf_assets.registry.keys import create_signing_key
 from batchinf_assets.scoring.condemnations import condemned
 from batchinf_assets.snapshots.freeze import frozen_rows
 from batchinf_assets.spec.evaluation import RollbackSpec
+from batchinf_assets_tests.nobody import as_nobody, give_to_nobody
 from batchinf_assets_tests.publishing.conftest import Desk
 from batchinf_assets_tests.publishing.proof.test_verify import (
     add_a_file_to_the_model,
@@ -97,6 +100,35 @@ def test_what_says_nothing_of_the_rows_condemns_nothing_though_it_does_not_verif
     happen(desk)
     assert not verify_window(desk.project, desk.registry, desk.spec, desk.window).holds
     assert broken(desk) == []
+
+
+PERMISSIONS = (0, 0o311, 0o644)
+"""None, no listing, no entering."""
+
+
+def lost_permissions(root: Path) -> Iterator[str]:
+    """Take one permission on one folder or file away at a time, and give it back."""
+    for folder, _, files in list(os.walk(root)):
+        places = [(Path(folder), mode) for mode in PERMISSIONS]
+        for place, mode in (*places, *((Path(folder) / name, 0) for name in files)):
+            before = place.stat().st_mode
+            place.chmod(mode)
+            yield f"{place.relative_to(root)} at {mode:o}"
+            place.chmod(before)
+
+
+def test_no_lost_permission_condemns_anything(desk: Desk) -> None:
+    desk.publish()
+    revision, root = desk.visible() or "", Path(str(desk.project.lake)).parent
+    give_to_nobody(root)
+    refused: list[str] = []
+    for lost in lost_permissions(root):
+        with as_nobody(), suppress(BatchinfError, OSError):
+            check = check_damage(desk.project, desk.registry, desk.spec, desk.window, revision)
+            assert check.passed, f"{lost}: {check.violations}"
+            continue
+        refused.append(lost)
+    assert f"lake/flight_delays/_manifests/{desk.window.folder_name} at 311" in refused
 
 
 def test_without_a_keyring_nobody_can_tell(desk: Desk) -> None:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import cast
 
 from batchinf_assets.checks import CheckResult, as_written, summarize
-from batchinf_assets.errors import BatchinfError
+from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.values import LONGEST_TEXT
 from batchinf_assets.project import Project
@@ -23,15 +23,24 @@ from batchinf_assets.publishing.rollback.plan import (
     seen_revision,
 )
 from batchinf_assets.publishing.rollback.roll_back import Rollback, attempt_rollback
-from batchinf_assets.publishing.rollback.target import NothingToGoBackTo, Objection
+from batchinf_assets.publishing.rollback.target import (
+    NothingToGoBackTo,
+    Objection,
+    TargetUnjudged,
+)
+from batchinf_assets.publishing.tickets.tickets import open_cause
 from batchinf_assets.publishing.verdicts_of_now import failed_evaluation
 from batchinf_assets.registry.registry import Registry
+from batchinf_assets.registry.untrusted_text import one_line
 from batchinf_assets.scoring.predictions import published_revision
 from batchinf_assets.spec.evaluation import RollbackCause
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 BY = "automatic rollback"
+
+CHECK = "rollback"
+"""What tickets say that is left to people."""
 
 SAID = MappingProxyType[RollbackCause, str](
     {
@@ -68,7 +77,8 @@ def roll_back_if_condemned(
     """Take the visible revision of a window back if a later check failed.
 
     An earlier revision that fails the same check is stepped over. Of realised performance that
-    shows only once it is visible: whoever measures it goes further back then.
+    shows only once it is visible: whoever measures it goes further back then. Where nobody can tell
+    of one, nothing is changed, and a ticket says so.
 
     Args:
         project: Where the tables are.
@@ -87,6 +97,7 @@ def roll_back_if_condemned(
         check, asks for nothing.
 
     Raises:
+        TargetUnjudged: Whether an earlier revision is good cannot be told here and now.
         BatchinfError: What `attempt_rollback` raises, such as `LostRace` where somebody works on
             the window, or published another revision meanwhile.
         OSError: The lake cannot be written.
@@ -112,6 +123,9 @@ def roll_back_if_condemned(
         if not spec.rollback.withdraw:
             return _left(project, spec, window, visible, error)
         request = replace(request, withdraw=True)
+    except TargetUnjudged as error:
+        open_cause(project, spec, CHECK, _left_open(spec, window, visible, error), now)
+        raise
     return attempt_rollback(project, registry, spec, window, request, run_id=run_id, planned=plan)
 
 
@@ -125,15 +139,14 @@ def _objection(
     """Return what the check that condemned says of another revision that readers saw."""
 
     def fails_evaluation(manifest: Manifest) -> str | None:
-        try:
-            failed = failed_evaluation(project, registry, spec, window, manifest)
-        except BatchinfError as error:  # what cannot be judged has not passed
-            return error.message
+        failed = failed_evaluation(project, registry, spec, window, manifest)
         return f"{summarize(failed)}." if failed else None
 
-    def does_not_verify(manifest: Manifest) -> str | None:
+    def does_not_verify(manifest: Manifest) -> None:
+        """Its files are whole, so what does not hold is about what they were made of."""
         found = verify_window(project, registry, spec, window, revision=manifest.revision)
-        return next(iter(found.problems), None)
+        if found.problems:
+            raise ManifestInvalid(found.problems[0], next_step="Restore it from a backup.")
 
     def is_not_measured(_manifest: Manifest) -> None:
         return None
@@ -144,6 +157,12 @@ def _objection(
         "verification": does_not_verify,
     }
     return objections[cause]
+
+
+def _left_open(spec: PipelineSpec, window: Window, visible: str, error: TargetUnjudged) -> str:
+    by_hand = f"batchinf rollback {spec.name} {window} --from {visible} --reason TEXT"
+    what = f"revision {visible} of window {window} is bad and is seen still. {error.message}"
+    return f"{one_line(what, LONGEST_TEXT - len(by_hand) - 4)} `{by_hand}`"
 
 
 def _left(

@@ -1,14 +1,23 @@
 """Which revision readers may see again: one that they saw, condemned by nobody, and that holds.
 
 It is held as `verify` holds it, but for the digests of its rows: its files must have the bytes that
-were published.
+were published. There are three answers: good, bad, and that nobody can tell here and now, for want
+of a model, a key or an input. Only what is bad of the revision itself is stepped over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from batchinf_assets.errors import BatchinfError, ManifestInvalid, UsageError
+from batchinf_assets.errors import (
+    BatchinfError,
+    FailureClass,
+    ManifestInvalid,
+    ModelRefused,
+    Refusal,
+    UsageError,
+)
+from batchinf_assets.lake.manifests import ManifestStore
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.gate import miscounts, unmet_checks
@@ -16,9 +25,11 @@ from batchinf_assets.publishing.proof.verify import claim_problems, model_proble
 from batchinf_assets.publishing.publish import MANIFEST
 from batchinf_assets.publishing.signed import VerifiedManifest, read_signed_manifest
 from batchinf_assets.publishing.visible import publications
-from batchinf_assets.registry.keyring import read_keyring
+from batchinf_assets.registry.keyring import Keyring, read_keyring
 from batchinf_assets.registry.registry import Registry
+from batchinf_assets.registry.trust import open_version
 from batchinf_assets.scoring.condemnations import condemned_revisions
+from batchinf_assets.scoring.model import version_of
 from batchinf_assets.scoring.predictions import (
     REVISION,
     changed_files,
@@ -29,7 +40,22 @@ from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 Objection = Callable[[Manifest], str | None]
-"""Says why a revision must not be shown, whole as it is; None where nothing speaks against it."""
+"""Says why a revision must not be shown, whole as it is; None where nothing speaks against it.
+
+Where it cannot tell it raises a `BatchinfError`.
+"""
+
+_PASSED_ON = frozenset(
+    {
+        FailureClass.TRANSIENT,
+        FailureClass.PREEMPTED,
+        FailureClass.CONFLICT,
+        FailureClass.PERMISSION,
+        FailureClass.MACHINE,
+        FailureClass.UNEXPECTED,
+    }
+)
+"""Failures that say nothing of any revision, and whose name tells more than ours would."""
 
 
 def nobody_objects(_manifest: Manifest) -> None:
@@ -48,6 +74,12 @@ class NothingToGoBackTo(BatchinfError):
         self.stepped_over = stepped_over
 
 
+class TargetUnjudged(BatchinfError):
+    """Whether a revision may be shown again cannot be told, here and now: something else lacks."""
+
+    failure_class = FailureClass.MACHINE
+
+
 def earlier_revision(
     project: Project,
     registry: Registry,
@@ -58,10 +90,13 @@ def earlier_revision(
 ) -> tuple[VerifiedManifest, tuple[str, ...]]:
     """Return the revision that readers saw last and that holds, and why later ones do not.
 
-    The present one and condemned ones do not count, nor do those that are objected to.
+    The present one and condemned ones do not count, nor do those that are objected to. One that
+    cannot be judged ends the search: it may be good.
 
     Raises:
         NothingToGoBackTo: There is none.
+        TargetUnjudged: Of one nobody can tell.
+        BatchinfError: What an objection raises for another reason than the revision.
         KeyringInvalid: There is no keyring.
     """
     unfit = {present, *condemned_revisions(project, spec, window)}
@@ -74,7 +109,7 @@ def earlier_revision(
         except ManifestInvalid as error:
             stepped_over.append(error.message)
             continue
-        if (why := objection(found.manifest)) is None:
+        if (why := _objected(window, found.manifest, objection)) is None:
             return found, tuple(stepped_over)
         stepped_over.append(_unfit(window, revision, why))
     raise NothingToGoBackTo(
@@ -99,6 +134,7 @@ def whole_revision(
     Raises:
         UsageError: Readers never saw it.
         ManifestInvalid: It does not hold.
+        TargetUnjudged: Nobody can tell, as this machine lacks a model, a promotion or a key.
         KeyringInvalid: There is no keyring.
     """
     named = (c for c in publications(project, spec, window) if c.metadata[REVISION] == revision)
@@ -108,8 +144,7 @@ def whole_revision(
             f"Readers never saw a revision {revision[:40]} of window {window} of {spec.name}.",
             next_step=f"Those that they saw: {', '.join(_shown(project, spec, window)) or 'none'}.",
         )
-    store = manifests(project, spec)
-    signed = read_signed_manifest(store, window, revision, read_keyring(registry.keys))
+    signed = _signed(manifests(project, spec), window, revision, read_keyring(registry.keys))
     problems = _problems(project, registry, spec, signed.manifest)
     if newest.metadata.get(MANIFEST) != signed.sha256:
         problems = iter(["Its manifest is not the one that was published."])
@@ -119,7 +154,48 @@ def whole_revision(
             _unfit(window, revision, first),
             next_step="Restore it from a backup, or choose another revision: `--to REVISION`.",
         )
+    unknown = next(model_problems(registry, signed.manifest), None)
+    if unknown is not None:
+        raise _unjudged(window, revision, unknown)
     return signed
+
+
+def _signed(
+    store: ManifestStore, window: Window, revision: str, keyring: Keyring
+) -> VerifiedManifest:
+    """Read a signed manifest; that nobody here knows its signer, or since when, is no fault of it.
+
+    Raises:
+        ManifestInvalid: It is missing, unsigned, of other bytes, or its key was revoked.
+        TargetUnjudged: The keyring does not know its key, or not for the time it was signed.
+    """
+    try:
+        return read_signed_manifest(store, window, revision, keyring)
+    except ManifestInvalid as error:
+        signers = store.signatures(window, revision)
+        strangers = signers and not any(map(keyring.find, signers))
+        refusal = error.__cause__
+        untimely = isinstance(refusal, ModelRefused) and refusal.reason is Refusal.KEY_EXPIRED
+        if strangers or untimely:
+            raise _unjudged(window, revision, error.message) from error
+        raise
+
+
+def _objected(window: Window, manifest: Manifest, objection: Objection) -> str | None:
+    try:
+        return objection(manifest)
+    except BatchinfError as error:
+        if error.failure_class in _PASSED_ON:
+            raise
+        raise _unjudged(window, manifest.revision, error.message) from error
+
+
+def _unjudged(window: Window, revision: str, why: str) -> TargetUnjudged:
+    return TargetUnjudged(
+        f"Whether revision {revision} of window {window} may be shown again cannot be told: {why}",
+        next_step="Nothing was changed. Restore what lacks, or ask where it is at hand; or choose "
+        "another revision: `--to REVISION`.",
+    )
 
 
 def _unfit(window: Window, revision: str, why: str) -> str:
@@ -133,9 +209,18 @@ def _problems(
     yield from (f"Rows must be {each.rule}." for each in unmet_checks(manifest))
     yield from (f"Rows must be {each.rule}." for each in miscounts(manifest))
     yield from claim_problems(spec, manifest)
-    yield from model_problems(registry, manifest)
+    yield from _revocation(registry, manifest)
     folder = predictions_table(project, spec).folder
     yield from (f"Rows must be {each.rule}." for each in changed_files(folder, manifest.outputs))
+
+
+def _revocation(registry: Registry, manifest: Manifest) -> Iterator[str]:
+    """Yield that the key of the model was revoked; what else it lacks is not known of it."""
+    try:
+        open_version(registry, version_of(manifest), None)
+    except ModelRefused as error:
+        if error.reason is Refusal.KEY_REVOKED:
+            yield str(error)
 
 
 def _shown(project: Project, spec: PipelineSpec, window: Window) -> list[str]:

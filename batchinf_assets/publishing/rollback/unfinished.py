@@ -21,7 +21,11 @@ from batchinf_assets.lake.lease import read_lease
 from batchinf_assets.lake.place import Place
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import Announcement, last_announcement, untold
-from batchinf_assets.publishing.rollback.automatic import BY, roll_back_if_condemned
+from batchinf_assets.publishing.rollback.automatic import (
+    BY,
+    CHECK,
+    roll_back_if_condemned,
+)
 from batchinf_assets.publishing.rollback.plan import RollbackRequest
 from batchinf_assets.publishing.rollback.roll_back import (
     Rollback,
@@ -40,8 +44,6 @@ from batchinf_assets.windows import Window
 
 RECENT = timedelta(days=2)
 """How long after a verdict its window is looked at; what is older is told by `verify`."""
-
-CHECK = "rollback"
 
 
 def judged_lately(project: Project, spec: PipelineSpec, now: datetime) -> Iterator[Window]:

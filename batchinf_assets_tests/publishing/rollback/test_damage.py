@@ -14,6 +14,7 @@ from batchinf_assets.errors import BatchinfError, KeyringInvalid
 from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.publishing.rollback.automatic import roll_back_if_condemned
 from batchinf_assets.publishing.rollback.damage import check_damage
+from batchinf_assets.publishing.rollback.target import TargetUnjudged
 from batchinf_assets.registry.keyring import Keyring, read_keyring, write_keyring
 from batchinf_assets.registry.keys import create_signing_key
 from batchinf_assets.scoring.condemnations import condemned
@@ -185,7 +186,9 @@ def test_where_no_revision_verifies_nothing_is_shown_if_the_policy_withdraws(
     assert shown.desk.visible() == (None if withdraw else shown.bad)
 
 
-def test_a_revision_whose_rows_do_not_verify_is_stepped_over(shown: Shown) -> None:
+def test_a_revision_whose_rows_do_not_verify_is_neither_shown_nor_stepped_over(
+    shown: Shown,
+) -> None:
     """Its files are whole, and what they were made of is lost: `verify` would say so at once."""
     desk = shown.desk
     old = desk.store.read(desk.window, shown.old)
@@ -195,7 +198,8 @@ def test_a_revision_whose_rows_do_not_verify_is_stepped_over(shown: Shown) -> No
     ).problems
     flip_a_bit(desk)
     assert problems
-    assert taken_back(shown) == "nothing_to_go_back_to"
+    with pytest.raises(TargetUnjudged, match=shown.old):
+        taken_back(shown, withdraw=True)
     assert desk.visible() == shown.bad
 
 

@@ -1,8 +1,8 @@
 """Rollbacks whose process died: found by what they left, and finished by asking for the same again.
 
 A rollback writes down what it condemns, commits, and announces; `rollback` makes each of these once
-however often the same is asked for. Only what nobody asked for is begun again here: a person who
-died before the commit may have thought better of it.
+however often the same is asked for. Only what nobody asked for is begun again here, if it still
+holds: a person who died before the commit may have thought better of it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from batchinf_assets.publishing.announcements import Announcement, last_announce
 from batchinf_assets.publishing.rollback.automatic import (
     BY,
     CHECK,
+    cause_of,
     roll_back_if_condemned,
 )
 from batchinf_assets.publishing.rollback.plan import RollbackRequest
+from batchinf_assets.publishing.rollback.renewed_look import found_again, lift
 from batchinf_assets.publishing.rollback.roll_back import (
     Rollback,
     attempt_rollback,
@@ -93,7 +95,8 @@ def finish_rollback(
         now: The time.
 
     Returns:
-        What was done; None where nothing is left, or it is left to people.
+        What was done; `reinstated` without an announcement where what condemned the revision that
+        readers see no longer holds. None where nothing is left, or it is left to people.
 
     Raises:
         BatchinfError: What `attempt_rollback` raises, such as `LostRace` where somebody works on
@@ -110,17 +113,30 @@ def finish_rollback(
         return record_rollback(project, spec, window, said, check, run_id=run_id)
     visible = published_revision(project, spec, window)
     found = condemned(project, spec, window, visible) if visible else None
-    if found is None or found.check is None or found.by != BY or _is_left(project, spec, found):
+    if found is None or found.by != BY or _is_left(project, spec, found):
         return None
+    return _begun_again(project, registry, spec, window, found, run_id=run_id, now=now)
+
+
+def _begun_again(
+    project: Project,
+    registry: Registry,
+    spec: PipelineSpec,
+    window: Window,
+    found: Condemnation,
+    *,
+    run_id: str,
+    now: datetime,
+) -> Rollback | None:
+    """Do what was condemned by a check, and not committed, if policy and check still say so."""
+    cause = cause_of(found.check) if found.check else None
+    if cause is None or cause not in spec.rollback.causes:
+        return None
+    check = found_again(project, registry, spec, window, cause, found)
+    if check is None:
+        return lift(project, spec, window, cause, found, run_id=run_id, now=now)
     done = roll_back_if_condemned(
-        project,
-        registry,
-        spec,
-        window,
-        found.check,
-        run_id=run_id,
-        now=now,
-        measured=found.revision,
+        project, registry, spec, window, check, run_id=run_id, now=now, measured=found.revision
     )
     if done is not None and done.told is None:
         open_cause(project, spec, CHECK, _cause(spec, found), now)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from batchinf_assets.checks import CheckResult
+from batchinf_assets.errors import KeyringInvalid
 from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.publishing.overrides import held_verdicts, new_override, write_override
 from batchinf_assets.publishing.rollback.automatic import roll_back_if_condemned
 from batchinf_assets.publishing.rollback.damage import check_damage
 from batchinf_assets.publishing.rollback.roll_back import Rollback
@@ -18,9 +21,13 @@ from batchinf_assets.publishing.rollback.unfinished import (
     judged_lately,
 )
 from batchinf_assets.publishing.tickets.tickets import read_tickets
+from batchinf_assets.scoring.condemnations import verdicts
 from batchinf_assets.spec.evaluation import RollbackSpec
 from batchinf_assets.spec.pipeline import PipelineSpec
-from batchinf_assets_tests.publishing.two_revisions import Died, Shown, die
+from batchinf_assets.telemetry.ledger import Ledger
+from batchinf_assets_tests.publishing.proof.test_verify import lose_the_keyring
+from batchinf_assets_tests.publishing.test_verdicts_of_now import failure, with_spec
+from batchinf_assets_tests.publishing.two_revisions import NOW, Died, Shown, die
 
 
 def acting(shown: Shown) -> Shown:
@@ -36,9 +43,11 @@ def damage(shown: Shown, revision: str) -> None:
     path.write_bytes(path.read_bytes()[:-8] + b"rubbish!")
 
 
-def die_before_the_commit(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+def die_before_the_commit(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch, found: CheckResult | None = None
+) -> None:
     desk = shown.desk
-    check = check_damage(desk.project, desk.registry, desk.spec, desk.window, shown.bad)
+    check = found or check_damage(desk.project, desk.registry, desk.spec, desk.window, shown.bad)
     with monkeypatch.context() as patch:
         patch.setattr(WindowTable, "commit", die)
         with pytest.raises(Died):
@@ -107,6 +116,63 @@ def test_what_a_person_began_is_left_to_that_person(
             shown.roll_back()
     assert finish(acting(shown)) is None
     assert shown.desk.visible() == shown.bad
+
+
+def test_files_that_were_restored_before_the_commit_take_the_verdict_back(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_policy, desk = acting(shown), shown.desk
+    whole = desk.output(shown.bad).read_bytes()
+    damage(shown, shown.bad)
+    die_before_the_commit(under_policy, monkeypatch)
+    desk.output(shown.bad).write_bytes(whole)
+    done = finish(under_policy)
+    assert done is not None
+    assert (done.state, done.told, desk.visible()) == ("reinstated", None, shown.bad)
+    assert (shown.verdict(shown.bad), shown.told()) == (None, [])
+    last = verdicts(desk.project, desk.spec, desk.window, shown.bad)[-1]
+    assert last.reason == "Verified again before the commit: what condemned it no longer holds."
+    assert (last.verdict, last.by) == ("reinstated", "automatic rollback")
+    record = Ledger(desk.project.lake).latest(desk.spec.name)[desk.window.key]
+    assert (record.reason_code, record.reason) == ("reinstated/verification", last.reason)
+    assert finish(under_policy) is None
+    damage(shown, shown.bad)  # and once more: the next verdict counts again
+    die_before_the_commit(under_policy, monkeypatch)
+    done = finish(under_policy)
+    assert done is not None
+    assert (done.state, desk.visible()) == ("rolled_back", shown.old)
+
+
+def test_an_override_before_the_commit_takes_the_verdict_back(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = shown.desk.spec.golden.model_copy(update={"at_least": {"auroc": 0.9}})
+    policy = RollbackSpec(automatic=("evaluation",), withdraw=True)
+    desk = with_spec(shown.desk, golden=bound, rollback=policy)
+    check = failure(desk)
+    assert check is not None
+    die_before_the_commit(replace(shown, desk=desk), monkeypatch, check)
+    held = held_verdicts(desk.project, desk.spec, desk.window)
+    record = new_override(held, "golden_quality", by="ann", reason="Looked at it", at=NOW)
+    write_override(desk.project, desk.spec, held, record)
+    assert failure(desk) is None
+    done = finish(replace(shown, desk=desk))
+    assert done is not None
+    assert (done.state, desk.visible()) == ("reinstated", shown.bad)
+    assert shown.verdict(shown.bad) is None
+
+
+def test_what_cannot_be_measured_again_is_neither_done_nor_taken_back(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_policy = acting(shown)
+    damage(shown, shown.bad)
+    die_before_the_commit(under_policy, monkeypatch)
+    lose_the_keyring(shown.desk)
+    with pytest.raises(KeyringInvalid):
+        finish(under_policy)
+    assert shown.desk.visible() == shown.bad
+    assert shown.verdict(shown.bad) is not None
 
 
 def test_windows_are_looked_at_for_two_days_after_a_verdict(shown: Shown) -> None:

@@ -1,7 +1,8 @@
 """The sensors of a pipeline: a run per landed file revision. What to run is planned below."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import chain, islice
 
 import dagster as dg
 
@@ -9,11 +10,14 @@ from batchinf_assets.evaluation.realised.measured import Measured, measured_in
 from batchinf_assets.evaluation.realised.trailing_state import trailing_histories
 from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.lake.digest import json_sha256
-from batchinf_assets.orchestration.follow_ups import follow_up_requests
+from batchinf_assets.lake.place import Place
+from batchinf_assets.orchestration.follow_ups import not_followed_up
 from batchinf_assets.orchestration.jobs import performance_job_name
 from batchinf_assets.orchestration.late_windows import source_key
+from batchinf_assets.orchestration.repeated_requests import ToDo, repeated_requests
 from batchinf_assets.orchestration.requested import last_request
 from batchinf_assets.orchestration.resources import Workplace
+from batchinf_assets.orchestration.stale_trailing import stale_windows
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import predictions_table
 from batchinf_assets.snapshots.arrivals import Evidence, Plan, plan_arrivals
@@ -105,25 +109,26 @@ def _measurements(
     requests = _requests(plan)
     asked = {arrival.window for arrival in plan.arrivals}
     waiting = {key: known[key] for key in sorted(known)[-LOOKBACK:] if key not in asked}
-    now = datetime.now(UTC)
-    unfinished = follow_up_requests(context.instance, project, spec, waiting, visible, now)
-    more = [*unfinished, *([] if requests else _stale(project, spec, now))]
+    undone = _undone(project, spec, waiting, visible, landed=bool(requests))
+    again = repeated_requests(context.instance, project, spec, undone, datetime.now(UTC))
     return dg.SensorResult(
-        run_requests=[*requests, *more][: EFFORT.arrivals],
+        run_requests=list(islice(chain(requests, again), EFFORT.arrivals)),
         cursor=plan.cursor,
     )
 
 
-def _stale(project: Project, spec: PipelineSpec, now: datetime) -> Iterator[dg.RunRequest]:
-    """Ask, at most once an hour, for windows whose trailing figures are of what was before.
-
-    They wait for what has landed: it would make them stale again.
-    """
-    for key, found in trailing_histories(project, spec).items():
-        if found.state == "stale":
-            yield dg.RunRequest(
-                partition_key=key, run_key=f"{key}:trailing:{found.now}:{now:%Y%m%d%H}"
-            )
+def _undone(
+    project: Project,
+    spec: PipelineSpec,
+    figures: Mapping[str, Place],
+    visible: Mapping[str, str],
+    *,
+    landed: bool,
+) -> Iterator[ToDo]:
+    """Yield what no run got done yet; what has landed would make trailing figures stale again."""
+    yield from not_followed_up(spec, figures, visible)
+    if not landed:
+        yield from stale_windows(spec, trailing_histories(project, spec))
 
 
 def _identity(identity: Identity, revision: str) -> Identity:

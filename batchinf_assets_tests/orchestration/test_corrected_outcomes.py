@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from dagster._core.storage.tags import RUN_KEY_TAG
 from deltalake import DeltaTable
 
 from batchinf_assets.cli import main
@@ -14,12 +17,15 @@ from batchinf_assets.evaluation.realised.measured import measured_outcomes
 from batchinf_assets.evaluation.realised.trailing_state import trailing_states
 from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.lake.digest import file_sha256
+from batchinf_assets.orchestration import sensors
 from batchinf_assets.orchestration.execute import RunReport, run_job
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.backfill.stale import plan_backfill
 from batchinf_assets.publishing.backfill.stale_reasons import Reason
+from batchinf_assets.snapshots.watch import EFFORT
 from batchinf_assets.spec.load import Pipeline
+from batchinf_assets_tests.orchestration.test_sensors import Ticking
 
 DAYS = ["2013-07-01", "2013-07-02", "2013-07-03"]
 CORRECTED = DAYS[1]
@@ -106,3 +112,26 @@ def test_what_has_landed_is_measured_before_what_it_makes_stale_again(
     assert requested == [DAYS[0]]
     run(instance, pipeline, "flight_delays_performance", DAYS[0])
     assert tick("flight_delays_outcomes", instance, seen)[0] == DAYS[1:]
+
+
+def test_windows_behind_one_that_never_comes_through_are_asked_for_too(
+    published: Project,
+    instance: dg.DagsterInstance,
+    pipeline: Pipeline,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outcomes = Ticking("flight_delays_outcomes", instance)
+    assert outcomes.tick() == []
+    path = published.landing / "outcomes" / f"{DAYS[0]}.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path)
+    assert run(instance, pipeline, "flight_delays_performance", DAYS[0]).done == DAYS[:1]
+    monkeypatch.setattr(sensors, "EFFORT", replace(EFFORT, arrivals=1))
+    asked: list[str | None] = []
+    while requests := outcomes.tick():
+        (request,) = requests
+        tags = {**request.tags, RUN_KEY_TAG: request.run_key or ""}
+        failed = dg.DagsterRunStatus.FAILURE
+        instance.add_run(dg.DagsterRun(job_name=outcomes.job_name, tags=tags, status=failed))
+        asked.append(request.partition_key)
+        assert len(asked) <= 2 * len(DAYS)
+    assert list(dict.fromkeys(asked)) == DAYS[1:]  # once more if an hour begins meanwhile

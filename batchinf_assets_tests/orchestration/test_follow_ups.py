@@ -9,7 +9,7 @@ import dagster as dg
 
 from batchinf_assets.evaluation.realised.measured import keep_measured, measured
 from batchinf_assets.evaluation.records.metric_tables import metric_table
-from batchinf_assets.orchestration.follow_ups import FOLLOW_UP, FOLLOW_UP_RUNS
+from batchinf_assets.orchestration.repeated_requests import FOLLOW_UP, FOLLOW_UP_RUNS
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.tickets.tickets import close_ticket, read_tickets
 from batchinf_assets.spec.load import Pipeline

@@ -14,10 +14,12 @@ import dagster as dg
 from batchinf_assets.errors import LostRace
 from batchinf_assets.orchestration.keys import asset_key
 from batchinf_assets.orchestration.relaunches import DeadRun
+from batchinf_assets.orchestration.rollback import TAKEN_BACK
 from batchinf_assets.orchestration.window_runs import REFUSED
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.status.given_up import (
     PUBLISHED,
+    Ending,
     GivenUp,
     close_given_up,
     is_told,
@@ -27,6 +29,9 @@ from batchinf_assets.publishing.status.given_up import (
 from batchinf_assets.spec.pipeline import PipelineSpec
 
 GIVEN_UP = "batchinf/given_up"
+
+RECORDS = 100
+"""The newest events of a window that are looked at."""
 
 
 def tell_given_up(
@@ -66,19 +71,23 @@ def tell_given_up(
 def clear_given_up(
     instance: dg.DagsterInstance, project: Project, spec: PipelineSpec, now: datetime
 ) -> Iterator[str]:
-    """Close the tickets of windows that came through since, and yield what is said of each.
+    """Close the tickets of windows that came through, or were taken back, since.
+
+    Yields:
+        What is said of each.
 
     Raises:
         ManifestInvalid: A ticket is damaged.
     """
     for each in open_windows(project, spec):
-        if not _came_through(instance, each):
+        ending = _ending(instance, each)
+        if ending is None:
             continue
         try:
-            close_given_up(project, spec, each, now)
+            close_given_up(project, spec, each, ending, now)
         except LostRace:  # somebody closed it just now
             continue
-        yield f"{each.window} came through: its ticket {each.ticket.id} is closed."
+        yield f"{each.window} {ending}: its ticket {each.ticket.id} is closed."
 
 
 def _goal(dead: DeadRun) -> str:
@@ -86,17 +95,22 @@ def _goal(dead: DeadRun) -> str:
     return PUBLISHED if not dead.assets or PUBLISHED in dead.assets else dead.assets[-1]
 
 
-def _came_through(instance: dg.DagsterInstance, given_up: GivenUp) -> bool:
+def _ending(instance: dg.DagsterInstance, given_up: GivenUp) -> Ending | None:
     since = dg.AssetRecordsFilter(
         asset_key=asset_key(given_up.pipeline, given_up.asset),
         asset_partitions=[given_up.window],
         after_timestamp=given_up.since.timestamp(),
     )
-    if instance.fetch_materializations(since, limit=1).records:
-        return True
+    made = instance.fetch_materializations(since, RECORDS).records
+    said = [set(each.asset_materialization.metadata) for each in made if each.asset_materialization]
+    if any(TAKEN_BACK not in each for each in said):
+        return "came through"
     # What came through and has no result, such as `performance` without outcomes, is observed.
-    observed = [each.asset_observation for each in instance.fetch_observations(since, 100).records]
-    return any(each and not {REFUSED, GIVEN_UP} & each.metadata.keys() for each in observed)
+    observed = instance.fetch_observations(since, RECORDS).records
+    seen = [set(each.asset_observation.metadata) for each in observed if each.asset_observation]
+    if any(not {REFUSED, GIVEN_UP, TAKEN_BACK} & each for each in seen):
+        return "came through"
+    return "was taken back" if said else None
 
 
 def _observed(given_up: GivenUp) -> dg.AssetObservation:

@@ -33,6 +33,9 @@ from batchinf_assets.windows import Window
 
 Told = dg.AssetMaterialization | dg.AssetObservation
 
+TAKEN_BACK = "batchinf/taken_back"
+"""Metadata of what tells of a rollback: no run of the window came through."""
+
 
 class TakingBack(dg.Config):
     """Which window goes back to what, who says so, and why."""
@@ -167,7 +170,7 @@ def rollback_events(pipeline: str, done: Rollback) -> Iterator[Told]:
         yield dg.AssetMaterialization(
             asset_key(pipeline, PUBLISHED),
             partition=done.window,
-            metadata=rollback_metadata(done),
+            metadata=_told(done),
             tags={DATA_VERSION_TAG: done.after.revision if done.after else WITHDRAWN},
         )
 
@@ -175,8 +178,12 @@ def rollback_events(pipeline: str, done: Rollback) -> Iterator[Told]:
 def rollback_observation(pipeline: str, done: Rollback) -> dg.AssetObservation:
     """Return the observation of a window that was taken back."""
     return dg.AssetObservation(
-        asset_key(pipeline, PUBLISHED), partition=done.window, metadata=rollback_metadata(done)
+        asset_key(pipeline, PUBLISHED), partition=done.window, metadata=_told(done)
     )
+
+
+def _told(done: Rollback) -> Metadata:
+    return {TAKEN_BACK: dg.MetadataValue.bool(True), **rollback_metadata(done)}
 
 
 def rollback_metadata(done: Rollback) -> Metadata:

@@ -12,14 +12,19 @@ import pytest
 from batchinf_assets.orchestration.given_up import GIVEN_UP, clear_given_up, tell_given_up
 from batchinf_assets.orchestration.keys import asset_key
 from batchinf_assets.orchestration.relaunches import DeadRun
+from batchinf_assets.orchestration.rollback import tell_dagster
 from batchinf_assets.orchestration.window_runs import REFUSED
 from batchinf_assets.project import Project
+from batchinf_assets.publishing.announcements import Announcement
+from batchinf_assets.publishing.rollback.plan import Seen
+from batchinf_assets.publishing.rollback.roll_back import Rollback
 from batchinf_assets.publishing.status.given_up import open_given_up, open_windows
 from batchinf_assets.publishing.tickets.tickets import close_ticket, read_tickets
 from batchinf_assets_tests.spec.test_pipeline import toy
 
 SPEC = toy()
 DAY, OTHER = "2013-01-03", "2013-01-04"
+REVISIONS = ("a" * 16, "b" * 16)
 
 
 @pytest.fixture
@@ -32,6 +37,20 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 def project(tmp_path: Path) -> Project:
     here = {name: tmp_path / name for name in ("root", "lake", "landing", "dagster_home", "keys")}
     return Project(**here)
+
+
+def rolled_back(before: Seen, after: Seen | None) -> Rollback:
+    told = Announcement(
+        event="rolled_back" if after else "withdrawn",
+        pipeline=SPEC.name,
+        window=DAY,
+        before=before.revision,
+        after=after.revision if after else None,
+        by="Ann",
+        reason="Wrong weather",
+        at=datetime.now(UTC),
+    )
+    return Rollback(state=told.event, window=DAY, before=before, after=after, told=told)
 
 
 def dead(*assets: str, run_id: str = "a-run") -> DeadRun:
@@ -103,6 +122,36 @@ def test_only_what_comes_through_of_this_window_afterwards_clears_it(
     assert clear(instance, project) == [f"{DAY} came through: its ticket {kept.id} is closed."]
     assert clear(instance, project) == []
     assert list(open_windows(project, SPEC)) == []
+
+
+@pytest.mark.parametrize("after", [Seen(revision=REVISIONS[1], rows=7, model=None), None])
+def test_a_window_that_is_taken_back_is_cleared_with_a_reason_of_its_own(
+    instance: dg.DagsterInstance, project: Project, after: Seen | None
+) -> None:
+    tell(instance, project, dead())
+    before = Seen(revision=REVISIONS[0], rows=7, model=None)
+    unchanged = Rollback(
+        state="nothing_to_go_back_to", window=DAY, before=before, after=before, told=None
+    )
+    tell_dagster(instance, SPEC, unchanged)
+    assert clear(instance, project) == []
+    tell_dagster(instance, SPEC, rolled_back(before, after))
+    (kept,) = read_tickets(project, SPEC)
+    assert clear(instance, project) == [f"{DAY} was taken back: its ticket {kept.id} is closed."]
+    (kept,) = read_tickets(project, SPEC)
+    assert kept.closing is not None
+    assert kept.closing.reason.startswith("The window was taken back since")
+
+
+def test_a_run_that_came_through_and_was_taken_back_came_through(
+    instance: dg.DagsterInstance, project: Project
+) -> None:
+    tell(instance, project, dead())
+    materialize(instance, "published", DAY)
+    before, after = (Seen(revision=each, rows=7, model=None) for each in REVISIONS)
+    tell_dagster(instance, SPEC, rolled_back(before, after))
+    (said,) = clear(instance, project)
+    assert said.startswith(f"{DAY} came through: ")
 
 
 def test_a_measurement_that_is_given_up_is_cleared_by_one_also_without_outcomes(

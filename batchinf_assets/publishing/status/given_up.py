@@ -1,7 +1,7 @@
 """Windows that nothing runs any more, because their runs keep dying: a state with a ticket.
 
 `orchestration.given_up` says which and tells Dagster. A ticket is opened once per dead run and
-closed when the window comes through; `tickets` tells what a ticket is.
+closed when the window comes through or is taken back; `tickets` tells what a ticket is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from batchinf_assets.lake.conditional import create
 from batchinf_assets.lake.decisions import read_decision
@@ -28,6 +29,14 @@ from batchinf_assets.telemetry.attempt import AttemptRecord
 CHECK = "run_survived"
 PUBLISHED = "published"
 
+Ending = Literal["came through", "was taken back"]
+"""What became of a window since it was given up."""
+
+_REASONS: dict[Ending, str] = {
+    "came through": "A later run of the window came through",
+    "was taken back": "The window was taken back since, which decides what readers see; no later "
+    "run of it came through",
+}
 _CAUSE = re.compile(
     r"window (?P<window>\S+) was given up at (?P<asset>\w+): "
     r"run (?P<run_id>\S+) died, and (?P<before>\d+) before it"
@@ -81,13 +90,15 @@ def open_given_up(project: Project, spec: PipelineSpec, given_up: GivenUp) -> No
         create(ticket_place(project, spec, ticket.id), ticket.to_json())
 
 
-def close_given_up(project: Project, spec: PipelineSpec, given_up: GivenUp, at: datetime) -> None:
-    """Close the ticket of a window that came through since.
+def close_given_up(
+    project: Project, spec: PipelineSpec, given_up: GivenUp, ending: Ending, at: datetime
+) -> None:
+    """Close the ticket of a window that nobody need run any more, and say why.
 
     Raises:
         LostRace: Somebody closed it first.
     """
-    by, reason = f"{spec.name}_unfinished", "A later run of the window came through"
+    by, reason = f"{spec.name}_unfinished", _REASONS[ending]
     close_ticket(project, spec, given_up.ticket.id, by=by, reason=reason, at=at)
 
 

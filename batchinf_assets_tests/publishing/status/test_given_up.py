@@ -81,12 +81,13 @@ def test_a_later_run_that_dies_too_opens_another_ticket(project: Project) -> Non
 
 def test_a_closed_ticket_is_told_and_not_open(project: Project) -> None:
     open_given_up(project, SPEC, GIVEN_UP)
-    close_given_up(project, SPEC, GIVEN_UP, LATER)
+    close_given_up(project, SPEC, GIVEN_UP, "came through", LATER)
     assert is_told(project, SPEC, GIVEN_UP)
     assert list(open_windows(project, SPEC)) == []
     (kept,) = read_tickets(project, SPEC)
     assert kept.closing is not None
     assert kept.closing.by == "toy_unfinished"
+    assert kept.closing.reason == "A later run of the window came through"
 
 
 def test_whom_somebody_was_faster_than_says_so(project: Project) -> None:
@@ -95,7 +96,7 @@ def test_whom_somebody_was_faster_than_says_so(project: Project) -> None:
     close_ticket(project, SPEC, ticket, by="Ann", reason="No memory; the window is moot", at=AT)
     assert list(open_windows(project, SPEC)) == []
     with pytest.raises(LostRace, match="Ann did so first"):
-        close_given_up(project, SPEC, GIVEN_UP, LATER)
+        close_given_up(project, SPEC, GIVEN_UP, "came through", LATER)
 
 
 def test_a_damaged_ticket_is_named(project: Project) -> None:
@@ -142,6 +143,6 @@ def test_what_readers_see_stays_the_state_of_a_window_whose_correction_was_given
     open_given_up(desk.project, desk.spec, each)
     (found,) = pipeline_status(desk.project, desk.spec, {}, now=now)
     assert (found.state, found.given_up) == ("published", each)
-    close_given_up(desk.project, desk.spec, each, now)
+    close_given_up(desk.project, desk.spec, each, "was taken back", now)
     (found,) = pipeline_status(desk.project, desk.spec, {}, now=now)
     assert found.given_up is None

@@ -25,6 +25,7 @@ from batchinf_assets.lake.decisions import (
     keep_decision,
     read_decision,
 )
+from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.values import RevisionId, Text
@@ -255,7 +256,7 @@ def _readable(said: Condemnation) -> Condemnation:
 def _documents(project: Project, spec: PipelineSpec, window: Window) -> dict[str, dict[int, Place]]:
     """Return the documents of a window by revision and number."""
     found: dict[str, dict[int, Place]] = {}
-    for place in _folder(project, spec, window).glob("*.json"):
+    for place in entries(_folder(project, spec, window), "*.json"):
         if name := _NAME.fullmatch(place.name):
             found.setdefault(name["revision"], {})[int(name["number"] or 1)] = place
     return found

@@ -9,17 +9,27 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from batchinf_assets.errors import ManifestInvalid, ModelRefused, SigningKeyUnavailable
 from batchinf_assets.lake.manifests import SIGNATURE_BYTES, ManifestStore, SignedManifest
+from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.document import Manifest, parse_manifest
 from batchinf_assets.registry.keyring import Keyring, in_utc
 from batchinf_assets.registry.keys import SigningKey
-from batchinf_assets.registry.signing import DocumentType, sign_document, verify_document
+from batchinf_assets.registry.signing import (
+    DocumentType,
+    is_signature,
+    sign_document,
+    verify_document,
+)
 from batchinf_assets.windows import Window
 
 MANIFEST_TYPE: DocumentType = "application/vnd.batchinf.manifest+json"
 RESTORE = "Restore it and its signature from a backup, and find out who changed them."
+
+Signer = Literal["counts", "revoked", "of other bytes", "unknown"]
+"""What a signature is worth on this machine; `unknown` is a key that its keyring does not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +103,40 @@ def read_signed_manifest(
     return VerifiedManifest(manifest=manifest, key_id=key_id, sha256=sha256)
 
 
+def signers(
+    store: ManifestStore, window: Window, revision: str, body: bytes, keyring: Keyring
+) -> dict[str, Signer]:
+    """Return what each signature beside a manifest is worth, by the id of its key.
+
+    Cryptography and revocation decide, never a time: when a machine began to trust a key says
+    nothing of what the key signed.
+
+    Raises:
+        OSError: A signature is there and cannot be read.
+    """
+    found: dict[str, Signer] = {}
+    for key_id, place in store.signatures(window, revision).items():
+        key = keyring.find(key_id)
+        if key is None:
+            found[key_id] = "unknown"
+        elif not is_signature(MANIFEST_TYPE, body, _signature(place), key):
+            found[key_id] = "of other bytes"
+        else:
+            found[key_id] = "revoked" if key.revoked_at else "counts"
+    return found
+
+
+def _signature(place: Place) -> bytes:
+    return place.read_bytes() if place.stat().st_size == SIGNATURE_BYTES else b""
+
+
 def _signer(
     store: ManifestStore, window: Window, revision: str, body: bytes, keyring: Keyring
 ) -> str:
     what = str(store.path(window, revision))
     problems: list[str] = []
     for key_id, place in store.signatures(window, revision).items():
-        whole = place.stat().st_size == SIGNATURE_BYTES
-        signature = place.read_bytes() if whole else b""
+        signature = _signature(place)
         try:
             return verify_document(
                 MANIFEST_TYPE, body, signature, key_id, keyring, None, what, stem=revision

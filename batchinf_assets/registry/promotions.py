@@ -177,6 +177,26 @@ class PromotionLog:
             raise self._refused("the first record names one before it", Refusal.OLDER_VERSION)
         return found[::-1]
 
+    def is_revoked(self, sequence: int, keyring: Keyring) -> bool:
+        """Say whether a record hangs on revoked keys alone: its own, and those of all later ones.
+
+        A later record covers it by its link, so one of a key that counts, or that cannot be judged
+        here, keeps it. What was seen here last is not asked: the question is not which one counts.
+
+        Raises:
+            OSError: The records are there and cannot be listed.
+        """
+        records = self._records()
+        later = range(sequence, self._newest(records, None) + 1)
+        return bool(later) and all(self._is_of_revoked(records, each, keyring) for each in later)
+
+    def _is_of_revoked(self, records: Path, sequence: int, keyring: Keyring) -> bool:
+        try:
+            self._read(records, sequence, keyring, None)
+        except ModelRefused as error:
+            return error.reason is Refusal.KEY_REVOKED
+        return False
+
     @property
     def length(self) -> int:
         """How many records there are.

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from batchinf_assets.errors import Refusal
 from batchinf_assets.lake.entries import entries
-from batchinf_assets.registry.keyring import Keyring
+from batchinf_assets.registry.keyring import Keyring, PublicKey
 from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.plain_files import read_plain, refused
 
@@ -109,13 +109,19 @@ def verify_document(
         ModelRefused: The key is not trusted, or the signature is of other bytes.
     """
     key = keyring.trusted(key_id, at, what)
-    try:
-        public = Ed25519PublicKey.from_public_bytes(key.raw)
-        public.verify(signature, _encoded(type_, body))
-    except InvalidSignature as error:
+    if not is_signature(type_, body, signature, key):
         problem = f"the signature {stem}.{key.id}.sig is not of {stem}.json as it is now"
-        raise refused(what, problem, Refusal.BAD_SIGNATURE) from error
+        raise refused(what, problem, Refusal.BAD_SIGNATURE)
     return SignedDocument(body=body, key_id=key.id)
+
+
+def is_signature(type_: DocumentType, body: bytes, signature: bytes, key: PublicKey) -> bool:
+    """Say whether a key signed a document, whoever trusts that key, and when."""
+    try:
+        Ed25519PublicKey.from_public_bytes(key.raw).verify(signature, _encoded(type_, body))
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _encoded(type_: DocumentType, body: bytes) -> bytes:

@@ -2,7 +2,8 @@
 
 `verify` names everything that is not as it should be. Condemned is a revision only for what it is
 itself: its files, its manifest, and signatures that somebody revoked. That the snapshot behind it
-was lost, or that this machine lacks its model or knows other keys, says nothing of its rows.
+was lost, or that this machine lacks its model, knows other keys, knows them since today only, or is
+of an older version than who published it, says nothing of its rows.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from collections.abc import Iterator
 
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.errors import ManifestInvalid, ModelRefused, Refusal
+from batchinf_assets.lake.manifests import ManifestStore
 from batchinf_assets.lake.place import path_within
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.publish import MANIFEST
-from batchinf_assets.publishing.signed import read_signed_manifest
+from batchinf_assets.publishing.signed import signers
 from batchinf_assets.publishing.visible import publications
 from batchinf_assets.registry.keyring import Keyring, read_keyring
 from batchinf_assets.registry.registry import Registry
@@ -48,6 +50,8 @@ def check_damage(
 
     Raises:
         KeyringInvalid: There is no keyring, so nobody knows what was revoked.
+        ManifestInvalid: The manifest is as it was published, and of a format that this version does
+            not know; or it is larger than any; or the table's log is damaged.
         StorageUnavailable: The store does not answer: nothing is known to be lost.
         OSError: A file is there and cannot be read.
     """
@@ -72,49 +76,71 @@ def _violations(
     keyring: Keyring,
 ) -> Iterator[Violation]:
     store = manifests(project, spec)
+    if not store.path(window, revision).is_file():
+        yield Violation(column=None, rule="a manifest that can be read", found="none")
+        return
+    body = store.body(window, revision)
+    amiss = (
+        *_bytes(project, spec, window, revision, body),
+        *_signature(store, window, revision, body, keyring),
+    )
+    yield from amiss
     try:
-        body = store.body(window, revision)
         manifest = store.parsed(window, revision, body)
-    except ManifestInvalid:
+    except ManifestInvalid as error:
+        if not amiss:
+            raise _unknown_format(window, revision, error) from error
         yield Violation(column=None, rule="a manifest that can be read")
         return
-    sha256 = hashlib.sha256(body).hexdigest()
-    shown = publications(project, spec, window)
-    newest = next((each for each in shown if each.metadata[REVISION] == revision), None)
-    if newest is None or newest.metadata.get(MANIFEST) != sha256:
-        yield Violation(column=None, rule="the manifest that was published", found="other bytes")
-    yield from _signature(project, spec, window, revision, keyring)
     if _is_revoked(registry, manifest, keyring):
         rule = "a model whose signatures count"
         yield Violation(column=None, rule=rule, found="a key that was revoked")
     yield from _files(project, spec, window, manifest)
 
 
-def _signature(
-    project: Project, spec: PipelineSpec, window: Window, revision: str, keyring: Keyring
+def _unknown_format(window: Window, revision: str, error: ManifestInvalid) -> ManifestInvalid:
+    """Return the refusal to judge what is, byte by byte, what somebody signed and published."""
+    return ManifestInvalid(
+        f"The manifest of revision {revision} of window {window} is whole and of no format that "
+        f"this version knows: {error.message}",
+        next_step="Verify it with the version of batchinf-assets that published it.",
+    )
+
+
+def _bytes(
+    project: Project, spec: PipelineSpec, window: Window, revision: str, body: bytes
 ) -> Iterator[Violation]:
-    """Yield that no signature counts, unless this keyring knows none of those who signed."""
-    store, rule = manifests(project, spec), "a signature that counts"
-    signers = list(store.signatures(window, revision))
-    known = [key for key in map(keyring.find, signers) if key is not None]
-    if signers and not known:
+    """Yield that a manifest is not the one that the table's log names."""
+    shown = publications(project, spec, window)
+    newest = next((each for each in shown if each.metadata[REVISION] == revision), None)
+    if newest is None or newest.metadata.get(MANIFEST) != hashlib.sha256(body).hexdigest():
+        yield Violation(column=None, rule="the manifest that was published", found="other bytes")
+
+
+def _signature(
+    store: ManifestStore, window: Window, revision: str, body: bytes, keyring: Keyring
+) -> Iterator[Violation]:
+    """Yield that no signature counts, unless one may that this machine cannot judge."""
+    found = signers(store, window, revision, body, keyring)
+    revoked = [
+        f"key {key}, which was revoked" for key, worth in found.items() if worth == "revoked"
+    ]
+    if "counts" in found.values() or ("unknown" in found.values() and not revoked):
         return
-    try:
-        read_signed_manifest(store, window, revision, keyring)
-    except ManifestInvalid:
-        revoked = [f"key {key.id}, which was revoked" for key in known if key.revoked_at]
-        found = ", ".join(revoked) or ("one of other bytes" if signers else "none")
-        yield Violation(column=None, rule=rule, found=found)
+    why = ", ".join(revoked) or ("one of other bytes" if found else "none")
+    yield Violation(column=None, rule="a signature that counts", found=why)
 
 
 def _is_revoked(registry: Registry, manifest: Manifest, keyring: Keyring) -> bool:
+    """Whether a key was revoked that signed the model, or the promotion that it scored by."""
     model = manifest.model
     try:
         open_version(registry, version_of(manifest), None)
-        promotion_log(registry, model.name, model.alias).history(keyring)
     except ModelRefused as error:
-        return error.reason is Refusal.KEY_REVOKED
-    return False
+        if error.reason is Refusal.KEY_REVOKED:
+            return True
+    log = promotion_log(registry, model.name, model.alias)
+    return model.promotion is not None and log.is_revoked(model.promotion, keyring)
 
 
 def _files(

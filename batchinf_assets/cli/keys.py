@@ -44,11 +44,19 @@ def keys_init(*, days: int, json_: bool) -> None:
 @keys.command("trust")
 @click.option("--public", "text", help="A colleague's public key, as `keys init` prints it.")
 @click.option("--days", default=730, type=click.IntRange(1, 3650), help="How long it is valid.")
+@click.option(
+    "--from",
+    "since",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="DATE",
+    help="Since when what it signed counts, from 0:00 UTC; from now on if not given.",
+)
 @as_json
-def keys_trust(*, text: str | None, days: int, json_: bool) -> None:
+def keys_trust(*, text: str | None, days: int, since: datetime | None, json_: bool) -> None:
     """Trust a public key, or that of the private key which the environment names.
 
-    For a key that was made elsewhere: a colleague's, or one in AWS Secrets Manager.
+    For a key that was made elsewhere: a colleague's, or one in AWS Secrets Manager. What it signed
+    before --from does not verify here.
     """
     from batchinf_assets.orchestration.secrets import fetch_secret
     from batchinf_assets.registry.keyring import trust_key
@@ -60,7 +68,13 @@ def keys_trust(*, text: str | None, days: int, json_: bool) -> None:
         if text is None
         else _raw(text)
     )
-    trust_key(project.keys, public, not_before=now, not_after=now + timedelta(days=days))
+    not_before = now if since is None else since.replace(tzinfo=UTC)
+    if not_before > now:
+        raise UsageError(
+            f"--from {not_before:%Y-%m-%d} is not over.",
+            next_step="Give a day on which the key was already in use, or none.",
+        )
+    trust_key(project.keys, public, not_before=not_before, not_after=now + timedelta(days=days))
     if json_:
         print_json({"key_id": key_id(public), "folder": project.shown(project.keys)})
         return

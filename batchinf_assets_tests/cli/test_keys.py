@@ -109,6 +109,20 @@ def test_a_colleagues_public_key_is_trusted_as_init_printed_it(
     assert "already" in refused("keys", "trust", "--public", public)
 
 
+def test_a_key_is_trusted_from_the_day_on_that_is_named(
+    folder: Path, fine: Told, refused: Told, batchinf: Run
+) -> None:
+    fine("keys", "init")
+    public = base64.b64encode(create_signing_key(folder / "colleague.pem").public).decode()
+    trust = ("keys", "trust", "--public", public)
+    assert "--from 2999-01-01" in refused(*trust, "--from", "2999-01-01", code=2)
+    assert batchinf(*trust, "--from", "yesterday").exit_code == 2
+    fine(*trust, "--from", "2013-07-01")
+    own, trusted = json.loads(fine("keys", "list", "--json"))
+    assert trusted["not_before"] == "2013-07-01T00:00:00Z"
+    assert trusted["not_after"] >= own["not_after"]
+
+
 @pytest.mark.parametrize("place", ["keyring.json", "."])
 def test_a_keyring_that_others_may_write_is_refused(
     folder: Path, fine: Told, refused: Told, place: str

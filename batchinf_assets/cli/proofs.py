@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchinf_assets.cli.damaged import Remedy, remedy
 from batchinf_assets.cli.workplace import as_json, complain, here, open_registry
 from batchinf_assets.console import bar, print_json
 from batchinf_assets.errors import BatchinfError, UsageError
@@ -19,8 +18,10 @@ from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
 
 if TYPE_CHECKING:
+    from batchinf_assets.cli.damaged import Remedy
     from batchinf_assets.publishing.proof.replay import Replay
     from batchinf_assets.publishing.proof.verify import Verification
+    from batchinf_assets.registry.registry import Registry
 
 EVERY = click.option("--all", "all_", is_flag=True, help="Every published window.")
 
@@ -30,46 +31,75 @@ EVERY = click.option("--all", "all_", is_flag=True, help="Every published window
 @click.argument("window", required=False)
 @EVERY
 @click.option("--revision", help="A superseded revision of WINDOW instead of the published one.")
+@click.option("--take-back", is_flag=True, help="Take damaged revisions back, as the policy says.")
 @as_json
 def verify(
-    *, pipeline: str, window: str | None, all_: bool, revision: str | None, json_: bool
+    *,
+    pipeline: str,
+    window: str | None,
+    all_: bool,
+    revision: str | None,
+    take_back: bool,
+    json_: bool,
 ) -> None:
     """Verify what is published: exit 0 only if every digest, count, key and signature holds.
 
-    Where the policy in defs.yaml says so (`rollback.automatic` names `verification`), a published
-    revision that is damaged, or whose key was revoked, is taken back to the newest earlier one that
-    verifies. Otherwise nothing is changed, and the command that would do it is named.
+    Nothing is changed without --take-back. With it, and where the policy in defs.yaml says so
+    (`rollback.automatic` names `verification`), a published revision that is damaged, or whose key
+    was revoked, is taken back to the newest earlier one that verifies; but none where many are
+    damaged at once. What cannot be read is not known to be damaged.
     """
-    from batchinf_assets.publishing.proof.verify import undeclared, verify_window
+    from batchinf_assets.cli.damaged import judge_damage, take_all_back
 
     spec, project = load_pipeline(pipeline).spec, here()
     if revision is not None:
-        require_revision(revision, window)
+        require_revision(revision, window, take_back=take_back)
     keys, registry = _chosen(project, spec, window, all_=all_), open_registry(project)
     verified = [
-        verify_window(project, registry, spec, spec.window.window(key), revision=revision)
-        if window is not None or spec.window.has(key)
-        else undeclared(key)
+        _verified(project, registry, spec, key, revision, named=window is not None)
         for key in bar(keys, "Verifying", shown=not json_)
     ]
     failed = [found for found in verified if not found.holds]
-    remedies = {
-        found.window: remedy(
-            project, registry, spec, spec.window.window(found.window), found.revision
-        )
-        for found in failed
-        if found.revision is not None and revision is None
-    }
-    if json_:
-        print_json([_document(found, remedies.get(found.window)) for found in verified])
-    for found in failed if not json_ else ():
-        for problem in found.problems:
-            complain(f"{found.window}: {problem}")
-        if sentence := str(remedies.get(found.window, "")):
-            complain(f"{found.window}: {sentence}")
+    damaged = judge_damage(project, registry, spec, failed) if revision is None else {}
     if not json_:
+        _complain(failed, {} if take_back else damaged)
+    done = take_all_back(project, registry, spec, damaged) if take_back else damaged
+    if json_:
+        print_json([_document(found, done.get(found.window)) for found in verified])
+    else:
+        for key, remedy in done.items() if take_back else ():
+            complain(f"{key}: {remedy}")
         click.echo(f"{len(verified) - len(failed)} of {len(verified)} windows verify.")
     sys.exit(1 if failed else 0)
+
+
+def _verified(
+    project: Project,
+    registry: Registry,
+    spec: PipelineSpec,
+    key: str,
+    revision: str | None,
+    *,
+    named: bool,
+) -> Verification:
+    """Verify a window that somebody named or that was found; none hides another."""
+    from batchinf_assets.publishing.proof.verify import not_known, undeclared, verify_window
+
+    if not named and not spec.window.has(key):
+        return undeclared(key)
+    window = spec.window.window(key)
+    try:
+        return verify_window(project, registry, spec, window, revision=revision)
+    except (BatchinfError, OSError) as error:
+        return not_known(key, error)
+
+
+def _complain(failed: Sequence[Verification], remedies: Mapping[str, Remedy]) -> None:
+    for found in failed:
+        for problem in found.problems:
+            complain(f"{found.window}: {problem}")
+        if found.window in remedies:
+            complain(f"{found.window}: {remedies[found.window]}")
 
 
 @click.command()
@@ -108,12 +138,17 @@ def _document(found: Verification, done: Remedy | None) -> dict[str, object]:
     return {**asdict(found), "holds": found.holds, **(done.document() if done else {})}
 
 
-def require_revision(revision: str, window: str | None) -> None:
+def require_revision(revision: str, window: str | None, *, take_back: bool = False) -> None:
     """Require an id that may become a path, and the window that it belongs to.
 
     Raises:
-        UsageError: It is no revision's id, or no window is named.
+        UsageError: It is no revision's id, or no window is named, or it is to be taken back.
     """
+    if take_back:
+        raise UsageError(
+            "--take-back is about what readers see, and not about a --revision.",
+            next_step="Leave one of them out.",
+        )
     if window is None or not re.fullmatch(r"[0-9a-f]{16}", revision):
         raise UsageError(
             "--revision needs one window and the 16 hex digits of a revision.",

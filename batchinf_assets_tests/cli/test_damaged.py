@@ -1,4 +1,4 @@
-"""`verify` on what is damaged: it names the command, or takes back where the policy says so."""
+"""`verify` on what is damaged: it names the command; asked to, it takes back as the policy says."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import yaml
 from click.testing import Result
 
+from batchinf_assets.cli import damaged
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import announcements
 from batchinf_assets.publishing.tickets.tickets import read_tickets
@@ -18,9 +19,12 @@ from batchinf_assets.spec import load as spec_module
 from batchinf_assets.spec.load import DEFS_FOLDER, Pipeline
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets_tests.cli.test_rollback import DAY, revisions
+from batchinf_assets_tests.nobody import as_nobody, give_to_nobody, show_to_nobody
 
 Run = Callable[..., Result]
 Told = Callable[..., str]
+
+NEXT = "2013-07-02"
 
 __all__ = ["revisions"]
 
@@ -43,9 +47,26 @@ def acting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None
     return declare
 
 
+def files(project: Project, below: str) -> list[Path]:
+    return sorted(Path(str(project.lake)).glob(f"flight_delays/predictions/{below}/*.parquet"))
+
+
 def damage(project: Project, revision: str) -> None:
-    (path,) = Path(str(project.lake)).glob(f"flight_delays/predictions/*/{revision}/*.parquet")
+    (path,) = files(project, f"*/{revision}")
     path.write_bytes(path.read_bytes()[:-8] + b"rubbish!")
+
+
+@pytest.fixture
+def days(fine: Told, acting: Callable[[], None]) -> dict[str, str]:
+    """Two published days of a policy that takes back, by the revision that readers see."""
+    fine("backfill", "run", "flight_delays", "--from", DAY, "--to", NEXT)
+    acting()
+    return seen(fine)
+
+
+def seen(fine: Told) -> dict[str, str]:
+    windows = json.loads(fine("status", "flight_delays", "--json"))
+    return {each["window"]: each["revision"] for each in windows if each["window"] in (DAY, NEXT)}
 
 
 def test_what_verify_finds_damaged_is_taken_back_once_and_then_withdrawn(
@@ -70,7 +91,11 @@ def test_what_verify_finds_damaged_is_taken_back_once_and_then_withdrawn(
     assert not [kept for kept in read_tickets(project, spec) if kept.ticket.check == "verification"]
 
     acting()
-    done = batchinf("verify", "flight_delays", "--all")
+    not_asked = batchinf("verify", "flight_delays", "--all")
+    assert not_asked.exit_code == 1
+    assert f"Take it back: `batchinf verify flight_delays {DAY} --take-back`" in not_asked.stderr
+    assert json.loads(fine("manifest", "flight_delays", DAY))["revision"] == bad
+    done = batchinf("verify", "flight_delays", "--all", "--take-back")
     assert done.exit_code == 1
     assert f"Rolled back by itself: readers see revision {old} now." in done.stderr
     assert fine("verify", "flight_delays", DAY) == "1 of 1 windows verify.\n"
@@ -85,7 +110,8 @@ def test_what_verify_finds_damaged_is_taken_back_once_and_then_withdrawn(
     assert len(announcements(project, spec, window)) == 1
 
     damage(project, old)
-    (found,) = json.loads(batchinf("verify", "flight_delays", DAY, "--json").stdout)
+    told_of = batchinf("verify", "flight_delays", DAY, "--take-back", "--json")
+    (found,) = json.loads(told_of.stdout)
     assert (found["holds"], found["rollback"]["state"]) == (False, "withdrawn")
     assert (found["rollback"]["before"]["revision"], found["rollback"]["after"]) == (old, None)
     failed = dg.RunsFilter(job_name="flight_delays_withdrawn")
@@ -95,3 +121,83 @@ def test_what_verify_finds_damaged_is_taken_back_once_and_then_withdrawn(
         "rolled_back",
         "withdrawn",
     ]
+
+
+def test_where_many_windows_are_damaged_at_once_none_is_taken_back(
+    days: dict[str, str],
+    batchinf: Run,
+    fine: Told,
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for revision in days.values():
+        damage(project, revision)
+    monkeypatch.setattr(damaged, "MOST_AT_ONCE", 1)
+    stopped = batchinf("verify", "flight_delays", "--all", "--take-back")
+    assert stopped.exit_code == 1
+    assert "Nothing was taken back, as 2 windows are damaged at once" in stopped.stderr
+    assert "`batchinf verify flight_delays WINDOW --take-back`" in stopped.stderr
+    assert seen(fine) == days
+    named = batchinf("verify", "flight_delays", NEXT, "--take-back")
+    assert f"{NEXT}: Withdrawn by itself: readers see nothing now." in named.stderr
+    assert seen(fine) == {DAY: days[DAY], NEXT: None}
+
+
+def test_who_may_not_write_is_told_what_was_found_first(
+    days: dict[str, str], batchinf: Run, fine: Told, project: Project
+) -> None:
+    damage(project, days[DAY])
+    show_to_nobody(Path(str(project.lake)).parent)
+    show_to_nobody(project.keys)
+    with as_nobody():
+        told = batchinf("verify", "flight_delays", "--all", "--take-back")
+    assert told.exit_code == 1
+    found, kept = (line for line in told.stderr.splitlines() if line.startswith("batchinf: "))
+    assert found.startswith(f"batchinf: {DAY}: Rows must be in file window={DAY}/")
+    assert kept.startswith(f"batchinf: {DAY}: It was not taken back: [Errno 13] Permission denied")
+    assert told.stdout.endswith("1 of 2 windows verify.\n")
+    assert seen(fine) == days
+
+
+def test_a_window_that_cannot_be_read_is_not_known_and_hides_no_other(
+    days: dict[str, str], batchinf: Run, fine: Told, project: Project
+) -> None:
+    damage(project, days[NEXT])
+    give_to_nobody(Path(str(project.lake)).parent)
+    give_to_nobody(project.keys)
+    (path,) = files(project, f"*/{days[DAY]}")
+    path.parent.chmod(0)
+    with as_nobody():
+        told = batchinf("verify", "flight_delays", "--all", "--json")
+        named = batchinf("verify", "flight_delays", DAY, "--take-back")
+    unread, found = json.loads(told.stdout)
+    assert (told.exit_code, named.exit_code) == (1, 1)
+    assert (unread["window"], unread["holds"], unread["known"]) == (DAY, False, False)
+    assert "not known whether it holds: [Errno 13] Permission denied" in unread["problems"][0]
+    assert (found["window"], found["holds"], found["known"]) == (NEXT, False, True)
+    assert "not known whether it holds" in named.stderr
+    path.parent.chmod(0o755)
+    assert seen(fine) == days
+
+
+@pytest.mark.parametrize("harm", ["missing", "of others"])
+def test_a_keyring_that_knows_none_of_the_keys_takes_nothing_back(
+    days: dict[str, str], batchinf: Run, fine: Told, project: Project, harm: str
+) -> None:
+    ring = project.keys / "keyring.json"
+    before = ring.read_bytes()
+    ring.unlink()
+    if harm == "of others":
+        (project.keys / "signing-key.pem").unlink()
+        fine("keys", "init")
+    told = batchinf("verify", "flight_delays", "--all", "--take-back")
+    assert told.exit_code == 1
+    assert told.stdout.endswith("0 of 2 windows verify.\n")
+    assert "by itself" not in told.stderr
+    ring.write_bytes(before)
+    assert seen(fine) == days
+
+
+def test_what_was_superseded_is_not_taken_back(refused: Told) -> None:
+    line = refused("verify", "flight_delays", DAY, "--revision", "0" * 16, "--take-back", code=2)
+    assert "--take-back is about what readers see" in line

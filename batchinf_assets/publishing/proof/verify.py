@@ -53,11 +53,13 @@ class Verification:
         window: The window's key.
         revision: The revision that was looked at, or None where nothing is published.
         problems: What is wrong, one sentence each; empty if all holds.
+        known: False where it could not be looked at.
     """
 
     window: str
     revision: str | None
     problems: tuple[str, ...]
+    known: bool = True
 
     @property
     def holds(self) -> bool:
@@ -98,6 +100,12 @@ def undeclared(key: str) -> Verification:
     """Return the verdict on a published window that the pipeline no longer declares."""
     problem = "It is published, but defs.yaml no longer declares this window."
     return Verification(window=key, revision=None, problems=(problem,))
+
+
+def not_known(key: str, error: Exception) -> Verification:
+    """Return the verdict on a window that could not be looked at."""
+    problem = f"It is not known whether it holds: {error}"
+    return Verification(window=key, revision=None, problems=(problem,), known=False)
 
 
 def _nothing(project: Project, spec: PipelineSpec, window: Window) -> str:

@@ -133,14 +133,14 @@ def build_profile(
     """
     _check_profilable(features.num_rows, len(scores), columns, score_column)
     subjects: dict[str, Binned] = {
-        name: _numeric(features.column(name))
+        name: numeric_bins(features.column(name))
         if column.type in NUMERIC
         else _categorical(features.column(name))
         for name, column in columns.items()
     }
     score_values = pa.array(scores) if isinstance(scores, np.ndarray) else scores
     return Profile(
-        rows=features.num_rows, subjects={**subjects, score_column: _numeric(score_values)}
+        rows=features.num_rows, subjects={**subjects, score_column: numeric_bins(score_values)}
     )
 
 
@@ -161,7 +161,8 @@ def _check_profilable(
         )
 
 
-def _numeric(values: Values) -> NumericBins:
+def numeric_bins(values: Values) -> NumericBins:
+    """Cut numbers as `build_profile` says, and count them."""
     numbers = floats(values)
     edges = _edges(numbers)
     empty = NumericBins(edges=tuple(edges.tolist()), counts=(0,) * (len(edges) + 1), missing=0)

@@ -345,7 +345,8 @@ def test_two_models_are_compared_by_class_by_flips_and_by_segment(
     moved = [each.mean_absolute or 0 for each in compared.segments]
     assert moved == sorted(moved, reverse=True)
     assert {each.value for each in compared.slowest} == {*airports}
-    assert [each.subject for each in compared.drift] == ["arrival_probability"]
+    by_class = {f"arrival_probability_{name}" for name in CLASSES}
+    assert {each.subject for each in compared.drift} == {"arrival_probability", *by_class}
 
 
 def figures_of(rows: pd.DataFrame, side: str) -> dict[str, float]:
@@ -452,6 +453,7 @@ def test_two_revisions_differ_as_their_models_do(
     assert {each.subject for each in found.drift} == {
         *pipeline.spec.features.columns,
         "arrival_probability",
+        *(f"arrival_probability_{name}" for name in CLASSES),
     }
     other = pipeline.spec.prediction.model_copy(update={"classes": ("soon", "on_time", "late")})
     renamed = replace(pipeline, spec=pipeline.spec.model_copy(update={"prediction": other}))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from batchinf_assets.evaluation.comparison.class_drift import furthest_first
 from batchinf_assets.evaluation.comparison.pairs import SCORE, scores_of
 from batchinf_assets.evaluation.drift.distances import Difference, differences
 from batchinf_assets.registry.profile import Profile, Values
@@ -50,7 +51,7 @@ class Distributions:
             name: self.profile.subjects[name].with_counts(self._a[name].tolist()) for name in known
         }
         found = differences({name: self._b[name].tolist() for name in known}, references)
-        return tuple(sorted(found.values(), key=lambda each: -(each.psi or 0)))
+        return furthest_first(found.values())
 
     def _count(self, counts: Counts, tables: tuple[pa.Table, ...]) -> None:
         for rows in tables:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from batchinf_assets.evaluation.comparison.class_drift import class_differences, furthest_first
 from batchinf_assets.evaluation.comparison.deltas import ScoreDeltas, score_deltas
 from batchinf_assets.evaluation.comparison.distributions import Distributions
 from batchinf_assets.evaluation.comparison.labels import joint_state
@@ -70,7 +71,7 @@ class ModelComparison:
         quality: Metrics of both, where outcomes have landed.
         segments: By declared segment and value, the most changed first.
         slowest: What the rows of each segment took both models here and now, the slowest first.
-        drift: Distance of b's scores from a's; of several classes of the largest ones.
+        drift: Distance of b's scores from a's; of several classes of the largest one, and of each.
     """
 
     pipeline: str
@@ -137,6 +138,7 @@ def _measured(scored: ScoredWindows, a: ModelSide, b: ModelSide) -> ModelCompari
     spread = Distributions(scored.a.artifact.profile, spec.prediction.score)
     spread.add_a(pa.table({SCORE: score_array(held.a)}))
     spread.add_b(pa.table({SCORE: score_array(held.b)}))
+    by_class = class_differences(held.a, held.b, spec.prediction)
     return ModelComparison(
         pipeline=spec.name,
         a=a,
@@ -149,7 +151,7 @@ def _measured(scored: ScoredWindows, a: ModelSide, b: ModelSide) -> ModelCompari
         quality=compare_quality(held, spec, state, problem),
         segments=compare_segments(held, spec, state),
         slowest=scored.segment_times(),
-        drift=spread.differences(),
+        drift=furthest_first((*spread.differences(), *by_class)),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from batchinf_assets.errors import UsageError
 from batchinf_assets.evaluation.comparison.causes import Cause, find_causes
 from batchinf_assets.evaluation.comparison.changed_columns import ChangedColumns
+from batchinf_assets.evaluation.comparison.class_drift import class_differences, furthest_first
 from batchinf_assets.evaluation.comparison.deltas import ScoreDeltas, score_deltas
 from batchinf_assets.evaluation.comparison.pairs import (
     paired,
@@ -84,8 +85,9 @@ class RevisionComparison:
         flips: Labels that flip; None of numbers, which have none.
         quality: Metrics of both, where outcomes have landed.
         segments: By declared segment and value, the most changed first.
-        drift: Distance of b's distributions from a's, by feature and for the score; empty where
-            the model of a cannot be opened any more, which `notes` then say.
+        drift: Distance of b's distributions from a's, by feature and for the score, none where
+            the model of a cannot be opened any more, which `notes` then say; of several classes
+            also for each, over the rows that both have.
         features: The columns that changed.
         stages: Seconds per row, the slowest stage first.
         causes: Why they differ.
@@ -166,6 +168,8 @@ def _measured(spec: PipelineSpec, past: Past, rows: RevisionRows) -> RevisionCom
     inputs, held = past.inputs, rows.holder.held()
     features, labels = rows.features.columns.found(), rows.labels
     visible = published_revision(inputs.project, spec, inputs.window)
+    spread = rows.distributions.differences() if rows.distributions else ()
+    by_class = class_differences(held.a, held.b, spec.prediction)
     return RevisionComparison(
         pipeline=spec.name,
         window=inputs.window.key,
@@ -177,7 +181,7 @@ def _measured(spec: PipelineSpec, past: Past, rows: RevisionRows) -> RevisionCom
         flips=task_of(spec).flips(held.a, held.b),
         quality=compare_quality(held, spec, labels.state, labels.problem),
         segments=compare_segments(held, spec, labels.state),
-        drift=rows.distributions.differences() if rows.distributions else (),
+        drift=furthest_first((*spread, *by_class)),
         features=features,
         stages=stage_times(inputs.a, inputs.b),
         causes=find_causes(

@@ -18,8 +18,7 @@ from batchinf_assets.lake.decisions import read_decision
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.tickets.ticket_documents import (
     Ticket,
-    read_closing,
-    ticket_ids,
+    open_ticket_ids,
     ticket_place,
 )
 from batchinf_assets.publishing.tickets.tickets import close_ticket
@@ -106,12 +105,12 @@ def open_windows(project: Project, spec: PipelineSpec) -> Iterator[GivenUp]:
     """Yield what has an open ticket.
 
     Raises:
-        ManifestInvalid: A ticket is damaged.
+        ManifestInvalid: An open ticket is damaged.
     """
-    for ticket_id in ticket_ids(project, spec):
+    for ticket_id in open_ticket_ids(project, spec):
         place = ticket_place(project, spec, ticket_id)
         ticket = read_decision(place, Ticket, "ticket of what its name says", id=ticket_id)
-        if ticket is None or ticket.check != CHECK or read_closing(project, spec, ticket_id):
+        if ticket is None or ticket.check != CHECK:
             continue
         found = _CAUSE.fullmatch(ticket.cause)
         if found:

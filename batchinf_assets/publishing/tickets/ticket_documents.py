@@ -6,7 +6,7 @@ Who opens and closes them is in `tickets`. Their format is told in docs/formats/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pydantic import AwareDatetime, Field
@@ -26,6 +26,7 @@ FOLDER = "_tickets"
 ID_DIGITS = 16
 _WHAT = "ticket of what its name says"
 _TICKET = re.compile(rf"(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.json")
+_CLOSING = re.compile(rf"(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.closed\.json")
 
 
 class Ticket(Decision):
@@ -146,9 +147,17 @@ def read_closing(project: Project, spec: PipelineSpec, ticket_id: str) -> Closin
 
 def ticket_ids(project: Project, spec: PipelineSpec) -> list[str]:
     """Return the ids of all tickets of a pipeline, open and closed."""
-    places = entries(project.lake / spec.name / FOLDER, "*.json")
-    names = filter(None, (_TICKET.fullmatch(place.name) for place in places))
-    return sorted(name["id"] for name in names)
+    return sorted(_ids(_names(project, spec), _TICKET))
+
+
+def open_ticket_ids(project: Project, spec: PipelineSpec) -> list[str]:
+    """Return the ids of the tickets that nobody closed.
+
+    They are known by what one listing names; no document is read, so that closed tickets, which
+    are kept for ever, cost whoever asks often next to nothing.
+    """
+    names = _names(project, spec)
+    return sorted(_ids(names, _TICKET) - _ids(names, _CLOSING))
 
 
 def tickets_about(project: Project, spec: PipelineSpec, window: str, check: str) -> list[Ticket]:
@@ -178,6 +187,15 @@ def closing_place(project: Project, spec: PipelineSpec, ticket_id: str) -> Place
 def finding_place(project: Project, spec: PipelineSpec, finding: Finding) -> Place:
     """Return where a finding is kept."""
     return project.lake / spec.name / FOLDER / finding.ticket / finding.name
+
+
+def _names(project: Project, spec: PipelineSpec) -> list[str]:
+    folder = project.lake / spec.name / FOLDER
+    return [place.name for place in entries(folder, "*.json")]
+
+
+def _ids(names: Iterable[str], kind: re.Pattern[str]) -> set[str]:
+    return {found["id"] for found in map(kind.fullmatch, names) if found}
 
 
 def _findings(project: Project, spec: PipelineSpec, ticket_id: str) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from batchinf_assets.publishing.status.given_up import (
     open_windows,
 )
 from batchinf_assets.publishing.status.statuses import pipeline_status
-from batchinf_assets.publishing.tickets.ticket_documents import ticket_place
+from batchinf_assets.publishing.tickets.ticket_documents import closing_place, ticket_place
 from batchinf_assets.publishing.tickets.tickets import close_ticket, read_tickets
 from batchinf_assets.telemetry.attempt import AttemptRecord
 from batchinf_assets_tests.spec.test_pipeline import toy
@@ -88,6 +88,19 @@ def test_a_closed_ticket_is_told_and_not_open(project: Project) -> None:
     assert kept.closing is not None
     assert kept.closing.by == "toy_unfinished"
     assert kept.closing.reason == "A later run of the window came through"
+
+
+def test_of_closed_tickets_no_document_is_read(project: Project) -> None:
+    open_given_up(project, SPEC, GIVEN_UP)
+    close_given_up(project, SPEC, GIVEN_UP, "came through", LATER)
+    again = replace(GIVEN_UP, run_id="another-run", since=LATER)
+    open_given_up(project, SPEC, again)
+    closed = GIVEN_UP.ticket.id
+    for place in (ticket_place(project, SPEC, closed), closing_place(project, SPEC, closed)):
+        Path(str(place)).write_text("{")  # whoever reads it raises
+    assert list(open_windows(project, SPEC)) == [again]
+    with pytest.raises(ManifestInvalid, match=closed):
+        read_tickets(project, SPEC)
 
 
 def test_whom_somebody_was_faster_than_says_so(project: Project) -> None:

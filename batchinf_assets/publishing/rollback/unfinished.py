@@ -19,6 +19,8 @@ from batchinf_assets.lake.decisions import read_decision
 from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.lease import read_lease
 from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.s3_listing import listed
+from batchinf_assets.lake.written import is_written_since
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import Announcement, last_announcement, untold
 from batchinf_assets.publishing.rollback.automatic import (
@@ -47,16 +49,22 @@ from batchinf_assets.windows import Window
 RECENT = timedelta(days=2)
 """How long after a verdict its window is looked at; what is older is told by `verify`."""
 
+CLOCKS = timedelta(days=1)
+"""How far the clock of the lake's store may be from that of whoever judged."""
+
 
 def judged_lately(project: Project, spec: PipelineSpec, now: datetime) -> Iterator[Window]:
     """Yield the windows of which somebody condemned or reinstated a revision within `RECENT`.
 
-    One with a damaged verdict is yielded too: whoever looks at it finds out which.
+    One with a damaged verdict of this time is yielded too: whoever looks at it finds out which. Of
+    older windows nothing is read, as there are ever more of them.
     """
-    for folder in entries(project.lake / spec.name / FOLDER, "*"):
+    condemned_windows = project.lake / spec.name / FOLDER
+    for folder in entries(listed(condemned_windows), "*"):
         with suppress(UnknownWindow):
             window = window_of(spec, folder.name)
-            if _is_recent(folder, now):
+            lately = is_written_since(folder, now - RECENT - CLOCKS)
+            if lately and _is_recent(condemned_windows / folder.name, now):
                 yield window
 
 

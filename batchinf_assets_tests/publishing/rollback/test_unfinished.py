@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from batchinf_assets.publishing.rollback.automatic import roll_back_if_condemned
 from batchinf_assets.publishing.rollback.damage import check_damage
 from batchinf_assets.publishing.rollback.roll_back import Rollback
 from batchinf_assets.publishing.rollback.unfinished import (
+    CLOCKS,
     RECENT,
     finish_rollback,
     judged_lately,
@@ -188,4 +190,8 @@ def test_a_damaged_verdict_hides_no_window(shown: Shown) -> None:
     folder = Path(str(shown.desk.project.lake)) / "flight_delays" / "_condemned"
     (place,) = folder.rglob("*.json")
     place.write_bytes(b"{}")
-    assert lately(shown, datetime.now(UTC)) == ["2013-07-04"]
+    now = datetime.now(UTC)
+    assert lately(shown, now) == ["2013-07-04"]
+    long_ago = (now - RECENT - CLOCKS - timedelta(minutes=1)).timestamp()
+    os.utime(place.parent, (long_ago, long_ago))
+    assert lately(shown, now) == []  # nor is it looked for in what was judged long ago

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.errors import ManifestInvalid
+from batchinf_assets.errors import GoldenSetInvalid, ManifestInvalid
 from batchinf_assets.evaluation.consequences import EVALUATION, is_verdict
 from batchinf_assets.evaluation.drift.measure import Drift
 from batchinf_assets.evaluation.drift.references import earlier_windows
@@ -20,7 +20,8 @@ from batchinf_assets.evaluation.evaluate import (
     evaluation_record,
     verdicts,
 )
-from batchinf_assets.evaluation.golden.golden_run import measure_golden
+from batchinf_assets.evaluation.golden.golden_provenance import RESTORE, provenance_path
+from batchinf_assets.evaluation.golden.golden_run import GoldenMeasures, measure_golden
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.judgement import EarlierWindowsRecord, EvaluationRecord
 from batchinf_assets.project import Project
@@ -74,7 +75,8 @@ def judge_again(
     Raises:
         KeyringInvalid: There is no keyring.
         ModelRefused: Its model is not what was signed, or does not fit the declaration of now.
-        GoldenSetInvalid: The golden set is missing or does not fit the features.
+        GoldenSetInvalid: The golden set is missing or does not fit the features, or the provenance
+            is gone that it had when the revision was evaluated.
         ManifestInvalid: A table's log or a file is damaged, or no evaluation is on record.
     """
     recorded = manifest.evaluation
@@ -85,6 +87,7 @@ def judge_again(
         )
     model = model_of(registry, spec, manifest)
     golden = measure_golden(project, spec, model)
+    _require_provenance(project, spec, window, recorded, golden)
     drift = _drift(project, spec, window, manifest, model.artifact.profile)
     measures = Measures(
         golden=golden,
@@ -101,6 +104,25 @@ def judge_again(
         record=recorded.model_copy(update=found),
         checks=(*(check for check in checks if check.name != DRIFT), *stands),
         measures=None,
+    )
+
+
+def _require_provenance(
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    recorded: EvaluationRecord,
+    golden: GoldenMeasures,
+) -> None:
+    """What was lost since says nothing of the revision, so it is no verdict on it."""
+    before = recorded.golden_set
+    if before is None or before.version is None or golden.golden.provenance is not None:
+        return
+    path = project.root / spec.golden.file
+    raise GoldenSetInvalid(
+        f"Golden set {path} has lost its provenance {provenance_path(path)}, which it had when "
+        f"window {window} of {spec.name} was evaluated.",
+        next_step=RESTORE,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchinf_assets.checks import CheckResult
-from batchinf_assets.errors import ManifestInvalid, WindowRefused
+from batchinf_assets.errors import GoldenSetInvalid, ManifestInvalid, WindowRefused
 from batchinf_assets.evaluation.evaluate_again import LaterVerdicts, judge_again
 from batchinf_assets.evaluation.later_evaluations import keep_later_evaluation
 from batchinf_assets.lake.digest import file_sha256
@@ -151,6 +152,24 @@ def test_a_signed_override_excuses_no_later_failure_of_the_same_check(
     newer = newer_golden_set(strict, tmp_path / "newer")
     evaluate_again(newer)
     assert failure(newer) is not None
+
+
+def test_a_lost_provenance_of_the_golden_set_is_no_verdict_on_a_revision(
+    desk: Desk, tmp_path: Path
+) -> None:
+    strict = with_spec(desk, gate=GateSpec(golden_set="block"))
+    strict.publish()
+    path = tmp_path / "lost" / GOLDEN
+    path.parent.mkdir(parents=True)
+    shutil.copy(CHECKOUT / GOLDEN, path)
+    lost = replace(strict, project=replace(strict.project, root=tmp_path / "lost"))
+    with pytest.raises(GoldenSetInvalid, match=r"has lost its provenance .*flight_delays\.json"):
+        evaluate_again(lost)
+    assert documents(desk) == []
+    assert failure(lost) is None
+    shutil.copy((CHECKOUT / GOLDEN).with_suffix(".json"), path.parent)
+    evaluate_again(lost)
+    assert failure(lost) is None
 
 
 def test_what_was_gone_back_to_would_not_fail_itself(shown: Shown, tmp_path: Path) -> None:

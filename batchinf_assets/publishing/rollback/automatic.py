@@ -116,13 +116,14 @@ def roll_back_if_condemned(
         check=as_written(check),
         objection=_objection(project, registry, spec, window, cause),
     )
-    plan = None
     try:
         plan = plan_rollback(project, registry, spec, window, request)
     except NothingToGoBackTo as error:
         if not spec.rollback.withdraw:
             return _left(project, spec, window, visible, error)
         request = replace(request, withdraw=True)
+        planned = plan_rollback(project, registry, spec, window, request)
+        plan = replace(planned, stepped_over=error.stepped_over)
     except TargetUnjudged as error:
         open_cause(project, spec, CHECK, _left_open(spec, window, visible, error), now)
         raise

@@ -141,6 +141,9 @@ def test_a_revoked_key_and_damaged_files_are_no_doubt(shown: Shown) -> None:
     done = taken_back(desk, "verification", check)
     assert done is not None
     assert (done.state, desk.visible()) == ("withdrawn", None)
+    (why,) = done.stepped_over
+    assert f"{shown.old}.json is signed with key" in why
+    assert "revoked" in why
 
 
 def test_asked_for_by_name_it_is_said_that_nobody_can_tell(shown: Shown) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from batchinf_assets.errors import BatchinfError, KeyringInvalid
+from batchinf_assets.errors import BatchinfError, KeyringInvalid, StorageUnavailable
+from batchinf_assets.lake.s3_access import S3Limits
 from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.publishing.rollback.automatic import roll_back_if_condemned
 from batchinf_assets.publishing.rollback.damage import check_damage
@@ -42,6 +44,7 @@ from batchinf_assets_tests.publishing.proof.test_verify import (
     write_other_rows,
 )
 from batchinf_assets_tests.publishing.two_revisions import NOW, Shown
+from batchinf_assets_tests.s3_server import ENVIRON, free_port, place_at
 
 
 def broken(desk: Desk) -> list[str]:
@@ -130,6 +133,19 @@ def test_no_lost_permission_condemns_anything(desk: Desk) -> None:
             continue
         refused.append(lost)
     assert f"lake/flight_delays/_manifests/{desk.window.folder_name} at 311" in refused
+
+
+def test_a_store_that_does_not_answer_condemns_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    limits = S3Limits(connect_seconds=1, retries=0, total_seconds=1)
+    lake = place_at(f"http://127.0.0.1:{free_port()}", "lakes", limits=limits)
+    desk.publish()
+    project, revision = replace(desk.project, lake=lake), desk.visible() or ""
+    with pytest.raises(StorageUnavailable, match="s3://lakes"):
+        check_damage(project, desk.registry, desk.spec, desk.window, revision)
 
 
 def test_without_a_keyring_nobody_can_tell(desk: Desk) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import KeyringInvalid
+from batchinf_assets.evaluation.realised.measure import measure_performance
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.publishing.overrides import held_verdicts, new_override, write_override
 from batchinf_assets.publishing.rollback.automatic import roll_back_if_condemned
@@ -30,6 +33,9 @@ from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets_tests.publishing.proof.test_verify import lose_the_keyring
 from batchinf_assets_tests.publishing.test_verdicts_of_now import failure, with_spec
 from batchinf_assets_tests.publishing.two_revisions import NOW, Died, Shown, die
+
+if TYPE_CHECKING:
+    from batchinf_assets_tests.conftest import World
 
 
 def acting(shown: Shown) -> Shown:
@@ -162,6 +168,32 @@ def test_an_override_before_the_commit_takes_the_verdict_back(
     assert done is not None
     assert (done.state, desk.visible()) == ("reinstated", shown.bad)
     assert shown.verdict(shown.bad) is None
+
+
+def test_realised_performance_counts_as_it_is_when_the_rollback_is_finished(
+    shown: Shown, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = Path(str(shown.desk.project.landing)) / "outcomes"
+    outcomes.mkdir(exist_ok=True)
+    shutil.copy2(world.landing / "outcomes" / f"{shown.desk.window}.parquet", outcomes)
+    policy = RollbackSpec(automatic=True, min_age=timedelta(0))
+    asked = shown.desk.spec.performance
+    strict, mild = (
+        with_spec(
+            shown.desk,
+            performance=asked.model_copy(update={"at_least": {"auroc": bound}}),
+            rollback=policy,
+        )
+        for bound in (0.99, 0.1)
+    )
+    check = measure_performance(strict.project, strict.spec, strict.window).own_check
+    assert check is not None
+    for desk, state in ((mild, "reinstated"), (strict, "rolled_back")):
+        die_before_the_commit(replace(shown, desk=desk), monkeypatch, check)
+        done = finish(replace(shown, desk=desk))
+        assert done is not None
+        assert done.state == state
+    assert shown.desk.visible() == shown.old
 
 
 def test_what_cannot_be_measured_again_is_neither_done_nor_taken_back(

@@ -8,7 +8,6 @@ Dagster's own `run_retries` stays off: it would run the whole range again, and b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -34,6 +33,7 @@ from batchinf_assets.orchestration.relaunches import (
 )
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.run_life import RunLife
+from batchinf_assets.orchestration.unfinished_cursor import UnfinishedCursor
 from batchinf_assets.orchestration.unfinished_rollbacks import finish_rollbacks
 from batchinf_assets.orchestration.window_leases import read_leases
 from batchinf_assets.orchestration.window_runs import PREEMPTED, REFUSED
@@ -71,7 +71,8 @@ def unfinished_sensor(spec: PipelineSpec) -> dg.SensorDefinition:
     def unfinished(context: dg.SensorEvaluationContext, workplace: Workplace) -> dg.SensorResult:
         now, place = datetime.now(UTC), (context.instance, workplace.project(), spec)
         # First: a window that was taken back needs no other run.
-        finish_rollbacks(context.instance, workplace, spec, now, context.log)
+        after = UnfinishedCursor.read(context.cursor).rollbacks_after
+        after = finish_rollbacks(context.instance, workplace, spec, now, context.log, after)
         found = look(*place, context.cursor, now)
         for sentence in tell_given_up(*place, found.given_up, now):
             context.log.error(sentence)
@@ -83,7 +84,9 @@ def unfinished_sensor(spec: PipelineSpec) -> dg.SensorDefinition:
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else " ".join(found.damaged.values()) or None,
-            cursor=json.dumps(sorted(found.settled)),
+            cursor=UnfinishedCursor(
+                settled=tuple(sorted(found.settled)), rollbacks_after=after
+            ).write(),
         )
 
     return unfinished
@@ -102,12 +105,11 @@ def look(
         instance: Where runs are recorded; runs whose worker is found dead are failed there.
         project: Where leases and the ledger are.
         spec: The pipeline.
-        cursor: JSON list of the runs that were settled at earlier ticks. Losing it costs time and
-            doubles nothing.
+        cursor: As `UnfinishedCursor` writes it: which runs were settled at earlier ticks.
         now: The time.
     """
     started = fail_dead_runs(instance, project, spec, now)
-    before = frozenset[str](json.loads(cursor or "[]"))
+    before = frozenset(UnfinishedCursor.read(cursor).settled)
     ended = _ended(instance, spec, now)
     attempts = cache(partial(Ledger(project.lake).latest, spec.name))
     new = [record for record in ended if record.dagster_run.run_id not in before]

@@ -1,7 +1,8 @@
 """Rollbacks that died before consumers and Dagster were told: a tick of a sensor finishes them."""
 
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from logging import Logger
 
@@ -11,6 +12,7 @@ from batchinf_assets.errors import BatchinfError
 from batchinf_assets.lake.worker import Worker
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.rollback import tell_dagster, untold_rollback
+from batchinf_assets.orchestration.turns import Bounds, Outcome, take_turns
 from batchinf_assets.orchestration.window_leases import read_leases
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.rollback.roll_back import Rollback
@@ -21,8 +23,8 @@ from batchinf_assets.windows import Window
 GRACE = timedelta(minutes=2)
 """How long a process that is not known to have ended may take to tell of its own rollback."""
 
-FINISHED_PER_TICK = 10
-"""Rollbacks that a tick finishes, or fails to: it has a minute, and files are read again."""
+PER_TICK = Bounds(finished=10, failed=5, seconds=20)
+"""A tick has a minute, in which runs are relaunched too; files of each window are read again."""
 
 
 def finish_rollbacks(
@@ -31,7 +33,9 @@ def finish_rollbacks(
     spec: PipelineSpec,
     now: datetime,
     log: Logger,
-) -> None:
+    after: str | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> str | None:
     """Finish rollbacks of recent days whose process died, and tell Dagster of them.
 
     Args:
@@ -41,50 +45,55 @@ def finish_rollbacks(
         now: The time.
         log: Hears what was finished, and what could not be; without tracebacks, as the chain of an
             error's causes may quote an address with a password in it.
+        after: What the tick before returned.
+        clock: Seconds that never go back.
+
+    Returns:
+        Where the next tick goes on; None where it begins anew.
     """
+
+    def act(window: Window) -> Outcome:
+        if not _is_left_alone(project, spec, window, now):
+            return "nothing"
+        return _outcome(instance, workplace, spec, window, now, log)
+
     try:
-        tried = 0
-        for window in _left_alone(workplace.project(), spec, now):
-            tried += _is_finished(instance, workplace, spec, window, now, log)
-            if tried == FINISHED_PER_TICK:
-                break
+        project = workplace.project()
+        return take_turns(judged_lately(project, spec, now), after, act, PER_TICK, clock)
     except (BatchinfError, OSError) as error:
         log.error("Rollbacks that died cannot be looked for: %s", error)  # noqa: TRY400
+        return after
 
 
-def _is_finished(
+def _outcome(
     instance: dg.DagsterInstance,
     workplace: Workplace,
     spec: PipelineSpec,
     window: Window,
     now: datetime,
     log: Logger,
-) -> bool:
+) -> Outcome:
     """Finish the rollback of a window, if one died; say whether there was anything to do."""
     try:
         done = _finished(instance, workplace, spec, window, now)
     except (BatchinfError, OSError) as error:
         sentence = "%s: a rollback that died could not be finished: %s"
         log.error(sentence, window, error)  # noqa: TRY400
-        return True
-    if done is not None:
-        log.info("%s: a rollback that died was finished: %s", window, done.told or done.state)
-    return done is not None
+        return "failed"
+    if done is None:
+        return "nothing"
+    log.info("%s: a rollback that died was finished: %s", window, done.told or done.state)
+    return "finished"
 
 
-def _left_alone(project: Project, spec: PipelineSpec, now: datetime) -> Iterator[Window]:
-    """Yield windows that were judged lately and that nobody can be at work on any more."""
-    here = Worker.here()
-    for window in judged_lately(project, spec, now):
-        leases = read_leases(project, spec, [window])
-        if leases.damaged:
-            continue
-        if all(
-            lease.worker.has_died(here)
-            or (not lease.is_live(now, here) and lease.beat_at + GRACE < now)
-            for lease in leases.known
-        ):
-            yield window
+def _is_left_alone(project: Project, spec: PipelineSpec, window: Window, now: datetime) -> bool:
+    """Whether nobody can be at work on a window any more."""
+    here, leases = Worker.here(), read_leases(project, spec, [window])
+    return not leases.damaged and all(
+        lease.worker.has_died(here)
+        or (not lease.is_live(now, here) and lease.beat_at + GRACE < now)
+        for lease in leases.known
+    )
 
 
 def _finished(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,17 +16,23 @@ from batchinf_assets.publishing.rollback import automatic
 from batchinf_assets.publishing.rollback.automatic import roll_back_if_condemned
 from batchinf_assets.publishing.rollback.damage import check_damage
 from batchinf_assets.publishing.rollback.roll_back import Rollback
-from batchinf_assets.publishing.rollback.target import TargetUnjudged
+from batchinf_assets.publishing.rollback.target import (
+    NothingToGoBackTo,
+    TargetUnjudged,
+    earlier_revision,
+)
 from batchinf_assets.publishing.tickets.tickets import read_tickets
 from batchinf_assets.registry.keyring import Keyring, read_keyring, write_keyring
 from batchinf_assets.registry.keys import create_signing_key
 from batchinf_assets.spec.evaluation import RollbackCause, RollbackSpec
+from batchinf_assets_tests.nobody import as_nobody, give_to_nobody
 from batchinf_assets_tests.publishing.conftest import Desk
 from batchinf_assets_tests.publishing.proof.test_verify import (
     flip_a_bit,
     lose_the_model,
     revoke_the_key,
 )
+from batchinf_assets_tests.publishing.rollback.test_damage import lost_permissions
 from batchinf_assets_tests.publishing.two_revisions import NOW, Shown
 
 FAILED = CheckResult(
@@ -127,6 +134,21 @@ def test_a_store_that_does_not_answer_is_told_as_such_and_nothing_is_changed(
         taken_back(shown.desk, "evaluation", FAILED)
     assert (shown.desk.visible(), shown.verdict(shown.bad)) == (shown.bad, None)
     assert read_tickets(shown.desk.project, shown.desk.spec) == []
+
+
+def test_no_lost_permission_makes_the_earlier_revision_bad(shown: Shown) -> None:
+    desk, root = shown.desk, Path(str(shown.desk.project.lake)).parent
+    give_to_nobody(root)
+    refused: list[str] = []
+    for lost in lost_permissions(root):
+        with as_nobody(), suppress(OSError):
+            try:
+                earlier_revision(desk.project, desk.registry, desk.spec, desk.window, shown.bad)
+            except NothingToGoBackTo as error:
+                pytest.fail(f"{lost}: {error.stepped_over}")
+            except BatchinfError:
+                refused.append(lost)
+    assert any("/_models/" in lost for lost in refused)
 
 
 def test_a_revoked_key_and_damaged_files_are_no_doubt(shown: Shown) -> None:

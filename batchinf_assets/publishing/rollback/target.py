@@ -7,6 +7,7 @@ of a model, a key or an input. Only what is bad of the revision itself is steppe
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 
 from batchinf_assets.errors import (
@@ -23,7 +24,11 @@ from batchinf_assets.project import Project
 from batchinf_assets.publishing.gate import miscounts, unmet_checks
 from batchinf_assets.publishing.proof.verify import claim_problems, model_problems
 from batchinf_assets.publishing.publish import MANIFEST
-from batchinf_assets.publishing.signed import VerifiedManifest, read_signed_manifest
+from batchinf_assets.publishing.signed import (
+    VerifiedManifest,
+    read_signed_manifest,
+    signers,
+)
 from batchinf_assets.publishing.visible import publications
 from batchinf_assets.registry.keyring import Keyring, read_keyring
 from batchinf_assets.registry.registry import Registry
@@ -144,9 +149,10 @@ def whole_revision(
             f"Readers never saw a revision {revision[:40]} of window {window} of {spec.name}.",
             next_step=f"Those that they saw: {', '.join(_shown(project, spec, window)) or 'none'}.",
         )
-    signed = _signed(manifests(project, spec), window, revision, read_keyring(registry.keys))
+    published, keyring = newest.metadata.get(MANIFEST), read_keyring(registry.keys)
+    signed = _signed(manifests(project, spec), window, revision, keyring, published)
     problems = _problems(project, registry, spec, signed.manifest)
-    if newest.metadata.get(MANIFEST) != signed.sha256:
+    if published != signed.sha256:
         problems = iter(["Its manifest is not the one that was published."])
     first = next(problems, None)
     if first is not None:
@@ -161,22 +167,23 @@ def whole_revision(
 
 
 def _signed(
-    store: ManifestStore, window: Window, revision: str, keyring: Keyring
+    store: ManifestStore, window: Window, revision: str, keyring: Keyring, published: str | None
 ) -> VerifiedManifest:
-    """Read a signed manifest; that nobody here knows its signer, or since when, is no fault of it.
+    """Read a signed manifest; what is known here of keys, times and formats is no fault of it.
 
     Raises:
-        ManifestInvalid: It is missing, unsigned, of other bytes, or its key was revoked.
-        TargetUnjudged: The keyring does not know its key, or not for the time it was signed.
+        ManifestInvalid: It is missing, unsigned, not what was published, or its key was revoked.
+        TargetUnjudged: It is what was published, with a signature that may count elsewhere.
     """
     try:
         return read_signed_manifest(store, window, revision, keyring)
     except ManifestInvalid as error:
-        signers = store.signatures(window, revision)
-        strangers = signers and not any(map(keyring.find, signers))
-        refusal = error.__cause__
-        untimely = isinstance(refusal, ModelRefused) and refusal.reason is Refusal.KEY_EXPIRED
-        if strangers or untimely:
+        if not store.path(window, revision).is_file():
+            raise
+        body = store.body(window, revision)
+        worth = {*signers(store, window, revision, body, keyring).values()}
+        may_count = "counts" in worth or ("unknown" in worth and "revoked" not in worth)
+        if may_count and hashlib.sha256(body).hexdigest() == published:
             raise _unjudged(window, revision, error.message) from error
         raise
 

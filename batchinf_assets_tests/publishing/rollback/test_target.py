@@ -33,7 +33,10 @@ from batchinf_assets_tests.publishing.proof.test_verify import (
     revoke_the_key,
 )
 from batchinf_assets_tests.publishing.rollback.test_damage import lost_permissions
-from batchinf_assets_tests.publishing.two_revisions import NOW, Shown
+from batchinf_assets_tests.publishing.rollback.test_damaged_signatures import (
+    publish_with_a_newer_version,
+)
+from batchinf_assets_tests.publishing.two_revisions import NOW, Shown, without_first
 
 FAILED = CheckResult(
     name="golden_quality",
@@ -98,6 +101,22 @@ def test_what_this_machine_lacks_withdraws_nothing_and_opens_a_ticket(
     assert kept.ticket.cause.endswith(
         f"`batchinf rollback flight_delays 2013-07-04 --from {shown.bad} --reason TEXT`"
     )
+
+
+def test_an_earlier_revision_of_a_newer_format_is_neither_shown_nor_stepped_over(
+    desk: Desk,
+) -> None:
+    desk.publish()
+    publish_with_a_newer_version(desk)
+    old = desk.visible()
+    desk.correct(without_first)
+    desk.prepare()
+    desk.publish()
+    bad = desk.visible()
+    flip_a_bit(desk)
+    with pytest.raises(TargetUnjudged, match=f"Whether revision {old} of .* format_version"):
+        taken_back(desk, "verification", damage_of(desk))
+    assert desk.visible() == bad
 
 
 def test_once_it_can_be_told_the_same_is_done(shown: Shown) -> None:

@@ -53,6 +53,22 @@ OVARIAN = """
 (1988) for whom all are known, as the SAS/STAT User's Guide prints them (The LOGISTIC Procedure,
 Comparing Receiver Operating Characteristic Curves)."""
 
+WFNS = {True: (2, 12, 1, 8, 18), False: (37, 20, 3, 8, 4)}
+"""How many of 113 patients with a haemorrhage had each grade, by whether they fared badly: tied
+scores (Turck and others 2010)."""
+
+NDKA = {
+    True: """3.87 5.18 5.19 5.37 7.42 8.23 8.38 8.9 9.57 9.63 9.85 10.4 11.09 11.6 11.67 11.72 12.22
+        12.75 12.9 13.2 13.56 13.67 14.04 14.26 15.54 15.89 15.96 17.4 21.22 21.48 21.57 21.93 22.63
+        32.37 32.41 34.06 40.34 47.61 54.82 72.57 419.19""",
+    False: """3.01 4.61 5.03 6 6.01 6.29 6.3 6.39 6.54 6.59 6.79 7.06 7.63 7.66 7.75 7.96 8.02 8.09
+        8.53 8.54 9.01 9.44 9.44 9.47 9.63 9.7 9.8 9.81 9.83 9.95 10.33 10.42 10.51 10.55 10.6 10.83
+        11.07 11.68 11.73 11.97 12.53 12.57 12.59 12.67 12.71 12.8 12.9 12.98 13.12 13.41 13.45
+        13.87 14.34 14.57 15.54 16.11 17.21 17.3 17.86 18.21 19.46 20.75 22.27 22.43 24.58 27.19
+        28.49 41.43 46.83 49.94 58.83 80.3""",
+}
+"""Of the same patients a concentration in the blood."""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -273,6 +289,30 @@ def test_the_interval_of_an_auroc_is_that_of_the_structural_components(
     assert found is not None
     assert expected is not None
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_the_areas_of_published_patients_have_the_variances_that_proc_publishes() -> None:
+    """The R package pROC (Robin and others 2011) holds itself to these figures, by DeLong."""
+    grades = [
+        (bad, float(grade))
+        for bad, counts in WFNS.items()
+        for grade, count in enumerate(counts)
+        for _ in range(count)
+    ]
+    metrics = measure(*map(list, zip(*grades, strict=True)))
+    interval = metrics.intervals["auroc"]
+    assert interval is not None
+    assert metrics.auroc == pytest.approx(0.823678861788618, abs=1e-14)
+    assert ((interval.high - interval.low) / 2 / Z) ** 2 == pytest.approx(
+        0.00146991470882363, abs=1e-14
+    )
+    values = [(bad, float(value)) for bad, text in NDKA.items() for value in text.split()]
+    metrics = measure(*map(list, zip(*values, strict=True)))
+    interval = metrics.intervals["auroc"]
+    assert interval is not None
+    assert (interval.low, metrics.auroc, interval.high) == pytest.approx(
+        (0.501244999271703, 0.611957994579946, 0.722670989888189), abs=1e-14
+    )
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ class Ledger:
         return {record.window: record for record in records}
 
     def _rows(self, equal: Mapping[str, str | None]) -> pa.Table:
-        if not self._versions() and not self.place.is_file():
+        if not self.place.is_file() and not self._versions():
             return LEDGER_SCHEMA.empty_table()
         wanted = [(name, "=", value) for name, value in equal.items() if value is not None]
         try:

@@ -135,7 +135,9 @@ class Ledger:
         return {record.window: record for record in records}
 
     def _rows(self, equal: Mapping[str, str | None]) -> pa.Table:
-        if not self.place.is_file() and not self._versions():
+        # On S3 an object of the folder's name hides nothing, and asking for it is one more right.
+        is_file = isinstance(self.place, Path) and self.place.is_file()
+        if not is_file and not self._versions():
             return LEDGER_SCHEMA.empty_table()
         wanted = [(name, "=", value) for name, value in equal.items() if value is not None]
         try:

@@ -57,7 +57,7 @@ def paired_differences(
     """Compare two models on the same labelled rows.
 
     Each resample draws n rows with replacement, the same ones for both models, so what makes a row
-    hard for both cancels out. The interval is that of `evaluation.intervals.percentiles`; a single
+    hard for both cancels out. The interval is that of `metrics.intervals.percentiles`; a single
     row, which always resamples to itself, has none.
 
     The rows' order does not matter; the same seed gives the same interval.

@@ -16,6 +16,10 @@ class Ticking:
         self._sensor = self._definitions.resolve_sensor_def(name)
         self._cursor: str | None = None
 
+    @property
+    def job_name(self) -> str | None:
+        return self._sensor.job_name
+
     def tick(self) -> list[dg.RunRequest]:
         with dg.build_sensor_context(
             instance=self._instance,

@@ -18,10 +18,10 @@ from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.lake.files import DataFile
 from batchinf_assets.orchestration.execute import run_job
-from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import predictions_table, published_revision
 from batchinf_assets.spec.load import Pipeline
+from batchinf_assets_tests.end_to_end.ticking import Ticking
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World
@@ -29,30 +29,6 @@ if TYPE_CHECKING:
 NEW = "2013-07-08"
 OLD = "2013-07-07"
 NEVER_RUN = "2013-07-06"
-
-
-class Ticking:
-    """A sensor and its cursor, which the daemon would keep from tick to tick."""
-
-    def __init__(self, name: str, instance: dg.DagsterInstance) -> None:
-        self._definitions, self._instance = defs(), instance
-        self._sensor = self._definitions.resolve_sensor_def(name)
-        self._cursor: str | None = None
-
-    @property
-    def job_name(self) -> str | None:
-        return self._sensor.job_name
-
-    def tick(self) -> list[dg.RunRequest]:
-        with dg.build_sensor_context(
-            instance=self._instance,
-            cursor=self._cursor,
-            definitions=self._definitions,
-            resources={"workplace": Workplace()},
-        ) as context:
-            evaluated = self._sensor.evaluate_tick(context)
-        self._cursor = evaluated.cursor
-        return list(evaluated.run_requests or [])
 
 
 @pytest.fixture

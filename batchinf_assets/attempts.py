@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -34,6 +34,7 @@ from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.lake.worker import Worker
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
+from batchinf_assets.side_by_side import OneByOne, Order
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.attempt import AttemptRecord, State, reason_code, reason_text
 from batchinf_assets.telemetry.ledger import Ledger
@@ -61,6 +62,7 @@ class Attempt:
         trace_id: Of the attempt, 32 hex digits; the same in all its stages.
         held: The lease.
         require_left: Raises where the run may begin no further shard.
+        order: The window's place among those that the run works on at the same time.
         state: How the stage ends, if nothing goes wrong.
         manifest: The revision that was worked on, once there is one.
         manifest_sha256: Digest of its published manifest.
@@ -73,6 +75,7 @@ class Attempt:
     trace_id: str
     held: HeldLease
     require_left: Callable[[], None] = lambda: None
+    order: Order = field(default_factory=OneByOne)
     state: State = "scored"
     manifest: Manifest | None = field(default=None, init=False)
     manifest_sha256: str | None = field(default=None, init=False)
@@ -165,6 +168,28 @@ def attempting(
             if stage_of.began is None:  # before the lease was ours
                 stage_of.record(stage_of.failed(error, span.use))
             raise
+
+
+def close_killed(
+    project: Project, spec: PipelineSpec, window: Window, *, run_id: str, stage: str
+) -> None:
+    """Record an attempt whose process is known to be dead, and free its window for the next one.
+
+    Nothing happens where somebody else works on the window, or where nobody did.
+
+    Args:
+        project: Where lake and ledger are.
+        spec: The pipeline.
+        window: The window.
+        run_id: The run whose process died.
+        stage: What that worked on.
+    """
+    found = _Stage(project=project, spec=spec, window=window, run_id=run_id, name=stage, again=0)
+    last = read_lease(lease_place(project, spec, window), window.key)
+    if last is None or last.state == "free":
+        return
+    with suppress(LostRace), found.lease():
+        pass
 
 
 def predictions_table(project: Project, spec: PipelineSpec) -> WindowTable:

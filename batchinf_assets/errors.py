@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
 from batchinf_assets.checks import CheckResult
@@ -44,6 +44,18 @@ class BatchinfError(Exception):
         self.message = message
         self.next_step = next_step
         super().__init__(f"{message} {next_step}")
+
+    def __reduce__(self) -> tuple[Callable[..., BatchinfError], tuple[object, ...]]:
+        """Go from process to process whole: an exception does so by its positional arguments."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: type[BatchinfError], args: tuple[object, ...], attributes: Mapping[str, object]
+) -> BatchinfError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class UsageError(BatchinfError):
@@ -292,6 +304,12 @@ class Preempted(BatchinfError):
 
     exit_code = 75
     failure_class = FailureClass.PREEMPTED
+
+
+class WorkerDied(BatchinfError):
+    """A process that worked on a window for its run ended before it was done."""
+
+    failure_class = FailureClass.TRANSIENT
 
 
 class ShardFailed(BatchinfError):

@@ -31,6 +31,7 @@ from batchinf_assets.evaluation.metrics.tasks import task_of
 from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.lake.digest import json_sha256
 from batchinf_assets.lake.fence import Alone, Fence
+from batchinf_assets.lake.query import open_database
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.judgement import EarlierWindowsRecord, EvaluationRecord
 from batchinf_assets.project import Project
@@ -38,6 +39,7 @@ from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.predictions import candidate, manifests, observed_bins
 from batchinf_assets.scoring.score_histogram import observed_scores
+from batchinf_assets.side_by_side import OneByOne, Order
 from batchinf_assets.spec.evaluation import DriftReference
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
@@ -87,6 +89,7 @@ def evaluate_window(
     model: ScoringModel,
     *,
     lease: Fence | None = None,
+    order: Order | None = None,
 ) -> Evaluation:
     """Measure the window's candidate and write the figures into its draft manifest.
 
@@ -98,18 +101,19 @@ def evaluate_window(
         window: The window.
         model: The model that scored it.
         lease: The attempt's hold on the window; without one nobody else is taken to work on it.
+        order: Its place among those that are evaluated at the same time.
 
     Raises:
         WindowMissing: The window was not scored, or by another model than the current one.
         GoldenSetInvalid: The golden set is missing or does not fit the features.
         LostRace: Another attempt has taken the window over; nothing of its was touched.
     """
-    started, lease = time.monotonic(), lease or Alone()
+    started, lease, order = time.monotonic(), lease or Alone(), order or OneByOne()
     manifest = candidate(project, spec, window)
     if manifest.published_at is not None and manifest.evaluation is not None:
         return _evaluation(manifest, manifest.evaluation)
     _require_same_model(manifest, model, spec)
-    measures = _measures(project, spec, window, manifest, model, lease)
+    measures = _measures(project, spec, window, manifest, model, lease, order)
     lease.require_held()
     keep_evaluation(project, spec, window, manifest, measures, token=lease.token)
     record = evaluation_record(measures)
@@ -125,6 +129,7 @@ def evaluate_window(
     )
     lease.require_held()
     manifests(project, spec).write_draft(window, finished)
+    order.release_later()
     return _evaluation(finished, record)
 
 
@@ -172,17 +177,21 @@ def _measures(
     manifest: Manifest,
     model: ScoringModel,
     lease: Fence,
+    order: Order,
 ) -> Measures:
     profile = model.artifact.profile
-    with ThreadPoolExecutor(1) as beside:  # DuckDB and NumPy let go of Python's lock
+    with ThreadPoolExecutor(2) as beside:  # DuckDB and NumPy let go of Python's lock
+        beside.submit(open_database)  # takes as long as reading and scoring the golden set
         shown = beside.submit(measure_golden, project, spec, model)
         histogram = observed_scores(project, spec, window, manifest)
         observed = observed_bins(project, spec, window, manifest, profile)
+        order.await_earlier()
         earlier = earlier_windows(project, spec, window, profile)
+        lease.require_held()
+        token = lease.token
+        keep_sketches(project, spec, window, manifest.revision, profile, observed, token=token)
         drifts = drifts_of(observed, manifest.counts.scored, profile, spec, earlier)
         golden = shown.result()
-    lease.require_held()
-    keep_sketches(project, spec, window, manifest.revision, profile, observed, token=lease.token)
     return Measures(
         golden=golden,
         drifts=drifts,

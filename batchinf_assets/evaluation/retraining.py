@@ -1,7 +1,7 @@
 """When a challenger should be trained without being asked: sustained drift, or lost performance.
 
 What is trained, and that it is never promoted by that, is in `promotion.challenger`; who asks for
-it, in `orchestration.retraining`.
+it, in `orchestration.sensors`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -28,9 +29,10 @@ def column_lineage(pipeline: Pipeline) -> dict[str, tuple[Origin, ...]]:
         FeatureSqlFailed: The SQL cannot be parsed or lacks a declared column.
     """
     name = f"{pipeline.name}/{pipeline.spec.features.sql}"
+    views = view_columns(pipeline.spec).items()
     try:
-        roots = lineage(
-            None, pipeline.features_sql, schema=view_columns(pipeline.spec), dialect="duckdb"
+        roots = _roots(
+            pipeline.features_sql, tuple((view, tuple(own.items())) for view, own in views)
         )
     except (SqlglotError, ValueError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
@@ -45,6 +47,12 @@ def column_lineage(pipeline: Pipeline) -> dict[str, tuple[Origin, ...]]:
                 next_step="Name every declared column in the SELECT.",
             )
     return {column: _origins(roots[column]) for column in pipeline.spec.feature_table}
+
+
+@lru_cache(maxsize=64)
+def _roots(sql: str, views: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]) -> dict[str, Node]:
+    schema = {view: dict(columns) for view, columns in views}
+    return dict(lineage(None, sql, schema=schema, dialect="duckdb"))
 
 
 def view_columns(spec: PipelineSpec) -> dict[str, dict[str, str]]:

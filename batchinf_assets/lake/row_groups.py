@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -91,7 +92,11 @@ class RowGroups:
 
     def _open(self) -> pq.ParquetFile:
         return pq.ParquetFile(
-            open_input(self.place), metadata=self._metadata, page_checksum_verification=True
+            open_input(self.place),
+            metadata=self._metadata,
+            # One request for all columns of an object; of a file one column fits into the cache.
+            pre_buffer=not isinstance(self.place, Path),
+            page_checksum_verification=True,
         )
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from batchinf_assets.checks import CheckResult, Violation, summarize
@@ -99,15 +100,18 @@ def judge_revision(
     """
     spec = pipeline.spec
     judged = with_verdicts_of_now(project, spec, window, manifest, signed=signed)
-    violations = (
-        *_identity(pipeline, window, manifest),
-        *_places(project, spec, window, manifest),
-        *_model(registry, spec, manifest, now),
-        *unmet_checks(judged, required_checks(spec)),
-        *_inputs(project, spec, window, manifest),
-        *miscounts(manifest),
-        *changed_files(predictions_table(project, spec).folder, manifest.outputs),
-    )
+    with ThreadPoolExecutor(1) as beside:  # hashing waits for nothing that is asked meanwhile
+        folder = predictions_table(project, spec).folder
+        changed = beside.submit(lambda: [*changed_files(folder, manifest.outputs)])
+        violations = (
+            *_identity(pipeline, window, manifest),
+            *_places(project, spec, window, manifest),
+            *_model(registry, spec, manifest, now),
+            *unmet_checks(judged, required_checks(spec)),
+            *_inputs(project, spec, window, manifest),
+            *miscounts(manifest),
+            *changed.result(),
+        )
     return CheckResult(
         name="gate",
         asset="published",

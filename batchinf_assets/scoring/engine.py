@@ -6,6 +6,7 @@ One shard is the business of `scoring.shard_scoring`, threads and tries that of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Event
 
@@ -17,7 +18,11 @@ from batchinf_assets.scoring.fast import usable_cores
 from batchinf_assets.scoring.preemption import stopping_on_sigterm
 from batchinf_assets.scoring.shard_scoring import ScoredShard, ShardScoring
 from batchinf_assets.scoring.shards import Shard
-from batchinf_assets.scoring.workers import Outcome, run_shards
+from batchinf_assets.scoring.workers import Outcome, ahead_on, run_shards
+
+GROUPS_AHEAD = 2
+"""Row groups of a shard that are scored or wait to be written: all cores have work while shards are
+written, and what waits stays a fraction of the rows in work, however many cores there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +103,13 @@ def finish_shards(
         path = path_within(folder / shard.file_name, checkpoints.table)
         if found := checkpoints.finished(shard, path):
             return found, True
-        scored = scoring.score(shard, folder, expected=visible.get(path))
+        scored = scoring.score(shard, folder, expected=visible.get(path), in_order=in_order)
         made = _checkpoint(scored, shard, path, checkpoints, attempt)
         checkpoints.keep(made)
         return made, False
 
-    with stopping_on_sigterm() as stop:
+    with stopping_on_sigterm() as stop, ThreadPoolExecutor(workers) as cores:
+        in_order = ahead_on(cores, min(workers, GROUPS_AHEAD))
         outcome = run_shards(shards, finish, workers=workers, stop=stop)
         _require_all(outcome, shards, scoring, stop)
     return FinishedShards(

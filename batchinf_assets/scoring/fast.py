@@ -19,14 +19,14 @@ import pyarrow.parquet as pq
 from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.registry.card import ScorerFile, SignedFile
 from batchinf_assets.registry.untrusted_text import one_line
-from batchinf_assets.scoring.encoding.apply import encode
+from batchinf_assets.scoring.encoding.apply import Encoded
 from batchinf_assets.scoring.encoding.recipe import Recipe
 from batchinf_assets.scoring.encoding.translate import unwrap
 from batchinf_assets.scoring.linear import LinearModel, translate_linear
 from batchinf_assets.scoring.linear_encoded import predict_encoded
 from batchinf_assets.scoring.scorer import Outputs, Scorer
 from batchinf_assets.scoring.trees.ensemble import TreeEnsemble
-from batchinf_assets.scoring.trees.predict import KERNEL_VERSION, predict
+from batchinf_assets.scoring.trees.predict import KERNEL_VERSION, predict_pieces
 from batchinf_assets.scoring.trees.translate import translate
 from batchinf_assets.scoring.untranslatable import Untranslatable
 from batchinf_assets.spec.contract import FeatureSpec
@@ -40,7 +40,7 @@ LINEAR_FILE: ScorerFile = "linear.json"
 
 
 def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Return how many cores this process may use: those it is bound to, within its quota.
+    """Return how many cores to use: this process's share of those it may, within its quota.
 
     Args:
         quota: Control group v2's limit, `<microseconds> <period>` or `max <period>`.
@@ -54,7 +54,20 @@ def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
         limit = bound if allowed == "max" else math.ceil(int(allowed) / int(period))
     except (OSError, ValueError):
         limit = bound
-    return max(1, min(bound, limit))
+    return max(1, min(bound, limit) // _sharing)
+
+
+_sharing = 1
+
+
+def share_cores(processes: int) -> None:
+    """Take only this process's share of the cores from now on.
+
+    Args:
+        processes: How many have the same to do, this one included.
+    """
+    global _sharing
+    _sharing = processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +94,8 @@ class TreeScorer:
             ModelRefused: The model refuses the rows.
             BatchinfError: A feature column does not fit its declaration.
         """
-        matrix = encode(self.recipe, features, self.columns)
-        return predict(self.ensemble, matrix, threads=self.threads)
+        encoded, rows = Encoded.of(self.recipe, features, self.columns), features.num_rows
+        return predict_pieces(self.ensemble, encoded.piece, rows, threads=self.threads)
 
     def for_workers(self) -> Scorer | None:
         """Return this scorer on one core; kernels hold no lock."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from batchinf_assets.attempts import Attempt
@@ -18,6 +19,7 @@ from batchinf_assets.lake.layout import row_group_rows
 from batchinf_assets.manifest.document import Manifest, declaration_digest
 from batchinf_assets.manifest.files import OutputRecord, QuarantineRecord
 from batchinf_assets.manifest.inputs import WindowRecord
+from batchinf_assets.manifest.means import CodeRecord
 from batchinf_assets.manifest.work import CountsRecord, ResourcesRecord, ShardsRecord
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.condemnations import require_inputs_not_condemned
@@ -87,9 +89,13 @@ def score_window(
         RunOverCap: The run has taken more than its cap; finished shards stay.
         ShardFailed: A shard failed for want of space, memory or access; the others stay.
     """
-    snapshot, features = _inputs(project, pipeline, window)
-    version = snapshot_table(project, pipeline.spec).version_of(window)
-    draft = _describe(pipeline, window, snapshot, version, features, model, attempt, now)
+    with ThreadPoolExecutor(1) as beside:  # the first time in a process both take a while
+        code = beside.submit(running_code)
+        snapshot, features = _inputs(project, pipeline, window)
+        version = snapshot_table(project, pipeline.spec).version_of(window)
+    draft = _describe(
+        pipeline, window, snapshot, version, features, model, attempt, now, code.result()
+    )
     draft = draft.model_copy(update={"quarantine": _quarantined(project, pipeline, window, draft)})
     attempt.works_on(draft)
     require_inputs_not_condemned(project, pipeline.spec, window, draft)
@@ -174,8 +180,9 @@ def _describe(
     model: ScoringModel,
     attempt: Attempt,
     now: datetime,
+    code: CodeRecord,
 ) -> Manifest:
-    settings, code = scoring_settings(pipeline), running_code()
+    settings = scoring_settings(pipeline)
     revision = revision_id(
         snapshot=snapshot.record,
         features=features.record,

@@ -1,7 +1,7 @@
 """Score one shard: read a row group, score, post-process, check, write, and the next one.
 
-Which shards there are is in `scoring.shards`, who runs them side by side in `scoring.workers`, what
-stays of a finished one in `scoring.checkpoints`.
+Which shards there are is in `scoring.shards`, who runs them and their row groups side by side in
+`scoring.workers`, what stays of a finished one in `scoring.checkpoints`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from batchinf_assets.scoring.said import Scores, leading_scores
 from batchinf_assets.scoring.score_histogram import count_scores
 from batchinf_assets.scoring.scorer import Scorer, score_rows
 from batchinf_assets.scoring.shards import Shard
+from batchinf_assets.scoring.workers import InOrder
 from batchinf_assets.snapshots.freeze import require_passed
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.spec.prediction import BINARY, Kind
@@ -86,7 +87,14 @@ class ShardScoring:
     profile: Profile
     earlier: EarlierScores | None = None
 
-    def score(self, shard: Shard, folder: Place, *, expected: str | None = None) -> ScoredShard:
+    def score(
+        self,
+        shard: Shard,
+        folder: Place,
+        *,
+        expected: str | None = None,
+        in_order: InOrder = map,
+    ) -> ScoredShard:
         """Score, check and write one shard.
 
         Its file is whole or absent, and the same features, model and declaration give the same
@@ -96,6 +104,7 @@ class ShardScoring:
             shard: The shard.
             folder: Where its file goes.
             expected: SHA-256 that the file must have, where readers see it already.
+            in_order: Has the row groups scored, maybe by other threads, while this one writes.
 
         Raises:
             ManifestInvalid: The features are gone or damaged, or the file came out differently.
@@ -108,7 +117,7 @@ class ShardScoring:
         """
         tally = _Tally()
         schema = arrow_schema(self.pipeline.spec.prediction_table)
-        rows = self._predictions(shard, tally)
+        rows = self._predictions(shard, tally, in_order)
         file = write_row_groups(folder / shard.file_name, schema, rows, expected=expected)
         tally.lap("write")
         return ScoredShard(
@@ -121,18 +130,23 @@ class ShardScoring:
             carried=tally.carried,
         )
 
-    def _predictions(self, shard: Shard, tally: _Tally) -> Iterator[pa.Table]:
-        spec = self.pipeline.spec
-        inputs = list(spec.features.columns)
-        for features in self.features.read(shard.groups):
-            tally.lap("read")
-            scores = self._scores(features, tally)
-            rows = self._postprocessed(features, scores, tally)
-            tally.lap("postprocess")
-            tally.observe(self.profile, features.select(inputs), spec.prediction.score, scores)
-            tally.lap("check")
+    def _predictions(self, shard: Shard, tally: _Tally, in_order: InOrder) -> Iterator[pa.Table]:
+        for rows, part in in_order(self._group, shard.groups):
+            tally.add(part)
             yield rows
             tally.lap("write")
+
+    def _group(self, group: int) -> tuple[pa.Table, _Tally]:
+        spec, tally = self.pipeline.spec, _Tally()
+        (features,) = self.features.read([group])
+        tally.lap("read")
+        scores = self._scores(features, tally)
+        rows = self._postprocessed(features, scores, tally)
+        tally.lap("postprocess")
+        inputs = features.select(list(spec.features.columns))
+        tally.observe(self.profile, inputs, spec.prediction.score, scores)
+        tally.lap("check")
+        return rows, tally
 
     def _scores(self, features: pa.Table, tally: _Tally) -> Scores:
         inputs = features.select(list(self.pipeline.spec.features.columns))
@@ -191,7 +205,7 @@ def scores_in_parts(scorer: Scorer, rows: pa.Table, kind: Kind = BINARY) -> Scor
 
 @dataclass
 class _Tally:
-    """What adds up over the row groups of a shard."""
+    """What adds up over the row groups of a shard, or over one of them."""
 
     checks: list[CheckResult] = field(default_factory=list[CheckResult])
     spans: list[KeySpan] = field(default_factory=list[KeySpan])
@@ -206,9 +220,20 @@ class _Tally:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
         self._since = now
 
+    def add(self, part: _Tally) -> None:
+        """Add a row group; what this thread does next begins now."""
+        self.checks.extend(part.checks)
+        self.spans.extend(part.spans)
+        for name, counts in part.observed.items():
+            self.observed[name] = self.observed.get(name, 0) + counts
+        self.scores = self.scores + part.scores
+        for stage, seconds in part.seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        self.carried += part.carried
+        self._since = time.monotonic()
+
     def observe(self, profile: Profile, features: pa.Table, score: str, scores: Scores) -> None:
         columns = {name: features.column(name) for name in features.column_names}
         leading = leading_scores(scores)
-        for name, counts in observe(profile, {**columns, score: pa.array(leading)}).items():
-            self.observed[name] = self.observed.get(name, 0) + counts
-        self.scores = self.scores + count_scores(leading)
+        self.observed = observe(profile, {**columns, score: pa.array(leading)})
+        self.scores = count_scores(leading)

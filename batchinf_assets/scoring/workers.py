@@ -1,23 +1,38 @@
-"""Run a piece of work per shard on all cores: each worker takes one shard from start to finish.
+"""Run a piece of work per shard on all cores: shards side by side, and the row groups of each.
 
-What the work is, is in `scoring.shard_scoring`. A worker that reads, scores and writes by itself
-keeps its rows in its own cache and needs no queue; measured, this reaches the sum of the stages
-where a reader, a scorer and a writer that hand rows on reach four fifths of it.
+What the work is, is in `scoring.shard_scoring`. One thread per core takes a row group from reading
+to checking, so that its rows stay in that core's cache; only what came out of them, a fifth of the
+bytes or less, is handed on to the thread that writes the shard. While that one waits for the disk,
+every core has a row group of another shard; and the last shard of a window has more than one core.
 """
 
 from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from itertools import islice
+from typing import Generic, Protocol, TypeVar
 
 from batchinf_assets.errors import BatchinfError, StorageUnavailable
 from batchinf_assets.scoring.shards import Shard
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class InOrder(Protocol):
+    """What does a piece of work per item as `map` does: the results come in the items' order."""
+
+    def __call__(
+        self, work: Callable[[Item], Result], items: Iterable[Item], /
+    ) -> Iterator[Result]:
+        """Begin; nothing is done before the first result is asked for."""
+        ...
+
 
 TRIES = 3
 """How often a shard is tried whose storage fails for a moment."""
@@ -50,6 +65,34 @@ class _Progress(Generic[Result]):
     results: dict[int, Result] = field(default_factory=dict)
     failure: BaseException | None = None
     retries: int = 0
+
+
+def ahead_on(threads: Executor, ahead: int) -> InOrder:
+    """Let threads work on the items after the one that is looked at.
+
+    Where the work of one fails, or nobody asks any more, no other one begins, and those that have
+    begun are waited for.
+
+    Args:
+        threads: Who works; may work for others too.
+        ahead: How many items are begun or done at a time, which bounds memory.
+    """
+
+    def in_order(work: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]:
+        left, begun = iter(items), deque[Future[Result]]()
+        try:
+            while True:
+                begun.extend(
+                    threads.submit(work, item) for item in islice(left, ahead - len(begun))
+                )
+                if not begun:
+                    return
+                yield begun[0].result()
+                begun.popleft()
+        finally:
+            wait([each for each in begun if not each.cancel()])
+
+    return in_order
 
 
 def run_shards(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from batchinf_assets.contracts.nullability import RequiredBefore
@@ -19,3 +19,7 @@ class Earlier:
 
     rows: Sequence[int] | None
     required: RequiredBefore | None
+
+
+EarlierWhenNeeded = Callable[[], Earlier]
+"""Asked once the window's own rows are read: the windows before it may still be worked on."""

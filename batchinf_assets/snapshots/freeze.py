@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -20,6 +21,7 @@ from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest.inputs import SnapshotRecord
 from batchinf_assets.project import Project
 from batchinf_assets.seasons import windows_alike
+from batchinf_assets.side_by_side import OneByOne, Order
 from batchinf_assets.snapshots.earlier import Earlier
 from batchinf_assets.snapshots.lateness import require_accepted
 from batchinf_assets.snapshots.parts import landed_at
@@ -72,10 +74,18 @@ def snapshot_table(project: Project, spec: PipelineSpec) -> WindowTable:
     return WindowTable(project.lake / spec.name / ASSET, arrow_schema(spec.source.columns))
 
 
-def freeze_snapshot(project: Project, spec: PipelineSpec, window: Window) -> Snapshot:
+def freeze_snapshot(
+    project: Project, spec: PipelineSpec, window: Window, *, order: Order | None = None
+) -> Snapshot:
     """Freeze what landed for a window; a no-op where the same rows are frozen already.
 
     Rows that break a rule which sets them aside are told of in the quarantine table instead.
+
+    Args:
+        project: Where the tables and the landed files are.
+        spec: The pipeline.
+        window: The window.
+        order: Its place among those that are frozen at the same time.
 
     Raises:
         LandedFileMissing: The source file, or a reference that it is held against, has not landed.
@@ -83,7 +93,8 @@ def freeze_snapshot(project: Project, spec: PipelineSpec, window: Window) -> Sna
         WindowRefused: Its columns or rows break the contract; nothing was written.
         HeldForApproval: It landed too late to replace what is frozen; nothing was written.
     """
-    found = read_source(project, spec, window, earlier=earlier_windows(project, spec, window))
+    known = partial(earlier_windows, project, spec, window, order=order or OneByOne())
+    found = read_source(project, spec, window, earlier=known)
     record = record_of(spec, found)
     at = landed_at(landing_of(project).path(spec.source.files, window))
     before, lost = frozen_before(project, spec, window, record)
@@ -111,8 +122,11 @@ def record_of(spec: PipelineSpec, found: SourceRows) -> SnapshotRecord:
     )
 
 
-def earlier_windows(project: Project, spec: PipelineSpec, window: Window) -> Earlier:
+def earlier_windows(
+    project: Project, spec: PipelineSpec, window: Window, *, order: Order | None = None
+) -> Earlier:
     """Return what the source of a window is held against."""
+    (order or OneByOne()).await_earlier()
     return Earlier(
         rows=rows_before(project, spec, window), required=required_before(project, spec, window)
     )

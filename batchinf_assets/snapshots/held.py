@@ -54,7 +54,9 @@ def held_correction(project: Project, spec: PipelineSpec, window: Window) -> Hel
         WindowRefused: It breaks the contract: approving it would not help.
         ManifestInvalid: What is frozen is damaged where its record is not.
     """
-    found = read_source(project, spec, window, earlier=earlier_windows(project, spec, window))
+    found = read_source(
+        project, spec, window, earlier=lambda: earlier_windows(project, spec, window)
+    )
     landed = record_of(spec, found)
     before, lost = frozen_before(project, spec, window, landed)
     at = landed_at(landing_of(project).path(spec.source.files, window))

@@ -29,7 +29,7 @@ from batchinf_assets.lake.digest import json_sha256, sort_by
 from batchinf_assets.lake.order import is_strictly_ascending
 from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.project import Project
-from batchinf_assets.snapshots.earlier import Earlier
+from batchinf_assets.snapshots.earlier import Earlier, EarlierWhenNeeded
 from batchinf_assets.snapshots.known import known_values
 from batchinf_assets.snapshots.landing import LandedFile, Landing
 from batchinf_assets.snapshots.parts import is_folder_of_parts, newest_rows, source_record
@@ -91,7 +91,11 @@ def source_contract(spec: PipelineSpec) -> str:
 
 
 def read_source(
-    project: Project, spec: PipelineSpec, window: Window, *, earlier: Earlier | None = None
+    project: Project,
+    spec: PipelineSpec,
+    window: Window,
+    *,
+    earlier: EarlierWhenNeeded | None = None,
 ) -> SourceRows:
     """Read and judge the landed rows of a window.
 
@@ -109,7 +113,8 @@ def read_source(
     parts = landing_of(project).read_parts(
         spec.source.files, window, limits=spec.source.limits, columns=spec.source.columns
     )
-    return judge_source(project, spec, window, parts, earlier=earlier)
+    known = earlier() if earlier else None
+    return judge_source(project, spec, window, parts, earlier=known)
 
 
 def judge_source(

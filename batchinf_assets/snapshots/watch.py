@@ -1,6 +1,6 @@
 """One look at the landing folder: what landed, held against what the lake knows.
 
-`arrivals` plans; nothing here knows Dagster, which is asked by `requested` what it has run.
+`arrivals` plans; nothing here knows Dagster, which is asked by `sensors.requested` what it has run.
 """
 
 from __future__ import annotations

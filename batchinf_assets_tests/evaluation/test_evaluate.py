@@ -35,6 +35,7 @@ from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 from batchinf_assets_tests.evaluation.real_days import DAYS, NOW, copied, score, show
+from batchinf_assets_tests.side_by_side import Awaiting
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World
@@ -191,6 +192,23 @@ def test_windows_right_before_are_another_reference(
     psi = {(r["subject"], r["reference"]): r["value"] for r in rows}
     assert psi["temperature", "training"] > 1 > psi["temperature", "previous"]  # winter, then July
     assert psi["departure_minute", "previous"] > 0
+
+
+def test_a_window_is_held_against_one_that_was_evaluated_beside_it(
+    visible_lake: Path, world: World, pipeline: Pipeline, model: ScoringModel, tmp_path: Path
+) -> None:
+    project = replace(copied(visible_lake, world, tmp_path, []), landing=world.landing)
+    drift = pipeline.spec.drift.model_copy(
+        update={"references": ("training", "previous"), "previous_windows": 1}
+    )
+    spec = pipeline.spec.model_copy(update={"drift": drift})
+    before, window = spec.window.window("2013-07-03"), spec.window.window("2013-07-04")
+    score(project, pipeline, before, model)
+    score(project, pipeline, window, model)
+    beside = Awaiting(lambda: evaluate_window(project, spec, before, model))
+    found = evaluate_window(project, spec, window, model, order=beside)
+    assert found.record.earlier_windows["previous"].candidates == 1
+    assert beside.heard == ["earlier", "later"]
 
 
 @dataclass

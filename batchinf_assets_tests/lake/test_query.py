@@ -13,7 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchinf_assets.lake.query import query, quoted, sql_beside
+import batchinf_assets
+from batchinf_assets.lake.query import (
+    query,
+    quoted,
+    require_one_repeatable_select,
+    sql_beside,
+)
 
 TIMES = pa.timestamp("us", tz="UTC")
 FLIGHTS = pa.table({"carrier": ["AA", "UA", "AA"], "delay": [10.0, None, 20.0]})
@@ -21,6 +27,9 @@ FLIGHTS = pa.table({"carrier": ["AA", "UA", "AA"], "delay": [10.0, None, 20.0]})
 
 def ask(sql: str, **tables: pa.Table) -> list[dict[str, object]]:
     return query(sql, {"flights": FLIGHTS, **tables}).to_pylist()
+
+
+PACKAGE = Path(batchinf_assets.__file__).parent
 
 
 def test_a_query_sees_the_given_tables_by_name() -> None:
@@ -165,3 +174,14 @@ def test_a_quoted_name_is_a_name_whatever_it_holds(name: str) -> None:
 def test_sql_beside_a_module_is_read(tmp_path: Path) -> None:
     (tmp_path / "x.sql").write_text("SELECT 'ü'", encoding="utf-8")
     assert sql_beside(str(tmp_path / "module.py"), "x.sql") == "SELECT 'ü'"
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*/sql/*.sql")), ids=lambda path: path.name)
+def test_sql_of_the_package_keeps_what_a_users_must_keep(path: Path) -> None:
+    require_one_repeatable_select(path.read_text(encoding="utf-8"))
+
+
+def test_what_is_made_of_the_packages_sql_is_held_to_the_same_again() -> None:
+    statement = sql_beside(str(PACKAGE / "evaluation" / "statements.py"), "sql/distances.sql")
+    with pytest.raises(duckdb.InvalidInputException, match="random"):
+        query(f"SELECT random() FROM ({statement})", {})

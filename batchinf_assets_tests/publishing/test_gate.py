@@ -18,8 +18,8 @@ from batchinf_assets.features.build import build_features, features_table
 from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.manifest.files import OutputRecord
 from batchinf_assets.manifest.work import CountsRecord
-from batchinf_assets.orchestration.checks import check_specs
 from batchinf_assets.orchestration.partitions import partitions_of
+from batchinf_assets.orchestration.steps.checks import check_specs
 from batchinf_assets.publishing.gate import (
     REQUIRED_CHECKS,
     blocking_checks,

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from batchinf_assets.registry.profile import NumericBins, Profile, build_profile
-from batchinf_assets.scoring.observed import BLOCK, observe
+from batchinf_assets.scoring.at_most import BLOCK_BYTES
+from batchinf_assets.scoring.observed import observe
 from batchinf_assets.spec.contract import FeatureSpec
 
 COLUMNS = {
@@ -16,6 +17,7 @@ COLUMNS = {
     "whole": FeatureSpec(type="int32"),
     "kind": FeatureSpec(type="string"),
 }
+BLOCK = BLOCK_BYTES // 4
 ODD = [np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, 1e308]
 
 

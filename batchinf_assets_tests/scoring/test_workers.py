@@ -10,14 +10,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import CodeType, FrameType
 
 import pytest
 
 from batchinf_assets.errors import BatchinfError, StorageUnavailable
 from batchinf_assets.scoring.shards import Shard, plan_shards
-from batchinf_assets.scoring.workers import TRIES, run_shards
+from batchinf_assets.scoring.workers import TRIES, ahead_on, run_shards
 
 SHARDS = plan_shards([10] * 40, 10)
 PATIENCE_SECONDS = 20.0
@@ -211,3 +211,46 @@ def test_a_bug_is_not_taken_for_a_failing_shard() -> None:
 
     with pytest.raises(IndexError):
         run_shards(SHARDS, work, workers=2, stop=threading.Event())
+
+
+def test_results_come_in_order_whichever_thread_is_done_first() -> None:
+    second_is_done = threading.Event()
+
+    def work(item: int) -> int:
+        if item == 0:
+            assert second_is_done.wait(PATIENCE_SECONDS)
+        if item == 1:
+            second_is_done.set()
+        return item * 10
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(ahead_on(threads, 2)(work, range(5))) == [0, 10, 20, 30, 40]
+
+
+def test_no_more_items_are_begun_than_may_be_held() -> None:
+    begun: list[int] = []
+    with ThreadPoolExecutor(4) as threads:
+        results = ahead_on(threads, 3)(begun.append, range(100))
+        next(results)
+        threads.submit(len, "").result()
+    assert sorted(begun) == [0, 1, 2]
+
+
+def test_after_a_failure_nothing_begins_and_what_has_begun_is_waited_for() -> None:
+    begun, done, first_has_failed = list[int](), list[int](), threading.Event()
+
+    def work(item: int) -> None:
+        begun.append(item)
+        if item == 0:
+            first_has_failed.set()
+            raise StorageUnavailable("no answer", next_step="Try again.")
+        assert first_has_failed.wait(PATIENCE_SECONDS)
+        time.sleep(0.05)
+        done.append(item)
+
+    with ThreadPoolExecutor(2) as threads:
+        results = ahead_on(threads, 2)(work, range(100))
+        with pytest.raises(StorageUnavailable):
+            next(results)
+        assert done == [item for item in sorted(begun) if item]
+        assert len(begun) <= 2

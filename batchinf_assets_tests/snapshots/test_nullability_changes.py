@@ -19,6 +19,7 @@ from batchinf_assets.errors import WindowRefused
 from batchinf_assets.lake.files import write_parquet
 from batchinf_assets.lake.place import Place
 from batchinf_assets.project import Project
+from batchinf_assets.side_by_side import Order
 from batchinf_assets.snapshots.freeze import (
     Snapshot,
     SnapshotFooter,
@@ -31,6 +32,7 @@ from batchinf_assets.spec.contract import AcceptedChange
 from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
+from batchinf_assets_tests.side_by_side import Awaiting
 
 NON_NULL = ("departure", "carrier", "miles")
 
@@ -89,13 +91,14 @@ def freeze(
     spec: PipelineSpec = SPEC,
     part: str | None = None,
     miles: int = 7,
+    order: Order | None = None,
 ) -> Snapshot:
     pattern = spec.source.files.replace("{window}", day.key).replace("*", part or "")
     path = project.landing / pattern
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = rows_of(day, *required, miles=miles)
     (pacsv.write_csv if path.suffix == ".csv" else pq.write_table)(rows, path)
-    return freeze_snapshot(project, spec, day)
+    return freeze_snapshot(project, spec, day, order=order)
 
 
 def schema_check(snapshot: Snapshot) -> dict[str, Any]:
@@ -149,6 +152,11 @@ def test_every_window_of_a_range_is_held_against_the_last_one_that_was_frozen(
     refusal(project, DAYS[1], "departure", "carrier")
     freeze(project, DAYS[2], *NON_NULL)
     assert "as in window 2013-07-03" in refusal(project, DAYS[3], "departure", "carrier")
+
+
+def test_a_window_waits_for_one_that_is_frozen_beside_it(project: Project) -> None:
+    beside = Awaiting(lambda: freeze(project, DAYS[0], *NON_NULL))
+    assert "as in window 2013-07-01" in refusal(project, DAYS[1], "departure", order=beside)
 
 
 def test_corrected_data_is_held_against_the_window_before_and_not_against_itself(

@@ -1,6 +1,6 @@
 """Our engine with every guarantee off: what the guarantees cost is measured against this.
 
-The same kernels, the same workers, one per core, that read, score and write row group by row group,
+The same kernels, the same threads, one per core, that read and score row groups while others write,
 the same files of the same rows, one Delta commit. Off are page checksums, on reading and writing,
 every check, digest, fsync and checkpoint, lease, ledger, evaluation, manifest and signature.
 """
@@ -8,8 +8,10 @@ every check, digest, fsync and checkpoint, lease, ledger, evaluation, manifest a
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -24,10 +26,11 @@ from deltalake.transaction import AddAction
 from batchinf_assets.lake.layout import parquet_options
 from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.lake.schema import arrow_schema
+from batchinf_assets.scoring.engine import GROUPS_AHEAD
 from batchinf_assets.scoring.fast import TreeScorer
 from batchinf_assets.scoring.model import scoring_model
 from batchinf_assets.scoring.shards import Shard, plan_shards
-from batchinf_assets.scoring.workers import run_shards
+from batchinf_assets.scoring.workers import InOrder, ahead_on, run_shards
 from benchmarks.rivals.job import Job, Stopwatch, answer, read_job
 from benchmarks.scoring_world import ScoringWorld
 
@@ -43,10 +46,9 @@ def main() -> None:
     watch = Stopwatch()
     shards = plan_shards(RowGroups(Path(job.features)).rows, pipeline.spec.shard_rows)
 
-    def work(shard: Shard) -> Path:
-        return _work(job, scorer, schema, shard)
-
-    done = run_shards(shards, work, workers=job.cores, stop=Event())
+    with ThreadPoolExecutor(job.cores) as cores:
+        work = partial(_work, job, scorer, schema, ahead_on(cores, GROUPS_AHEAD))
+        done = run_shards(shards, work, workers=job.cores, stop=Event())
     if done.failure:
         raise done.failure
     files = [done.results[shard.index] for shard in shards]
@@ -74,14 +76,17 @@ def warm(scorer: TreeScorer) -> None:
     scorer.outputs(pa.table(few))
 
 
-def _work(job: Job, scorer: TreeScorer, schema: pa.Schema, shard: Shard) -> Path:
-    file = pq.ParquetFile(job.features, page_checksum_verification=False)
+def _work(job: Job, scorer: TreeScorer, schema: pa.Schema, in_order: InOrder, shard: Shard) -> Path:
+    def group(number: int) -> pa.Table:
+        file = pq.ParquetFile(job.features, page_checksum_verification=False)
+        rows = file.read_row_group(number, use_threads=False)
+        scores = np.ascontiguousarray(scorer.outputs(rows)[:, 1])
+        return pa.table([rows.column(job.key), scores], schema=schema)
+
     path = Path(job.out) / shard.file_name
     with pq.ParquetWriter(path, schema, **unchecked(schema)) as writer:
-        for group in shard.groups:
-            rows = file.read_row_group(group, use_threads=False)
-            scores = np.ascontiguousarray(scorer.outputs(rows)[:, 1])
-            writer.write_table(pa.table([rows.column(job.key), scores], schema=schema))
+        for table in in_order(group, shard.groups):
+            writer.write_table(table)
     return path
 
 

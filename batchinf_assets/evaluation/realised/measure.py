@@ -47,6 +47,7 @@ from batchinf_assets.scoring.predictions import (
     predictions_table,
     published_revision,
 )
+from batchinf_assets.side_by_side import OneByOne, Order
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
@@ -87,7 +88,9 @@ class Realised:
         return any(check is not None and not check.passed for check in checks)
 
 
-def measure_performance(project: Project, spec: PipelineSpec, window: Window) -> Realised:
+def measure_performance(
+    project: Project, spec: PipelineSpec, window: Window, *, order: Order | None = None
+) -> Realised:
     """Hold the published predictions of a window against its outcomes, once they have landed.
 
     The figures are those of the window and of the windows up to it as they stand now: what is
@@ -99,6 +102,12 @@ def measure_performance(project: Project, spec: PipelineSpec, window: Window) ->
 
     Figures that fail their check count as not followed up until `followed_up` is told.
 
+    Args:
+        project: Where the tables and the outcomes are.
+        spec: The pipeline.
+        window: The window.
+        order: Its place among those that are measured at the same time.
+
     Raises:
         WindowMissing: Nothing was ever published for the window.
         WindowRefused: The outcomes lack a declared column.
@@ -106,6 +115,7 @@ def measure_performance(project: Project, spec: PipelineSpec, window: Window) ->
         LostRace: Readers see another revision by now; nothing was kept of this one.
         Fenced: A later attempt changed the window, and what it showed was measured already.
     """
+    order = order or OneByOne()
     token = predictions_table(project, spec).token_of(window)
     manifest = _published(project, spec, window)
     if manifest is None:
@@ -125,6 +135,8 @@ def measure_performance(project: Project, spec: PipelineSpec, window: Window) ->
             outcomes=source.sha256,
             token=token,
         )
+        order.release_later()
+        order.await_earlier()
         judged = _with_history(project, spec, window, manifest, performance, scores)
         realised = replace(judged, known_after=_known_after(labelled, awaited))
     else:

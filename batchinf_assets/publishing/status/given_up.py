@@ -1,6 +1,6 @@
 """Windows that nothing runs any more, because their runs keep dying: a state with a ticket.
 
-`orchestration.given_up` says which and tells Dagster. A ticket is opened once per dead run and
+`orchestration.unfinished` says which and tells Dagster. A ticket is opened once per dead run and
 closed when the window comes through or is taken back; `tickets` tells what a ticket is.
 """
 

@@ -27,6 +27,7 @@ from batchinf_assets.scoring.encoding.recipe import (
     MatrixColumn,
     OneHot,
     Ordinal,
+    Precision,
     Recipe,
     Step,
 )
@@ -59,14 +60,49 @@ class Derived:
     values: Values
     places: Array | None = None
 
-    def fill(self, row: Array) -> None:
-        """Write one value per row."""
+    def as_type(self, precision: Precision) -> Derived:
+        """Round the distinct values once, where there are such."""
         if self.places is None:
-            np.copyto(row, np.asarray(self.values), casting="unsafe")
+            return self
+        with np.errstate(over="ignore"):
+            return replace(self, values=np.asarray(self.values).astype(precision))
+
+    def fill(self, row: Array, start: int) -> None:
+        """Write one value per row, from row `start` on."""
+        stop = start + len(row)
+        if self.places is None:
+            np.copyto(row, np.asarray(self.values[start:stop]), casting="unsafe")
         elif len(self.values):
-            values = np.asarray(self.values).astype(row.dtype)
+            values = np.asarray(self.values)
             # All places exist; mode "raise" would buffer the output.
-            np.take(values, self.places, out=row, mode="clip")
+            np.take(values, self.places[start:stop], out=row, mode="clip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """Rows whose matrix is made piece by piece, so that a piece is read while it is in the cache.
+
+    Attributes:
+        columns: The matrix columns.
+        precision: Their type.
+    """
+
+    columns: tuple[Derived, ...]
+    precision: Precision
+
+    @classmethod
+    def of(cls, recipe: Recipe, table: pa.Table, columns: Mapping[str, FeatureSpec]) -> Encoded:
+        """Do what the recipe says; arguments and errors as for `encode`."""
+        made = (each.as_type(recipe.precision) for each in derive(recipe, table, columns))
+        return cls(columns=tuple(made), precision=recipe.precision)
+
+    def piece(self, start: int, stop: int) -> Array:
+        """Make the matrix of some of the rows: (columns, rows), C-contiguous."""
+        matrix = np.empty((len(self.columns), stop - start), dtype=self.precision)
+        with np.errstate(over="ignore"):
+            for row, column in zip(matrix, self.columns, strict=True):
+                column.fill(row, start)
+        return matrix
 
 
 def encode(recipe: Recipe, table: pa.Table, columns: Mapping[str, FeatureSpec]) -> Array:
@@ -84,11 +120,7 @@ def encode(recipe: Recipe, table: pa.Table, columns: Mapping[str, FeatureSpec]) 
         ModelRefused: A row holds what the preprocessing refuses: an unknown category, infinity.
         BatchinfError: A column is missing, of another type, or has nulls without being nullable.
     """
-    matrix = np.empty((len(recipe.columns), table.num_rows), dtype=recipe.precision)
-    for row, column in zip(matrix, derive(recipe, table, columns), strict=True):
-        with np.errstate(over="ignore"):
-            column.fill(row)
-    return matrix
+    return Encoded.of(recipe, table, columns).piece(0, table.num_rows)
 
 
 def derive(

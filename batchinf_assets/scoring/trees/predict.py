@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
@@ -21,7 +22,7 @@ from batchinf_assets.scoring.trees.kernel import (
 )
 from batchinf_assets.scoring.trees.links import apply_link, classes
 
-__all__ = ["KERNEL_VERSION", "predict"]
+__all__ = ["KERNEL_VERSION", "predict", "predict_pieces"]
 
 PIECE = 16_384
 """Rows that a thread takes at a time, a multiple of the kernels' block."""
@@ -53,14 +54,49 @@ def predict(ensemble: TreeEnsemble, matrix: Matrix, *, threads: int = 1) -> npt.
         Untranslatable: A tree is too large for the kernels.
     """
     _require_matrix(ensemble, matrix)
-    rows = matrix.shape[1]
+
+    def piece(start: int, stop: int) -> npt.NDArray[np.float64]:
+        return _raw(ensemble, matrix, start, stop)
+
+    return _in_pieces(ensemble, piece, matrix.shape[1], threads)
+
+
+def predict_pieces(
+    ensemble: TreeEnsemble, matrix_of: Callable[[int, int], Matrix], rows: int, *, threads: int = 1
+) -> npt.NDArray[np.float64]:
+    """Return what `predict` gives, of a matrix that is made piece by piece.
+
+    Args:
+        ensemble: The trees.
+        matrix_of: Makes the matrix of rows start to stop.
+        rows: How many there are.
+        threads: As for `predict`; each makes the pieces that it scores.
+
+    Raises:
+        ModelRefused: As `predict` does.
+        Untranslatable: A tree is too large for the kernels.
+    """
+
+    def piece(start: int, stop: int) -> npt.NDArray[np.float64]:
+        matrix = matrix_of(start, stop)
+        _require_matrix(ensemble, matrix)
+        return _raw(ensemble, matrix, 0, stop - start)
+
+    return _in_pieces(ensemble, piece, rows, threads)
+
+
+def _in_pieces(
+    ensemble: TreeEnsemble,
+    piece: Callable[[int, int], npt.NDArray[np.float64]],
+    rows: int,
+    threads: int,
+) -> npt.NDArray[np.float64]:
     result = np.empty((rows, classes(ensemble.link, ensemble.outputs)))
     starts = range(0, rows, PIECE)
 
     def score(start: int) -> None:
         stop = min(start + PIECE, rows)
-        raw = _raw(ensemble, matrix, start, stop)
-        result[start:stop] = apply_link(ensemble.link, raw)
+        result[start:stop] = apply_link(ensemble.link, piece(start, stop))
 
     if threads <= 1 or len(starts) <= 1:
         for start in starts:

@@ -41,6 +41,7 @@ from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 from batchinf_assets_tests.evaluation.real_days import DAYS, copied
+from batchinf_assets_tests.side_by_side import Awaiting
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World
@@ -147,6 +148,17 @@ def test_the_trend_goes_through_the_windows_own_figures(
         weights.append(len(rows))
     slope, _ = np.polyfit([0, 1, 3], briers, 1, w=np.sqrt(weights))
     assert trend.slope == pytest.approx(slope, abs=1e-12)
+
+
+def test_a_window_measured_beside_it_counts_among_the_trailing_ones(
+    project: Project, spec: PipelineSpec, window: Window
+) -> None:
+    beside = Awaiting(
+        lambda: [measure_performance(project, spec, spec.window.window(day)) for day in DAYS[:-1]]
+    )
+    found = measure_performance(project, spec, window, order=beside)
+    assert found.trailing[-1].measured == len(DAYS)
+    assert beside.heard == ["later", "earlier"]
 
 
 def test_a_window_that_readers_no_longer_see_is_not_in_the_trailing_ones(

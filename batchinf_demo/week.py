@@ -11,7 +11,7 @@ import click
 from batchinf_assets.console import Console, print_table
 from batchinf_assets.errors import ModelUnavailable
 from batchinf_assets.manifest.document import Manifest
-from batchinf_assets.orchestration.execute import Reported, RunReport
+from batchinf_assets.orchestration.runs.execute import Reported, RunReport
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.promote import Decision, promote
 from batchinf_assets.registry.keys import SigningKey

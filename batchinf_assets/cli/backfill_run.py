@@ -19,7 +19,7 @@ from batchinf_assets.spec.load import Pipeline, load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
 
 if TYPE_CHECKING:
-    from batchinf_assets.orchestration.execute import RunReport
+    from batchinf_assets.orchestration.runs.execute import RunReport
 
 
 @click.command("run")
@@ -123,7 +123,7 @@ def _run(pipeline: Pipeline, asked: _Asked, chunk: int, *, json_: bool) -> None:
 
 
 def _launch(pipeline: Pipeline, asked: _Asked, chunk: int, *, json_: bool) -> None:
-    from batchinf_assets.orchestration.launch import launch_backfill
+    from batchinf_assets.orchestration.runs.launch import launch_backfill
     from batchinf_assets.publishing.backfill.plan import runs_of
 
     if chunk != pipeline.spec.backfill.chunk:

@@ -148,7 +148,7 @@ def _taken_back(
     window: Window,
     check: CheckResult,
 ) -> Rollback | None:
-    from batchinf_assets.orchestration.rollback import tell_dagster
+    from batchinf_assets.orchestration.rollback.roll_back import tell_dagster
     from batchinf_assets.publishing.rollback.automatic import roll_back_if_condemned
     from batchinf_assets.publishing.tickets.tickets import open_ticket
 

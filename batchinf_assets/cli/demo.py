@@ -77,7 +77,7 @@ def demo_land(
 @click.option("--hourly", is_flag=True, help="Hours of departure_delays instead.")
 def demo_run(*, first: str | None, last: str | None, hourly: bool) -> None:
     """Land the data, train a first model, publish a week and show it."""
-    from batchinf_assets.orchestration.execute import run_job
+    from batchinf_assets.orchestration.runs.execute import run_job
     from batchinf_demo.week import DAY_OF_HOURS, WEEK, play
 
     declared = load_pipeline("departure_delays" if hourly else "flight_delays")

@@ -88,7 +88,7 @@ def model_cells(row: dict[str, object]) -> Sequence[object]:
 
 def tell_promotion(promoted: Promoted, pipelines: Sequence[Pipeline], *, json_: bool) -> None:
     """Say which version an alias names now, and let Dagster know."""
-    from batchinf_assets.orchestration.promotion import report_model
+    from batchinf_assets.orchestration.jobs.promotion import report_model
 
     record = promoted.record
     concerned = [p.name for p in pipelines if p.spec.model.alias == record.alias]

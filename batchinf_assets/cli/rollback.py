@@ -89,7 +89,7 @@ def rollback(
         return
     if (withdraw or reinstate) and not (yes or json_) and sys.stdin.isatty():
         _ask(spec, found, plan_rollback(project, open_registry(project), spec, found, request))
-    from batchinf_assets.orchestration.rollback import tell_dagster
+    from batchinf_assets.orchestration.rollback.roll_back import tell_dagster
     from batchinf_assets.publishing.rollback.roll_back import attempt_rollback
 
     if not json_:
@@ -106,7 +106,7 @@ def _finished(
     project: Project, spec: PipelineSpec, window: Window, request: RollbackRequest, *, json_: bool
 ) -> bool:
     """Tell Dagster of this very rollback where the command died before it did."""
-    from batchinf_assets.orchestration.rollback import tell_dagster, untold_rollback
+    from batchinf_assets.orchestration.rollback.roll_back import tell_dagster, untold_rollback
 
     with open_instance(project) as instance:
         done = untold_rollback(instance, project, spec, window, request)

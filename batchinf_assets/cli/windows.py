@@ -35,7 +35,7 @@ from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 if TYPE_CHECKING:
-    from batchinf_assets.orchestration.execute import RunReport
+    from batchinf_assets.orchestration.runs.execute import RunReport
     from batchinf_assets.publishing.status.window_status import WindowStatus
 
 REVISION = re.compile(r"[0-9a-f]{16}")
@@ -69,7 +69,7 @@ def status(*, pipeline: str, window: str | None, json_: bool) -> None:
     which landed files were removed after they were frozen. Of WINDOW, every revision that readers
     saw: what `compare --revision` and `rollback --to` take.
     """
-    from batchinf_assets.orchestration.refusals import standing_refusals
+    from batchinf_assets.orchestration.runs.refusals import standing_refusals
     from batchinf_assets.publishing.status.statuses import pipeline_status
 
     spec, project = load_pipeline(pipeline).spec, here()
@@ -209,7 +209,7 @@ def _no_model(project: Project, spec: PipelineSpec) -> str | None:
 
 def run_here(pipeline: Pipeline, windows: Sequence[Window], *, shown: bool) -> RunReport:
     """Materialize windows that follow one another in this process, and tell what became of them."""
-    from batchinf_assets.orchestration.execute import run_job
+    from batchinf_assets.orchestration.runs.execute import run_job
 
     # Loading definitions asks the instance that was entered last, so it is entered first.
     with open_instance(here()) as instance:

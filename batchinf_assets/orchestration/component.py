@@ -9,16 +9,21 @@ import dagster as dg
 from pydantic import BaseModel
 
 from batchinf_assets.contracts.sound_rules import require_sound_rules
-from batchinf_assets.orchestration.assets import pipeline_assets
-from batchinf_assets.orchestration.jobs import challenger_job, performance_job, window_job
-from batchinf_assets.orchestration.maintenance import maintain_job, maintain_schedule
-from batchinf_assets.orchestration.promotion import demote_job, promote_job
-from batchinf_assets.orchestration.rescoring import rescoring_sensor
-from batchinf_assets.orchestration.retraining import retraining_sensor
-from batchinf_assets.orchestration.rollback import rollback_job
-from batchinf_assets.orchestration.schedules import deadline_sensor, window_schedule
-from batchinf_assets.orchestration.sensors import landing_sensor, outcomes_sensor
-from batchinf_assets.orchestration.unfinished import unfinished_sensor
+from batchinf_assets.orchestration.assets.pipeline import pipeline_assets
+from batchinf_assets.orchestration.jobs.maintenance import maintain_job, maintain_schedule
+from batchinf_assets.orchestration.jobs.materialize import (
+    challenger_job,
+    performance_job,
+    window_job,
+)
+from batchinf_assets.orchestration.jobs.promotion import demote_job, promote_job
+from batchinf_assets.orchestration.jobs.verification import verify_job, verify_schedule
+from batchinf_assets.orchestration.rollback.roll_back import rollback_job
+from batchinf_assets.orchestration.sensors.landed import landing_sensor, outcomes_sensor
+from batchinf_assets.orchestration.sensors.rescoring import rescoring_sensor
+from batchinf_assets.orchestration.sensors.retraining import retraining_sensor
+from batchinf_assets.orchestration.sensors.schedules import deadline_sensor, window_schedule
+from batchinf_assets.orchestration.unfinished.sensor import unfinished_sensor
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
 
@@ -72,8 +77,13 @@ def pipeline_definitions(pipeline: Pipeline) -> dg.Definitions:
             demote_job(spec),
             rollback_job(spec),
             maintain_job(spec),
+            verify_job(spec),
             *([challenger_job(spec)] if spec.model.challenger else []),
         ],
-        schedules=[maintain_schedule(spec), *([schedule] if schedule else [])],
+        schedules=[
+            maintain_schedule(spec),
+            verify_schedule(spec),
+            *([schedule] if schedule else []),
+        ],
         sensors=[sensor for sensor in sensors if sensor],
     )

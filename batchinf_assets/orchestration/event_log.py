@@ -2,21 +2,23 @@
 
 Dagster's own storage opens a database, prepares every statement and closes it again for each event:
 of a range run over a year that is most of the time, as a window has three dozen events. What is
-stored, and that each event is on the disk before the next one, stays as it is. `dagster.yaml` names
-this class.
+stored stays as it is, and each event is on the disk before the next one, but for those that
+`stored_together` makes one. `dagster.yaml` names this class.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections import OrderedDict
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from dagster import Noneable, StringSource
-from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster import EventLogEntry, Noneable, StringSource
+from dagster._core.storage.event_log import EventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Engine, create_engine
@@ -39,6 +41,8 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._waiting: dict[int, list[EventLogEntry]] = {}
+        self._held: _Held | None = None
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -52,14 +56,55 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
         return cls(config_value.get("base_dir") or str(_own_folder()), inst_data)
 
     @contextmanager
+    def together(self) -> Generator[None]:
+        """Store the events that this thread has meanwhile at the end, in one transaction.
+
+        Until then nobody reads them, and no lock is held: who logs holds one of the log's, which
+        another thread may have that waits for ours.
+        """
+        thread = threading.get_ident()
+        events = self._waiting[thread] = list[EventLogEntry]()
+        try:
+            yield
+        finally:
+            del self._waiting[thread]
+            self._store(events)
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store an event, now or with those that are stored together."""
+        waiting = self._waiting.get(threading.get_ident())
+        if waiting is None:
+            super().store_event(event)
+        else:
+            waiting.append(event)
+
+    def _store(self, events: Sequence[EventLogEntry]) -> None:
+        with self._db_lock, ExitStack() as transactions:
+            self._held = _Held(transactions=transactions)
+            try:
+                for event in events:
+                    super().store_event(event)
+            finally:
+                self._held = None
+
+    @contextmanager
     def _connect(self, shard: str) -> Generator[Connection]:
-        with self._db_lock:
-            engine = self._engine(shard)
-            if shard not in self._initialized_dbs:
-                self._initdb(engine)
-                self._initialized_dbs.add(shard)
-            with engine.begin() as connection:
-                yield connection
+        held = self._held
+        if held is not None and held.thread == threading.get_ident():
+            if shard not in held.connections:
+                begun = self._begun(shard)
+                held.connections[shard] = held.transactions.enter_context(begun)
+            yield held.connections[shard]
+            return
+        with self._db_lock, self._begun(shard) as connection:
+            yield connection
+
+    def _begun(self, shard: str) -> AbstractContextManager[Connection]:
+        engine = self._engine(shard)
+        if shard not in self._initialized_dbs:
+            self._initdb(engine)
+            self._initialized_dbs.add(shard)
+        return engine.begin()
 
     def wipe(self) -> None:
         """Remove every database."""
@@ -90,6 +135,20 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
         with self._db_lock:
             while self._engines:
                 self._engines.popitem()[1].dispose()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """The transactions of a thread whose events are stored together."""
+
+    transactions: ExitStack
+    connections: dict[str, Connection] = field(default_factory=dict[str, Connection])
+    thread: int = field(default_factory=threading.get_ident)
+
+
+def stored_together(log: EventLogStorage) -> AbstractContextManager[None]:
+    """Store what is logged meanwhile at once, where the log can; elsewhere event by event."""
+    return log.together() if isinstance(log, OpenSqliteEventLogStorage) else nullcontext()
 
 
 def _own_folder() -> Path:

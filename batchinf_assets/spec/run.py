@@ -16,6 +16,14 @@ class BackfillSpec(Declared):
     """How a range of windows is cut into runs."""
 
     chunk: int = Field(default=92, ge=1, le=10_000, description="Windows per run.")
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Windows of a run worked on at the same time, each in a process of its own. "
+        "If null one per core in a run of 8 or more windows that have a shard each, else 1: a "
+        "larger window keeps all cores busy by itself.",
+    )
 
 
 class RetrySpec(Declared):

@@ -18,8 +18,8 @@ from dagster_shared.utils.warnings import disable_dagster_warnings
 
 from batchinf_assets.evaluation.golden.golden_provenance import LearnedFrom
 from batchinf_assets.orchestration.component import pipeline_definitions
-from batchinf_assets.orchestration.execute import RunReport, run_job
 from batchinf_assets.orchestration.resources import Workplace
+from batchinf_assets.orchestration.runs.execute import RunReport, run_job
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.promotion.promote import Decision, Promoted, promote
 from batchinf_assets.registry.keyring import init_keys

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from batchinf_assets.orchestration.pools import pool_of
+from batchinf_assets.orchestration.steps.pools import pool_of
 
 TEAMS = {"arrivals": "red", "departures": "red", "fares": "blue"}
 DAYS = dg.DailyPartitionsDefinition("2013-07-01", end_date="2013-08-01")

@@ -18,8 +18,8 @@ from dagster._core.storage.tags import (
 from batchinf_assets.attempts import recorder_of
 from batchinf_assets.cli import main
 from batchinf_assets.orchestration.keys import WINDOWED
-from batchinf_assets.orchestration.refusals import standing_refusals
-from batchinf_assets.orchestration.unfinished import look
+from batchinf_assets.orchestration.runs.refusals import standing_refusals
+from batchinf_assets.orchestration.unfinished.sensor import look
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import predictions_table
 from batchinf_assets.telemetry.ledger import Ledger

@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from batchinf_assets.definitions import defs
-from batchinf_assets.orchestration.execute import RunReport, run_job
-from batchinf_assets.orchestration.refusals import standing_refusals
+from batchinf_assets.orchestration.runs.execute import RunReport, run_job
+from batchinf_assets.orchestration.runs.refusals import standing_refusals
 from batchinf_assets.project import Project
 from batchinf_assets.promotion.promote import Decision, promote
 from batchinf_assets.publishing.proof.replay import replay_window

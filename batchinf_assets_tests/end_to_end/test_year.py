@@ -21,7 +21,7 @@ from batchinf_assets.evaluation.drift.measure import judged_subjects
 from batchinf_assets.evaluation.realised.trailing_state import trailing_states
 from batchinf_assets.evaluation.report.months import Month, months_of
 from batchinf_assets.evaluation.report.range_reading import known_profiles, read_range
-from batchinf_assets.orchestration.execute import RunReport, run_job
+from batchinf_assets.orchestration.runs.execute import RunReport, run_job
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.registry.profile import Profile

@@ -14,7 +14,11 @@ import pytest
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from batchinf_assets.errors import UsageError
-from batchinf_assets.orchestration.event_log import OPEN_DATABASES, OpenSqliteEventLogStorage
+from batchinf_assets.orchestration.event_log import (
+    OPEN_DATABASES,
+    OpenSqliteEventLogStorage,
+    stored_together,
+)
 from batchinf_assets.project import CHECKOUT
 
 KEY = dg.AssetKey("made")
@@ -116,3 +120,29 @@ def test_after_a_wipe_it_begins_anew(instance: dg.DagsterInstance) -> None:
     assert partitions(instance) == set()
     make(instance, "b")
     assert partitions(instance) == {"b"}
+
+
+def test_events_stored_together_are_read_at_the_end_and_those_of_other_threads_at_once(
+    instance: dg.DagsterInstance,
+) -> None:
+    log = instance.event_log_storage
+    with ThreadPoolExecutor(1) as beside, stored_together(log):
+        report(instance, "a")
+        beside.submit(report, instance, "b").result(30)  # nobody waits for this thread
+        assert partitions(instance) == {"b"}
+    assert partitions(instance) == {"a", "b"}
+
+
+def test_what_was_logged_before_a_failure_is_stored(instance: dg.DagsterInstance) -> None:
+    def fail_after_a_report() -> None:
+        with stored_together(instance.event_log_storage):
+            report(instance, "a")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_after_a_report()
+    assert partitions(instance) == {"a"}
+
+
+def report(instance: dg.DagsterInstance, partition: str) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=partition))

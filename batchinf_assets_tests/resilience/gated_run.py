@@ -153,7 +153,7 @@ def main(how: str, defs: str, shard: str, told: str, run_id: str) -> None:
 def as_command(load: Callable[[str], Pipeline], model: Callable[..., ScoringModel]) -> None:
     from batchinf_assets.cli import main as batchinf
     from batchinf_assets.cli import windows
-    from batchinf_assets.orchestration import assets
+    from batchinf_assets.orchestration.assets import pipeline as assets
 
     windows.load_pipeline, assets.scoring_model = load, model
     batchinf(["run", PIPELINE, DAY])

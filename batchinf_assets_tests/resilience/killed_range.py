@@ -10,7 +10,7 @@ import sys
 import dagster as dg
 
 from batchinf_assets.cli.workplace import job_of
-from batchinf_assets.orchestration.execute import run_job
+from batchinf_assets.orchestration.runs.execute import run_job
 from batchinf_assets.project import CHECKOUT
 from batchinf_assets.spec.load import load_pipeline
 

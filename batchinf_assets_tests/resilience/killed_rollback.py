@@ -16,12 +16,12 @@ from typing import Any
 import dagster as dg
 
 from batchinf_assets.lake.table import WindowTable
-from batchinf_assets.orchestration import taking_back
-from batchinf_assets.orchestration.execute import run_job
+from batchinf_assets.orchestration.rollback import taking_back
+from batchinf_assets.orchestration.runs.execute import run_job
 from batchinf_assets.project import CHECKOUT
 from batchinf_assets.publishing import announcements
 from batchinf_assets.spec.load import Pipeline, load_pipeline
-from batchinf_assets_tests.orchestration.test_withdrawal import job_of
+from batchinf_assets_tests.orchestration.rollback.test_withdrawal import job_of
 
 MODULE = "batchinf_assets_tests.resilience.killed_rollback"
 DAY = "2013-07-03"

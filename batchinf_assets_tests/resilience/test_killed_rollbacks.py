@@ -15,9 +15,9 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from deltalake import DeltaTable
 
 from batchinf_assets.attempts import recorder_of
-from batchinf_assets.orchestration.execute import run_job
 from batchinf_assets.orchestration.resources import Workplace
-from batchinf_assets.orchestration.unfinished import unfinished_sensor
+from batchinf_assets.orchestration.runs.execute import run_job
+from batchinf_assets.orchestration.unfinished.sensor import unfinished_sensor
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import announcements
 from batchinf_assets.publishing.rollback.plan import RollbackRequest
@@ -28,7 +28,7 @@ from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets_tests.conftest import project_in
-from batchinf_assets_tests.orchestration.test_withdrawal import PUBLISHED, job_of
+from batchinf_assets_tests.orchestration.rollback.test_withdrawal import PUBLISHED, job_of
 from batchinf_assets_tests.resilience.killed_rollback import (
     DAY,
     POINTS,

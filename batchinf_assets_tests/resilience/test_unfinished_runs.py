@@ -17,11 +17,11 @@ from batchinf_assets.attempts import lease_place, recorder_of
 from batchinf_assets.cli import main
 from batchinf_assets.cli.workplace import job_of
 from batchinf_assets.lake.lease import hold, read_lease
-from batchinf_assets.orchestration import unfinished
-from batchinf_assets.orchestration.execute import run_job
-from batchinf_assets.orchestration.relaunches import Relaunches
 from batchinf_assets.orchestration.resources import Workplace
-from batchinf_assets.orchestration.unfinished import (
+from batchinf_assets.orchestration.runs.execute import run_job
+from batchinf_assets.orchestration.unfinished import sensor as unfinished
+from batchinf_assets.orchestration.unfinished.relaunches import Relaunches
+from batchinf_assets.orchestration.unfinished.sensor import (
     HERE,
     RELAUNCH,
     look,

@@ -1,0 +1,1 @@
+"""The jobs of a pipeline: over its assets, over the aliases of its model, over its lake."""

@@ -1,0 +1,1 @@
+"""What Dagster's UI shows of the results of the layers below."""

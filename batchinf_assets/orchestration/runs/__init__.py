@@ -1,0 +1,1 @@
+"""Runs that an operator starts, here or through the daemon, and what they refused."""

@@ -1,0 +1,1 @@
+"""What is run by itself: what landed, what is due, what is to be done again."""

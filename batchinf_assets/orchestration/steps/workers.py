@@ -1,0 +1,214 @@
+"""The processes that work on the windows of a run side by side.
+
+Python runs one thread at a time, and what a small window takes is mostly Python: so a window has a
+process, which a crash of native code, or the kernel that wants its memory back, ends alone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Pipe
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
+from queue import Empty, LifoQueue
+from threading import Lock
+from typing import Protocol
+
+from batchinf_assets.errors import BatchinfError, Preempted, WorkerDied
+from batchinf_assets.orchestration.resources import Workplace
+from batchinf_assets.orchestration.steps.errands import Broke, Elsewhere, Errand, Line, Wish
+from batchinf_assets.orchestration.steps.tries import Try, WindowResult
+from batchinf_assets.orchestration.steps.worker_process import Bench, serve
+from batchinf_assets.spec.load import Pipeline
+
+IMPORTED_ONCE = (
+    "batchinf_assets.orchestration.component",
+    "mlflow.store.tracking.sqlalchemy_store",  # MLflow imports these when it is first asked
+    "mlflow.store.model_registry.sqlalchemy_store",
+)
+
+PATIENCE_SECONDS = 30.0
+"""How long a process that is asked to leave may take, before it is killed."""
+
+
+class Hands(Protocol):
+    """Who works on windows: this process, or others."""
+
+    @property
+    def at_once(self) -> int:
+        """How many windows at a time."""
+        ...
+
+    def work(self, errand: Errand, tried: Try) -> WindowResult:
+        """Work on a window.
+
+        Raises:
+            WorkerDied: The process that worked on it did.
+            Exception: What the step raised.
+        """
+        ...
+
+    def leave(self) -> None:
+        """End soon: no window is worked on to its end any more but what cannot stop earlier."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Here:
+    """This process works on the windows, one by one."""
+
+    workplace: Workplace
+    pipeline: Pipeline
+    at_once: int = 1
+
+    def work(self, errand: Errand, tried: Try) -> WindowResult:
+        """Work on a window."""
+        return errand.step(self.workplace, self.pipeline, tried, errand.window)
+
+    def leave(self) -> None:
+        """Signals end it by themselves."""
+
+
+class Workers:
+    """Processes that work on windows, started as they are needed and ended together.
+
+    Args:
+        workplace: The run's.
+        pipeline: Whose windows they are.
+        at_once: How many processes.
+    """
+
+    def __init__(self, workplace: Workplace, pipeline: Pipeline, at_once: int) -> None:
+        self.at_once = at_once
+        self._bench = Bench(
+            environ=dict(os.environ),
+            workplace=(type(workplace), workplace.model_dump()),
+            pipeline=pipeline,
+            workers=at_once,
+        )
+        self._context = _context()
+        self._free: LifoQueue[_Member] = LifoQueue()
+        self._all: set[_Member] = set()
+        self._lock = Lock()
+        self._is_leaving = False
+
+    def work(self, errand: Errand, tried: Try) -> WindowResult:
+        """Work on a window in a process that has none."""
+        member = self._member(errand)
+        try:
+            result = member.work(errand, tried)
+        except (EOFError, OSError) as error:
+            self._discard(member)
+            raise self._ended(errand, member) from error
+        self._free.put(member)
+        if isinstance(result, Broke):
+            raise result.error from Elsewhere(result.frames)
+        return result
+
+    def leave(self) -> None:
+        """Ask every process to leave; those that work on a window do where they can."""
+        with self._lock:
+            if not self._is_leaving:
+                self._is_leaving = True
+                for member in self._all:
+                    member.process.terminate()
+
+    def close(self) -> None:
+        """End every process."""
+        with self._lock:
+            members, self._all = self._all, set()
+        for member in members:
+            member.connection.close()
+        for member in members:
+            member.process.join(PATIENCE_SECONDS)
+            if member.process.is_alive():
+                member.process.kill()
+
+    def _member(self, errand: Errand) -> _Member:
+        with self._lock:
+            if self._is_leaving:
+                raise _left(errand)
+            with suppress(Empty):
+                return self._free.get_nowait()
+            own, theirs = Pipe()
+            process = self._context.Process(target=serve, args=(theirs, self._bench), daemon=True)
+            process.start()
+            theirs.close()
+            member = _Member(process=process, connection=own)
+            self._all.add(member)
+            return member
+
+    def _ended(self, errand: Errand, member: _Member) -> BatchinfError:
+        return _left(errand) if self._is_leaving else _died(errand, member)
+
+    def _discard(self, member: _Member) -> None:
+        with self._lock:
+            self._all.discard(member)
+        member.connection.close()
+        member.process.join(PATIENCE_SECONDS)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Member:
+    process: BaseProcess
+    connection: Line
+
+    def work(self, errand: Errand, tried: Try) -> WindowResult | Broke:
+        wishes: dict[Wish, Callable[[], None]] = {
+            "earlier": tried.order.await_earlier,
+            "later": tried.order.release_later,
+            "left": tried.require_left,
+        }
+        self.connection.send(errand)
+        while not isinstance(said := self.connection.recv(), WindowResult | Broke):
+            self.connection.send(_refusal(wishes[said]))
+        return said
+
+
+def _refusal(grant: Callable[[], None]) -> BatchinfError | None:
+    try:
+        grant()
+    except BatchinfError as error:
+        return error
+    return None
+
+
+def _left(errand: Errand) -> Preempted:
+    return Preempted(
+        f"Window {errand.window} was left, as the run was asked to leave.",
+        next_step="Run it again: what is finished stays.",
+    )
+
+
+def _died(errand: Errand, member: _Member) -> WorkerDied:
+    code = member.process.exitcode
+    how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
+    return WorkerDied(
+        f"The process that worked on window {errand.window} ended {how}.",
+        next_step="It is tried again. If that goes on, see whether memory was short, and declare "
+        "fewer backfill.workers.",
+    )
+
+
+def prepare_workers() -> None:
+    """Begin to import what workers need, while the run does something else."""
+    if isinstance(_context(), ForkServerContext):
+        forkserver.ensure_running()
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    """Fork from a process that imported everything and has run nothing yet, where there is one.
+
+    To fork this process itself would copy locks that its other threads hold. The threads that
+    libraries start when they are imported, jemalloc's and OpenBLAS's, are made for being forked.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*IMPORTED_ONCE])
+    return context

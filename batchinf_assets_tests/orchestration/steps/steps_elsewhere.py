@@ -1,0 +1,75 @@
+"""Steps that worker processes find by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+from batchinf_assets.attempts import Attempt
+from batchinf_assets.errors import LandedFileUnreadable, LandingFault
+from batchinf_assets.orchestration.resources import Workplace
+from batchinf_assets.orchestration.steps.tries import Try, WindowResult
+from batchinf_assets.scoring.fast import usable_cores
+from batchinf_assets.scoring.preemption import stopping_on_sigterm
+from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.windows import Window
+
+
+def whole(text: str) -> WindowResult:
+    return WindowResult(data_version=text, metadata={})
+
+
+def say_where(_at: Workplace, pipeline: Pipeline, tried: Try, window: Window) -> WindowResult:
+    cores = usable_cores()
+    said = (window.key, pipeline.name, tried.run_id, tried.again, cores, os.environ["SAID"])
+    return whole(f"{os.getpid()} {' '.join(map(str, said))}")
+
+
+def ask_everything(_at: Workplace, _of: Pipeline, tried: Try, window: Window) -> WindowResult:
+    tried.order.await_earlier()
+    tried.order.release_later()
+    tried.require_left()
+    return whole(window.key)
+
+
+def refuse(_at: Workplace, _of: Pipeline, _tried: Try, window: Window) -> WindowResult:
+    raise LandedFileUnreadable(
+        f"{window} is cut off.", reason=LandingFault.TRUNCATED, next_step="Land it again."
+    )
+
+
+def find_nothing(_at: Workplace, _of: Pipeline, _tried: Try, window: Window) -> WindowResult:
+    return whole(Path(f"/nowhere/{window}").read_text())
+
+
+def crash(_at: Workplace, _of: Pipeline, _tried: Try, _window: Window) -> WindowResult:
+    raise sqlite3.OperationalError(os.environ["SAID"])
+
+
+def be_killed(_at: Workplace, _of: Pipeline, _tried: Try, _window: Window) -> WindowResult:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("nobody gets here")
+
+
+def be_killed_once(_at: Workplace, _of: Pipeline, attempt: Attempt, window: Window) -> WindowResult:
+    mark = Path(os.environ["BATCHINF_LAKE"]) / "killed once"
+    if window.key == "2013-07-03" and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(str(attempt.token))
+
+
+def go_on_until_told(_at: Workplace, _of: Pipeline, _tried: Try, _window: Window) -> WindowResult:
+    with stopping_on_sigterm() as stop:
+        Path(os.environ["BEGUN"]).touch()
+        stop.wait(60)
+    return whole("told")
+
+
+def go_on(_at: Workplace, _of: Pipeline, _tried: Try, _window: Window) -> WindowResult:
+    Path(os.environ["BEGUN"]).write_text(str(os.getpid()))
+    time.sleep(60)
+    return whole("never told")

@@ -1,0 +1,72 @@
+"""How many windows of a run are worked on at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batchinf_assets.orchestration.steps.hands import WORTH_PROCESSES, windows_at_once
+from batchinf_assets.project import Project
+from batchinf_assets.scoring.fast import usable_cores
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets.windows import Window
+
+SPEC = load_pipeline("flight_delays").spec
+DAYS = SPEC.window.between("2013-07-01", "2013-07-31")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(
+        root=tmp_path,
+        lake=tmp_path / "lake",
+        landing=tmp_path / "landing",
+        dagster_home=tmp_path / "dagster",
+        keys=tmp_path / "keys",
+    )
+
+
+def land(project: Project, windows: Sequence[Window], rows: int = 2) -> None:
+    for window in windows:
+        path = project.landing / SPEC.source.files.replace("{window}", window.key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"row": range(rows)}), path)
+
+
+def declaring(**changes: object) -> PipelineSpec:
+    backfill = SPEC.backfill.model_copy(update=changes)
+    return SPEC.model_copy(update={"backfill": backfill})
+
+
+def test_small_windows_of_a_range_have_a_core_each(project: Project) -> None:
+    land(project, DAYS)
+    assert windows_at_once(project, SPEC, DAYS) == usable_cores()
+
+
+def test_few_windows_are_worked_on_one_by_one(project: Project) -> None:
+    land(project, DAYS)
+    assert windows_at_once(project, SPEC, DAYS[: WORTH_PROCESSES - 1]) == 1
+
+
+def test_a_window_of_several_shards_keeps_all_cores_busy_by_itself(project: Project) -> None:
+    land(project, DAYS)
+    land(project, DAYS[3:4], rows=5)
+    spec = SPEC.model_copy(update={"shard_rows": 4})
+    assert windows_at_once(project, spec, DAYS) == 1
+    assert windows_at_once(project, spec, DAYS[4:]) == usable_cores()
+
+
+def test_nothing_is_assumed_of_files_that_do_not_tell_their_rows(project: Project) -> None:
+    assert windows_at_once(project, SPEC, DAYS) == 1
+
+
+def test_what_is_declared_counts(project: Project) -> None:
+    assert windows_at_once(project, declaring(workers=5), DAYS) == 5
+    assert windows_at_once(project, declaring(workers=5), DAYS[:3]) == 3
+    land(project, DAYS)
+    assert windows_at_once(project, declaring(workers=1), DAYS) == 1

@@ -1,0 +1,186 @@
+"""Processes that work on windows: what goes to them, what comes back, and how they end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+
+import pytest
+
+from batchinf_assets.errors import (
+    LandedFileUnreadable,
+    LandingFault,
+    Overrun,
+    Preempted,
+    RunOverCap,
+    WorkerDied,
+)
+from batchinf_assets.orchestration.resources import Workplace
+from batchinf_assets.orchestration.steps.errands import (
+    CrashedThere,
+    Errand,
+    Step,
+    frames_of,
+    kind_of,
+)
+from batchinf_assets.orchestration.steps.tries import Try, WindowResult
+from batchinf_assets.orchestration.steps.workers import Workers
+from batchinf_assets.project import CHECKOUT
+from batchinf_assets.spec.load import load_pipeline
+from batchinf_assets_tests.orchestration.steps import steps_elsewhere as elsewhere
+from batchinf_assets_tests.side_by_side import Awaiting
+
+PIPELINE = load_pipeline("flight_delays")
+WINDOW = PIPELINE.spec.window.window("2013-07-03")
+TRIED = Try(run_id="r1", again=0)
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Workers]:
+    monkeypatch.setenv("SAID", "by-this-run")
+    monkeypatch.setenv("BEGUN", str(tmp_path / "begun"))
+    monkeypatch.setenv("BATCHINF_LAKE", str(tmp_path / "lake"))
+    with closing(Workers(Workplace(), PIPELINE, 2)) as made:
+        yield made
+
+
+def work(workers: Workers, step: Step, tried: Try = TRIED) -> WindowResult:
+    errand = Errand(step=step, run_id=tried.run_id, again=tried.again, window=WINDOW)
+    return workers.work(errand, tried)
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 30.0) -> bool:
+    end = time.monotonic() + seconds
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.02)
+    return holds()
+
+
+def test_a_window_is_worked_on_elsewhere_with_what_the_run_has(workers: Workers) -> None:
+    said = (
+        work(workers, elsewhere.say_where, Try(run_id="r2", again=1)).data_version or ""
+    ).split()
+    cores = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert int(said[0]) != os.getpid()
+    assert said[1:] == ["2013-07-03", "flight_delays", "r2", "1", str(cores), "by-this-run"]
+
+
+def test_a_process_is_used_again(workers: Workers) -> None:
+    pids = {str(work(workers, elsewhere.say_where).data_version).split()[0] for _ in range(3)}
+    assert len(pids) == 1
+
+
+def test_what_a_step_asks_of_its_run_is_answered_by_the_run(workers: Workers) -> None:
+    asked = Awaiting(lambda: None)
+    tried = Try(run_id="r1", again=0, order=asked, require_left=lambda: asked.heard.append("left"))
+    assert work(workers, elsewhere.ask_everything, tried).data_version == WINDOW.key
+    assert asked.heard == ["earlier", "later", "left"]
+
+
+def test_a_run_that_may_not_go_on_says_so_elsewhere_too(workers: Workers) -> None:
+    def nothing_left() -> None:
+        raise RunOverCap("It took an hour.", reason=Overrun.SPENT, next_step="Approve it.")
+
+    with pytest.raises(RunOverCap) as refused:
+        work(workers, elsewhere.ask_everything, Try(run_id="r", again=0, require_left=nothing_left))
+    assert refused.value.reason is Overrun.SPENT
+
+
+def test_a_refusal_comes_back_whole(workers: Workers) -> None:
+    with pytest.raises(LandedFileUnreadable, match="2013-07-03 is cut off") as refused:
+        work(workers, elsewhere.refuse)
+    assert refused.value.reason is LandingFault.TRUNCATED
+    assert "in refuse" in frames_of(refused.value)
+
+
+def test_an_error_of_the_system_keeps_its_kind(workers: Workers) -> None:
+    with pytest.raises(FileNotFoundError) as missing:
+        work(workers, elsewhere.find_nothing)
+    assert missing.value.filename == "/nowhere/2013-07-03"
+
+
+def test_a_crash_says_its_kind_and_its_place_but_not_its_message(workers: Workers) -> None:
+    with pytest.raises(CrashedThere) as crashed:
+        work(workers, elsewhere.crash)
+    assert kind_of(crashed.value) == "OperationalError"
+    assert "in crash" in frames_of(crashed.value)
+    assert "by-this-run" not in frames_of(crashed.value) + str(crashed.value)
+
+
+def test_a_process_that_is_killed_takes_its_window_with_it_and_nothing_else(
+    workers: Workers,
+) -> None:
+    with pytest.raises(WorkerDied, match="2013-07-03 ended by signal 9"):
+        work(workers, elsewhere.be_killed)
+    assert work(workers, elsewhere.say_where).data_version
+
+
+def test_a_run_that_leaves_lets_what_can_stop_stop(workers: Workers, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as beside:
+        begun = beside.submit(work, workers, elsewhere.go_on_until_told)
+        assert eventually((tmp_path / "begun").exists)
+        workers.leave()
+        assert begun.result(30).data_version == "told"
+    with pytest.raises(Preempted, match="2013-07-03 was left"):
+        work(workers, elsewhere.say_where)
+
+
+def test_a_run_that_leaves_waits_for_nothing_else(workers: Workers, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as beside:
+        begun = beside.submit(work, workers, elsewhere.go_on)
+        assert eventually((tmp_path / "begun").exists)
+        workers.leave()
+        with pytest.raises(Preempted):
+            begun.result(30)
+
+
+RUN = """
+import sys
+from batchinf_assets_tests.orchestration.steps import test_workers, steps_elsewhere
+if __name__ == "__main__":
+    workers = test_workers.Workers(test_workers.Workplace(), test_workers.PIPELINE, 2)
+    test_workers.work(workers, steps_elsewhere.go_on)
+"""
+
+
+def test_no_process_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    environ = {**os.environ, "BEGUN": str(begun), "PYTHONPATH": str(CHECKOUT)}
+    (tmp_path / "run.py").write_text(RUN)
+    run = subprocess.Popen([sys.executable, tmp_path / "run.py"], env=environ, cwd=CHECKOUT)
+    try:
+        assert eventually(lambda: begun.exists() and bool(begun.read_text()), 60)
+    finally:
+        run.send_signal(signal.SIGKILL)
+        run.wait(10)
+    process = Path("/proc", begun.read_text())
+    assert eventually(lambda: not process.exists() or "\nState:\tZ" in _status(process))
+
+
+def _status(process: Path) -> str:
+    try:
+        return (process / "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return "\nState:\tZ"
+
+
+def test_processes_end_with_their_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SAID", "x")
+    monkeypatch.setenv("BATCHINF_LAKE", str(tmp_path / "lake"))
+    workplace = Workplace()
+
+    def hands() -> AbstractContextManager[Workers]:
+        return closing(Workers(workplace, PIPELINE, 2))
+
+    made = workplace.until_the_end("hands", hands)
+    assert workplace.until_the_end("hands", hands) is made
+    pid = str(work(made, elsewhere.say_where).data_version).split()[0]
+    workplace.end()
+    assert not Path("/proc", pid).exists()

@@ -36,8 +36,9 @@ def definitions(pipeline: Pipeline) -> dg.Definitions:
 
 
 def execute(pipeline: Pipeline) -> dg.ExecuteInProcessResult:
-    job = definitions(pipeline).resolve_job_def("flight_delays_verify")
+    # Dagster asks the instance entered last for the state of definitions, even one that is gone.
     with dg.DagsterInstance.ephemeral() as instance:
+        job = definitions(pipeline).resolve_job_def("flight_delays_verify")
         return job.execute_in_process(instance=instance, run_config=CONSOLE, raise_on_error=False)
 
 
@@ -80,9 +81,9 @@ def test_nothing_published_is_no_success(
 def test_the_schedule_starts_the_job_weekly_once_somebody_switches_it_on(
     pipeline: Pipeline,
 ) -> None:
-    schedule = definitions(pipeline).resolve_schedule_def("flight_delays_verify_schedule")
-    assert schedule.job_name == "flight_delays_verify"
-    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
     with dg.instance_for_test() as instance:
+        schedule = definitions(pipeline).resolve_schedule_def("flight_delays_verify_schedule")
+        assert schedule.job_name == "flight_delays_verify"
+        assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
         requests = schedule.evaluate_tick(dg.build_schedule_context(instance=instance)).run_requests
     assert len(requests or []) == 1

@@ -7,25 +7,18 @@ them; see `lake.files` for how a file is written and `lake.table_writer` for the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
 from batchinf_assets.lake.files import DataFile, is_readable, read_parquet, write_parquet
 from batchinf_assets.lake.layout import ROW_GROUP_ROWS
 from batchinf_assets.lake.place import Place, path_within
-from batchinf_assets.lake.table_log import (
-    Commit,
-    has_log,
-    latest_commit,
-    newest_token,
-    open_table,
-    up_to_date,
-)
+from batchinf_assets.lake.table_log import Commit, has_log, latest_commit
+from batchinf_assets.lake.table_state import read_table, table_state
 from batchinf_assets.lake.table_writer import PARTITION, WINDOW_KEY, WindowWriter
 from batchinf_assets.windows import Window
 
@@ -67,7 +60,7 @@ class WindowTable:
         """
         if not has_log(self.folder):
             return {}
-        actions = pa.table(self._read().get_add_actions(flatten=True))
+        actions = pa.table(read_table(self.folder).get_add_actions(flatten=True))
         windows = actions.column(f"partition.{PARTITION}").to_pylist()
         counts: dict[str, int] = {}
         for key, rows in zip(windows, actions.column("num_records").to_pylist(), strict=True):
@@ -104,7 +97,7 @@ class WindowTable:
         """
         if not has_log(self.folder):
             return 0
-        return newest_token(self.folder, self._read(), window)
+        return table_state(self.folder).token_of(window)
 
     def read(self, window: Window) -> pa.Table | None:
         """Read the visible rows of a window, or None where it was never committed."""
@@ -197,22 +190,17 @@ class WindowTable:
     def _writer(self) -> WindowWriter:
         return WindowWriter(self.folder, self._schema)
 
-    def _read(self) -> DeltaTable:
-        return up_to_date(self.folder, _opened)
-
-    def _visible(self) -> Mapping[str, Sequence[str]]:
+    def _visible(self) -> Mapping[str, Collection[str]]:
         """Return paths below `folder` by window key."""
-        if not has_log(self.folder):
-            return {}
-        return _listed(self.folder, self._read())
+        return table_state(self.folder).files if has_log(self.folder) else {}
 
-    def _places(self, paths: Sequence[str]) -> tuple[Place, ...]:
+    def _places(self, paths: Collection[str]) -> tuple[Place, ...]:
         return tuple(sorted((self.folder / path for path in paths), key=str))
 
     def _commit_of(self, window: Window) -> Commit | None:
         if not has_log(self.folder):
             return None
-        newest = self._read().version()
+        newest = table_state(self.folder).version
         return latest_commit(self.folder, WINDOW_KEY, window.key, newest)
 
     def _add(self, window: Window, file: DataFile) -> AddAction:
@@ -224,30 +212,3 @@ class WindowTable:
             data_change=True,
             stats=json.dumps({"numRecords": file.rows}),
         )
-
-
-@lru_cache(maxsize=64)
-def _opened(folder: Place) -> DeltaTable:
-    """Open a table for reading once per process; who reads brings it up to date first.
-
-    Writers open their own: what a commit is based on must not move with somebody else's reading.
-    """
-    return open_table(folder)
-
-
-_LISTED: dict[Place, tuple[DeltaTable, int, Mapping[str, Sequence[str]]]] = {}
-
-
-def _listed(folder: Place, table: DeltaTable) -> Mapping[str, Sequence[str]]:
-    """Return the paths of a table's files by window key; read once for each version."""
-    version = table.version()
-    known = _LISTED.get(folder)
-    if known is not None and known[0] is table and known[1] == version:
-        return known[2]
-    actions = pa.table(table.get_add_actions(flatten=True))
-    windows = actions.column(f"partition.{PARTITION}").to_pylist()
-    paths: dict[str, list[str]] = {}
-    for key, path in zip(windows, actions.column("path").to_pylist(), strict=True):
-        paths.setdefault(str(key), []).append(str(path))
-    _LISTED[folder] = (table, version, paths)
-    return paths

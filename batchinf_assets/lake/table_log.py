@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -181,6 +182,19 @@ def read_commits(folder: Place, versions: Sequence[int]) -> list[Commit]:
         found = [_read_commit(folder, version) for version in missing]
     read.update({commit.version: commit for commit in found})
     return [read[version] for version in versions]
+
+
+def commits_after(folder: Place, version: int) -> Iterator[Commit]:
+    """Yield the commits since a version, in their order, until there is none.
+
+    Raises:
+        ManifestInvalid: A commit is damaged.
+        StorageUnavailable: The store does not answer.
+    """
+    for newer in count(version + 1):
+        if not (folder / LOG / COMMIT.format(newer)).exists():
+            return
+        yield from read_commits(folder, [newer])
 
 
 def latest_commit(folder: Place, key: str, value: str, newest: int) -> Commit | None:

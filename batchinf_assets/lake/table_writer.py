@@ -32,11 +32,11 @@ from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
 from batchinf_assets.lake.table_log import (
     LOG,
+    commits_after,
     has_log,
     make_table,
     newest_token,
     open_table,
-    read_commits,
     sync_commits,
     up_to_date,
 )
@@ -116,6 +116,7 @@ class WindowWriter:
             failure = _plain(error)
         landed = self._landed(call, known)
         if landed is None:
+            self._refresh()
             self._require_unfenced(window, token)  # a fence may be what the commit met
             raise self._refusal(window, failure, known) from failure
         sync_commits(self._folder, range(known + 1, landed + 1))
@@ -148,10 +149,8 @@ class WindowWriter:
         )
 
     def _landed(self, call: str, known: int) -> int | None:
-        newest = self._refresh().version()
-        commits = read_commits(self._folder, range(known + 1, newest + 1))
-        own = [each.version for each in commits if each.metadata.get(COMMIT_KEY) == call]
-        return own[0] if own else None
+        newer = commits_after(self._folder, known)
+        return next((each.version for each in newer if each.metadata.get(COMMIT_KEY) == call), None)
 
     def _refusal(self, window: Window, failure: Exception | None, known: int) -> Exception:
         if failure is None:

@@ -1,0 +1,143 @@
+"""What a table's log says of its windows: their files, and the tokens of those who wrote them.
+
+delta-rs reads a log as a whole. What was committed since is read on a local disk commit by commit
+(https://github.com/delta-io/delta/blob/master/PROTOCOL.md): delta-rs would list the folder for it,
+and then all files of the table anew, which takes longer than a small window's own work.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.table_log import COMMIT, LOG, newest_token, open_table, up_to_date
+from batchinf_assets.lake.table_writer import PARTITION
+from batchinf_assets.windows import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableState:
+    """A table's windows as of one version.
+
+    Attributes:
+        folder: The table's root.
+        version: The newest commit.
+        files: Paths below `folder` by window key.
+        tokens: By window key, where a commit that delta-rs has not read says it.
+        read: The table as of the version that delta-rs read last.
+    """
+
+    folder: Place
+    version: int
+    files: Mapping[str, frozenset[str]]
+    tokens: Mapping[str, int]
+    read: DeltaTable
+
+    def token_of(self, window: Window) -> int:
+        """Return the highest token that the log knows for a window, 0 without one."""
+        token = self.tokens.get(window.key)
+        return newest_token(self.folder, self.read, window) if token is None else token
+
+
+def table_state(folder: Place) -> TableState:
+    """Return what the log of a table that was made says now.
+
+    Raises:
+        ManifestInvalid: The log is damaged.
+        OSError: It cannot be read.
+        StorageRefused: The store does not let us read it.
+        StorageUnavailable: The store does not answer.
+    """
+    known = _KNOWN.get(folder)
+    state = _followed(known) if known is not None else None
+    _KNOWN[folder] = state = state or _read(folder, known)
+    return state
+
+
+_KNOWN: dict[Place, TableState] = {}
+
+
+@lru_cache(maxsize=64)
+def _opened(folder: Place) -> DeltaTable:
+    """Open a table for reading once per process; who reads brings it up to date first.
+
+    Writers open their own: what a commit is based on must not move with somebody else's reading.
+    """
+    return open_table(folder)
+
+
+def read_table(folder: Place) -> DeltaTable:
+    """Return the table itself as of now; fails as `table_state` does."""
+    return up_to_date(folder, _opened)
+
+
+def _read(folder: Place, known: TableState | None) -> TableState:
+    table = read_table(folder)
+    version = table.version()
+    if known is not None and known.read is table and known.version == version:
+        return known
+    actions = pa.table(table.get_add_actions(flatten=True))
+    windows = actions.column(f"partition.{PARTITION}").to_pylist()
+    files: dict[str, frozenset[str]] = {}
+    for key, path in zip(windows, actions.column("path").to_pylist(), strict=True):
+        files[str(key)] = files.get(str(key), frozenset()) | {unquote(str(path))}
+    return TableState(folder=folder, version=version, files=files, tokens={}, read=table)
+
+
+def _followed(known: TableState) -> TableState | None:
+    """Return the state after the commits since; None where delta-rs has to read the log."""
+    if not isinstance(known.folder, Path):
+        return None
+    log = known.folder / LOG
+    if not (log / COMMIT.format(known.version)).exists():
+        return None  # the whole log was replaced
+    newer = [*_contents(log, known.version + 1)]
+    if not newer:
+        return known
+    files, tokens = dict(known.files), dict(known.tokens)
+    if not all(_applied(content, files, tokens) for content in newer):
+        return None
+    return replace(known, version=known.version + len(newer), files=files, tokens=tokens)
+
+
+def _contents(log: Path, version: int) -> Iterator[bytes]:
+    """Read commits until there is none: they are numbered without a gap, and each appears whole."""
+    with suppress(FileNotFoundError):
+        for number in count(version):
+            yield (log / COMMIT.format(number)).read_bytes()
+
+
+def _applied(content: bytes, files: dict[str, frozenset[str]], tokens: dict[str, int]) -> bool:
+    """Follow a commit; False where it says what only delta-rs understands, or is damaged."""
+    try:
+        actions: list[Any] = [json.loads(line) for line in content.splitlines()]
+        actions.sort(key=lambda action: "add" in action)  # a file in its own place stays
+    except (ValueError, TypeError):
+        return False
+    for action in actions:
+        match action:
+            case {"add": {"deletionVector": dict()}}:
+                return False
+            case {"add": {"path": str(path), "partitionValues": {"window": str(key)}}}:
+                files[key] = files.get(key, frozenset()) | {unquote(path)}
+            case {"remove": {"path": str(path), "partitionValues": {"window": str(key)}}}:
+                left = files.pop(key, frozenset()) - {unquote(path)}
+                files |= {key: left} if left else {}
+            case {"txn": {"appId": str(key), "version": int(token)}}:
+                tokens[key] = token
+            case {"commitInfo": _} | {"metaData": _}:
+                pass
+            case _:
+                return False
+    return True

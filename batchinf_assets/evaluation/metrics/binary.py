@@ -145,23 +145,26 @@ def binary_metrics(
     return binary_by_group(labels, scores, groups, 1, decision=decision, intervals=intervals)[0]
 
 
-def binary_of_counts(counts: pa.Table, *, decision: float) -> BinaryMetrics:
-    """Measure rows that were counted by score, as `binary_metrics` would the rows themselves.
+def binary_of_counts(sets: Sequence[pa.Table], *, decision: float) -> list[BinaryMetrics]:
+    """Measure sets of rows that were counted by score, each as `binary_metrics` would its rows.
 
     Args:
-        counts: Columns `score` (float64), `positives` and `negatives` (int64); each score once.
+        sets: Columns `score` (float64), `positives` and `negatives` (int64); each score once in a
+            set.
         decision: The score that counts as positive, itself included.
     """
+    places = np.repeat(np.arange(len(sets), dtype=np.int32), [each.num_rows for each in sets])
+    counts = pa.concat_tables(sets)
     by_score = pa.table(
         {
-            "segment": pa.array(np.zeros(counts.num_rows, np.int32)),
+            "segment": pa.array(places),
             "score": counts.column("score"),
             "rows": pc.add(counts.column("positives"), counts.column("negatives")),
             "positives": counts.column("positives"),
             "negatives": counts.column("negatives"),
         }
     )
-    return _measured(by_score, 1, decision=decision, intervals=True)[0]
+    return _measured(by_score, len(sets), decision=decision, intervals=True)
 
 
 def binary_by_group(

@@ -70,9 +70,9 @@ class BinaryTask:
         """Count the rows by score."""
         return Kept(rows=counted_scores(labels, scores, decision=self.decision))
 
-    def pooled(self, windows: Sequence[pa.Table]) -> BinaryMetrics:
-        """Measure the counts of several windows as if they were one."""
-        counts = pooled_scores(windows, decision=self.decision)
+    def pooled(self, sets: Sequence[Sequence[pa.Table]]) -> list[BinaryMetrics]:
+        """Measure the counts of several windows as if they were one, for several such sets."""
+        counts = [pooled_scores(windows, decision=self.decision) for windows in sets]
         return binary_of_counts(counts, decision=self.decision)
 
     def curve(self, kept: Kept) -> tuple[CalibrationBin, ...]:

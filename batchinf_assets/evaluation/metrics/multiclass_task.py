@@ -67,9 +67,9 @@ class MulticlassTask:
         """Count the rows by label, prediction and log loss."""
         return Kept(rows=multiclass.classified_cells(labels, self._by_class(scores)))
 
-    def pooled(self, windows: Sequence[pa.Table]) -> MulticlassMetrics:
-        """Measure the counts of several windows as if they were one."""
-        return multiclass.multiclass_of_cells(windows, self.classes)
+    def pooled(self, sets: Sequence[Sequence[pa.Table]]) -> list[MulticlassMetrics]:
+        """Measure the counts of several windows as if they were one, for several such sets."""
+        return [multiclass.multiclass_of_cells(windows, self.classes) for windows in sets]
 
     def curve(self, kept: Kept) -> tuple[CalibrationBin, ...]:  # noqa: ARG002
         """Return nothing: a curve is of one probability."""

@@ -69,9 +69,9 @@ class RegressionTask:
             rows=regression.residual_blocks(labels, scores), curve=prediction_curve(*numbers)
         )
 
-    def pooled(self, windows: Sequence[pa.Table]) -> RegressionMetrics:
-        """Measure the sums of several windows as if they were one."""
-        return regression.regression_of_blocks(windows, quantile=self.quantile)
+    def pooled(self, sets: Sequence[Sequence[pa.Table]]) -> list[RegressionMetrics]:
+        """Measure the sums of several windows as if they were one, for several such sets."""
+        return [regression.regression_of_blocks(each, quantile=self.quantile) for each in sets]
 
     def curve(self, kept: Kept) -> tuple[CalibrationBin, ...]:
         """Return predicted against realised numbers, by deciles of the predictions."""

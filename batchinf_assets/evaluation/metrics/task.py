@@ -92,8 +92,8 @@ class Task(Protocol):
         """Return what to keep of a window's labelled predictions."""
         ...
 
-    def pooled(self, windows: Sequence[pa.Table]) -> Metrics:
-        """Measure what was kept of several windows as if it were one."""
+    def pooled(self, sets: Sequence[Sequence[pa.Table]]) -> Sequence[Metrics]:
+        """Measure what was kept of several windows as if it were one, for several such sets."""
         ...
 
     def curve(self, kept: Kept) -> tuple[CalibrationBin, ...]:

@@ -6,10 +6,8 @@ What is judged before publishing is in `evaluate`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -252,8 +250,9 @@ def _with_history(
     # Named before it is read: what changes in between makes the figures stale, not unnoticed.
     made_of = history_digest(grid, contributions(project, spec))
     history = [*measured_history(project, spec, grid[:-1]), measured]
-    with ThreadPoolExecutor(len(counts)) as threads:  # they compute without Python's lock
-        trailing = tuple(threads.map(partial(_trailing, spec, history, grid), counts))
+    trailing = trailing_metrics(
+        {count: _within(history, grid[-count:]) for count in counts}, task_of(spec)
+    )
     judged = judges_performance(spec)
     return Realised(
         manifest=manifest,
@@ -267,12 +266,8 @@ def _with_history(
     )
 
 
-def _trailing(
-    spec: PipelineSpec, history: Sequence[LabelledScores], grid: Sequence[Window], count: int
-) -> Trailing:
-    first = grid[-count:][0].start
-    within = [each for each in history if each.window.start >= first]
-    return trailing_metrics(within, windows=count, task=task_of(spec))
+def _within(history: Sequence[LabelledScores], windows: Sequence[Window]) -> list[LabelledScores]:
+    return [each for each in history if each.window.start >= windows[0].start]
 
 
 def _estimated(manifest: Manifest) -> Mapping[str, float | None]:

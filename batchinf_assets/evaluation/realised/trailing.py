@@ -34,19 +34,24 @@ class Trailing:
         return f"trailing_{self.windows}"
 
 
-def trailing_metrics(history: Sequence[LabelledScores], *, windows: int, task: Task) -> Trailing:
+def trailing_metrics(
+    histories: Mapping[int, Sequence[LabelledScores]], task: Task
+) -> tuple[Trailing, ...]:
     """Measure the labelled rows of several windows together.
 
     Args:
-        history: The measured windows among those asked for.
-        windows: How many were asked for.
+        histories: The measured windows among those asked for, by how many were asked for.
         task: What they are measured by.
     """
-    return Trailing(
-        windows=windows,
-        measured=len(history),
-        rows=sum(each.measured.rows for each in history),
-        metrics=task.pooled([each.kept.rows for each in history]),
+    found = task.pooled([[each.kept.rows for each in history] for history in histories.values()])
+    return tuple(
+        Trailing(
+            windows=windows,
+            measured=len(history),
+            rows=sum(each.measured.rows for each in history),
+            metrics=metrics,
+        )
+        for (windows, history), metrics in zip(histories.items(), found, strict=True)
     )
 
 

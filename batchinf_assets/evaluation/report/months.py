@@ -102,18 +102,14 @@ def _month(
     labelled = [each.labelled for each in own if each.labelled is not None]
     landed = [each.reading.labelled for each in own if each.reading.labelled is not None]
     delays = [delay for each in own if (delay := each.reading.delay.get("median")) is not None]
-    pooled = (
-        trailing_metrics(labelled, windows=len(own), task=task_of(spec)).metrics.measured_figures
-        if labelled
-        else {}
-    )
+    together = trailing_metrics({len(own): labelled}, task_of(spec)) if labelled else ()
     return Month(
         name=name,
         windows=len(own),
         published=sum(_is_published(each) for each in own),
         predictions=sum(each.manifest.counts.scored for each in own if each.manifest),
         labelled=sum(each.labelled for each in landed) if landed else None,
-        realised=pooled,
+        realised=together[0].metrics.measured_figures if together else {},
         delay=median(delays) if delays else None,
         sketched=sum(each.sketches is not None for each in own),
         drift=_drift(own, profiles, spec),

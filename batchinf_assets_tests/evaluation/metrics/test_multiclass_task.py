@@ -23,9 +23,9 @@ def drawn(rows: int, seed: int) -> tuple[pa.ChunkedArray, Scores]:
 
 def test_cells_of_windows_give_the_figures_of_all_their_rows() -> None:
     (one, p), (other, q) = drawn(30, 1), drawn(50, 2)
-    found = TASK.pooled(
-        [TASK.keep(one, score_array(p)).rows, TASK.keep(other, score_array(q)).rows]
-    )
+    windows = [TASK.keep(one, score_array(p)).rows, TASK.keep(other, score_array(q)).rows]
+    found, alone = TASK.pooled([windows, windows[:1]])
+    assert alone.rows == 30
     labels = pa.chunked_array([*one.chunks, *other.chunks])
     together = TASK.measure(labels, score_array(np.concatenate([p, q])))
     assert (found.rows, found.confusion) == (80, together.confusion)
@@ -34,18 +34,19 @@ def test_cells_of_windows_give_the_figures_of_all_their_rows() -> None:
 
 
 def test_no_window_and_classes_of_another_declaration_leave_every_figure_undefined() -> None:
-    assert {*TASK.pooled([]).figures.values()} == {None}
+    (nothing,) = TASK.pooled([[]])
+    assert {*nothing.figures.values()} == {None}
     labels, scores = drawn(20, 3)
     kept = TASK.keep(labels, score_array(scores)).rows
-    renamed = MulticlassTask(classes=("low", "medium", "huge")).pooled([kept])
+    (renamed,) = MulticlassTask(classes=("low", "medium", "huge")).pooled([[kept]])
     assert (renamed.rows, {*renamed.figures.values()}) == (20, {None})
 
 
 def test_classes_in_another_order_are_the_same_classes() -> None:
     labels, scores = drawn(20, 4)
     kept = TASK.keep(labels, score_array(scores)).rows
-    turned = MulticlassTask(classes=CLASSES[::-1]).pooled([kept])
-    assert turned.figures == pytest.approx(TASK.pooled([kept]).figures)
+    (turned,) = MulticlassTask(classes=CLASSES[::-1]).pooled([[kept]])
+    assert turned.figures == pytest.approx(TASK.pooled([[kept]])[0].figures)
 
 
 def test_resamples_of_all_rows_once_give_the_figures() -> None:

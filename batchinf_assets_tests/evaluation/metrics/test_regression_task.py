@@ -23,7 +23,9 @@ def drawn(rows: int, seed: int, level: float) -> tuple[pa.Array, pa.Array]:
 def test_sums_of_windows_give_the_figures_of_all_their_rows(rows: tuple[int, int]) -> None:
     # The windows' labels lie around different means, so their sums count from different origins.
     one, other = drawn(rows[0], 1, level=1e6), drawn(rows[1], 2, level=1e6 + 30)
-    found = TASK.pooled([TASK.keep(*one).rows, TASK.keep(*other).rows])
+    windows = [TASK.keep(*one).rows, TASK.keep(*other).rows]
+    found, alone = TASK.pooled([windows, windows[:1]])
+    assert alone.rows == rows[0]
     labels, scores = (pa.concat_arrays(list(pair)) for pair in zip(one, other, strict=True))
     together = TASK.measure(labels, scores)
     assert found.rows == together.rows
@@ -36,13 +38,13 @@ def test_sums_answer_for_any_quantile() -> None:
     kept = TASK.keep(labels, scores).rows
     for quantile in (0.1, 0.9):
         task = RegressionTask(quantile=quantile)
-        assert task.pooled([kept]).quantile_loss == pytest.approx(
+        assert task.pooled([[kept]])[0].quantile_loss == pytest.approx(
             task.measure(labels, scores).quantile_loss
         )
 
 
 def test_no_window_leaves_every_figure_undefined() -> None:
-    found = TASK.pooled([])
+    (found,) = TASK.pooled([[]])
     assert (found.rows, {*found.figures.values()}) == (0, {None})
 
 

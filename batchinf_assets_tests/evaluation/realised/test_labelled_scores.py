@@ -87,9 +87,8 @@ def test_of_many_scores_no_row_is_lost_and_none_changes_sides() -> None:
 
 def test_of_many_scores_the_metrics_stay_within_the_width_of_a_cell() -> None:
     table = drawn(100_000, seed=4)
-    found = trailing_metrics(
-        [day(1, counted(table, decision=DECISION))], windows=7, task=BinaryTask(decision=DECISION)
-    )
+    history = [day(1, counted(table, decision=DECISION))]
+    (found,) = trailing_metrics({7: history}, BinaryTask(decision=DECISION))
     labels, scores = (table.column(name).to_numpy() for name in ("label", "score"))
     assert found.metrics.rows == 100_000
     assert found.metrics.auroc == pytest.approx(roc_auc_score(labels, scores), abs=1e-5)
@@ -119,3 +118,10 @@ def test_a_metric_that_a_window_lacks_is_left_out_of_its_trend() -> None:
     assert brier is not None
     assert brier.slope == pytest.approx(0.1, abs=1e-12)
     assert brier.windows == 3
+
+
+def test_sets_of_windows_are_measured_together_as_each_would_be_alone() -> None:
+    task = BinaryTask(decision=DECISION)
+    windows = [counted(drawn(rows, seed=rows), decision=DECISION) for rows in (30, 700, 2_000)]
+    sets = [windows, windows[1:], [], windows[:1]]
+    assert task.pooled(sets) == [task.pooled([each])[0] for each in sets]

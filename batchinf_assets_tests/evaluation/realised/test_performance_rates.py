@@ -40,7 +40,8 @@ def population(level: str, decision: float) -> BinaryMetrics:
     rows = np.round(weights(level) * 1e8).astype(np.int64)
     positives = np.round(rows * SCORES).astype(np.int64)
     counts = {"score": SCORES, "positives": positives, "negatives": rows - positives}
-    return binary_of_counts(pa.table(counts).filter(pa.array(rows > 0)), decision=decision)
+    (found,) = binary_of_counts([pa.table(counts).filter(pa.array(rows > 0))], decision=decision)
+    return found
 
 
 def samples(level: str, rows: int, decision: float) -> list[BinaryMetrics]:

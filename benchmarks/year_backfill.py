@@ -1,9 +1,11 @@
 """A backfill over a range in one run, against the same graph with empty bodies, and a run each.
 
 All sides are whole processes as an operator starts them, on fresh lakes, one after the other, in
-turn where there are several rounds. Both sides of the first ratio use the project's `dagster.yaml`;
-the empty bodies also run with the event log that Dagster has by itself. A run per window is
-measured on a few windows, one process at a time and two at a time, and scaled to the range.
+turn where there are several rounds. The range and the empty bodies run with the project's
+`dagster.yaml`, and both again with the event log that Dagster has by itself. A run per window is
+measured on a few windows and scaled to the range: as processes of `batchinf run`, one at a time and
+two at a time, and as Dagster does it, a backfill that its daemon cuts into runs. The range is
+launched by the daemon too.
 
     python -m benchmarks.year_backfill [--windows 365] [--rounds 1] [--single 10]
 """
@@ -14,6 +16,7 @@ import argparse
 import os
 import re
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -26,10 +29,12 @@ from pathlib import Path
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.spec.load import load_pipeline
 from batchinf_demo.landing import land
+from benchmarks.launched import RUNS_OF
 
 PIPELINE = "flight_delays"
 FIRST, LAST = "2013-01-01", "2013-12-31"
 OVERHEAD_BOUND, SPEED_BOUND = 2.0, 20.0
+DAEMON_SECONDS = 120
 OWN_LOG = re.compile(r"^event_log_storage:.*?(?=^\S)", re.MULTILINE | re.DOTALL)
 
 
@@ -43,17 +48,29 @@ def main() -> None:
         land(landing)
         rounds = [_round(Path(scratch), landing, days) for _ in range(options.rounds)]
         alone = [_alone(Path(scratch), landing, days[: options.single], at) for at in (1, 2)]
-    full, empty, plain = (statistics.median(side) for side in zip(*rounds, strict=True))
+        few = _launched(Path(scratch), landing, days[: options.single], 1)
+        whole = _launched(Path(scratch), landing, days, len(days))
+    full, empty, full_plain, empty_plain = map(statistics.median, zip(*rounds, strict=True))
     print(f"{len(days)} windows in one run              {full:8.1f} s")
     print(f"the same graph, empty bodies        {empty:8.1f} s")
-    print(f"... with Dagster's own event log    {plain:8.1f} s")
     for at, seconds in zip((1, 2), alone, strict=True):
-        scaled = seconds * len(days) / options.single
-        ratio = f"{scaled / full:.1f} x the range, bound {SPEED_BOUND:g}"
-        print(f"a run per window, {at} at a time       {scaled:8.1f} s   {ratio}")
-        print(f"    ({options.single} windows in {seconds:.1f} s, scaled)")
+        _print_scaled(f"a run per window, {at} at a time", seconds, full, options.single, len(days))
     print(f"range / empty bodies                {full / empty:8.2f}     bound {OVERHEAD_BOUND:g}")
-    print(f"range / ... with Dagster's own log  {full / plain:8.2f}")
+    print("With Dagster's own event log:")
+    print(f"{len(days)} windows in one run              {full_plain:8.1f} s")
+    print(f"the same graph, empty bodies        {empty_plain:8.1f} s")
+    ratio = full_plain / empty_plain
+    print(f"range / empty bodies                {ratio:8.2f}     bound {OVERHEAD_BOUND:g}")
+    print("Launched by Dagster's daemon, from the first run being queued:")
+    print(f"{len(days)} windows in one run              {whole:8.1f} s")
+    _print_scaled("a run per window", few, whole, options.single, len(days))
+
+
+def _print_scaled(what: str, seconds: float, full: float, measured: int, windows: int) -> None:
+    scaled = seconds * windows / measured
+    ratio = f"{scaled / full:.1f} x the range, bound {SPEED_BOUND:g}"
+    print(f"{what:36}{scaled:8.1f} s   {ratio}")
+    print(f"    ({measured} windows in {seconds:.1f} s, scaled)")
 
 
 def _options() -> argparse.Namespace:
@@ -64,7 +81,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _round(scratch: Path, landing: Path, days: Sequence[str]) -> tuple[float, float, float]:
+def _round(scratch: Path, landing: Path, days: Sequence[str]) -> tuple[float, ...]:
     batchinf = str(Path(sys.executable).with_name("batchinf"))
     ends = ["--from", days[0], "--to", days[-1], "--chunk", str(len(days))]
     empty = [sys.executable, "-m", "benchmarks.empty_bodies", days[0], days[-1]]
@@ -72,6 +89,7 @@ def _round(scratch: Path, landing: Path, days: Sequence[str]) -> tuple[float, fl
     return (
         _seconds(full, _workplace(scratch, landing)),
         _seconds(empty, _workplace(scratch, landing)),
+        _seconds(full, _workplace(scratch, landing, own_log=False)),
         _seconds(empty, _workplace(scratch, landing, own_log=False)),
     )
 
@@ -86,8 +104,45 @@ def _alone(scratch: Path, landing: Path, days: Sequence[str], at_once: int) -> f
     return time.perf_counter() - started
 
 
+def _launched(scratch: Path, landing: Path, days: Sequence[str], per_run: int) -> float:
+    """Return the seconds that `benchmarks.launched` prints, under a daemon and code server."""
+    environ = {**_workplace(scratch, landing), RUNS_OF: str(per_run)}
+    module = "benchmarks.launched"
+    dagster = str(Path(sys.executable).with_name("dagster"))
+    command = [dagster, "dev", "-m", module, "--host", "127.0.0.1", "--port", str(_free_port())]
+    with (scratch / "dagster-dev.log").open("wb") as log:
+        running = subprocess.Popen(command, env=environ, cwd=CHECKOUT, stdout=log, stderr=log)
+        try:
+            _await_daemon(environ)
+            asked = [sys.executable, "-m", module, *days]
+            return float(_printed(asked, environ).split()[-1])
+        finally:
+            running.terminate()
+            running.wait(DAEMON_SECONDS)
+
+
+def _await_daemon(environ: Mapping[str, str]) -> None:
+    deadline = time.monotonic() + DAEMON_SECONDS
+    asked = [str(Path(sys.executable).with_name("dagster-daemon")), "liveness-check"]
+    while subprocess.run(asked, env=environ, check=False, capture_output=True).returncode:
+        if time.monotonic() > deadline:
+            raise SystemExit("Dagster's daemon did not come up.")
+        time.sleep(1)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _seconds(command: Sequence[str], environ: Mapping[str, str]) -> float:
     started = time.perf_counter()
+    _printed(command, environ)
+    return time.perf_counter() - started
+
+
+def _printed(command: Sequence[str], environ: Mapping[str, str]) -> str:
     done = subprocess.run(
         command, env=environ, cwd=CHECKOUT, check=False, capture_output=True, text=True
     )
@@ -95,7 +150,7 @@ def _seconds(command: Sequence[str], environ: Mapping[str, str]) -> float:
         raise SystemExit(
             f"{' '.join(command)} failed:\n{done.stdout[-2_000:]}{done.stderr[-2_000:]}"
         )
-    return time.perf_counter() - started
+    return done.stdout
 
 
 def _workplace(scratch: Path, landing: Path, *, own_log: bool = True) -> dict[str, str]:

@@ -132,6 +132,11 @@ class DriftSpec(Declared):
         return self
 
     @property
+    def needs_earlier_windows(self) -> bool:
+        """Whether a window is held against those before it."""
+        return any(reference != "training" for reference in self.references)
+
+    @property
     def leading(self) -> DriftReference:
         """What pictures and retraining go by: training where declared, else the first declared."""
         return "training" if "training" in self.references else self.references[0]

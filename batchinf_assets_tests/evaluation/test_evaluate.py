@@ -211,6 +211,17 @@ def test_a_window_is_held_against_one_that_was_evaluated_beside_it(
     assert beside.heard == ["earlier", "later"]
 
 
+def test_a_window_that_is_held_against_training_alone_waits_for_no_other(
+    visible_lake: Path, world: World, pipeline: Pipeline, model: ScoringModel, tmp_path: Path
+) -> None:
+    project = replace(copied(visible_lake, world, tmp_path, []), landing=world.landing)
+    window = pipeline.spec.window.window("2013-07-04")
+    score(project, pipeline, window, model)
+    beside = Awaiting(lambda: None)
+    evaluate_window(project, pipeline.spec, window, model, order=beside)
+    assert beside.heard == ["later"]
+
+
 @dataclass
 class Looked:
     """A lease of which something is done whenever it is looked at."""

@@ -35,6 +35,10 @@ class Line(Protocol):
         """
         ...
 
+    def poll(self) -> bool:
+        """Say whether there is a thing, or the other end is closed."""
+        ...
+
     def close(self) -> None:
         """Close this end."""
         ...
@@ -71,7 +75,7 @@ class Broke:
 
 
 class CrashedThere(Exception):
-    """Stands for an error of a kind that only the other process may know.
+    """Stands for an error that neither this package nor the operating system raised.
 
     Attributes:
         kind: The name of its class.
@@ -92,9 +96,19 @@ class Elsewhere(Exception):
 
 def broke(error: Exception) -> Broke:
     """Describe a failure so that another process can raise it again."""
-    known = isinstance(error, BatchinfError) or type(error).__module__ == "builtins"
-    sent = error if known else CrashedThere(type(error).__name__)
-    return Broke(error=sent, frames=frames_of(error))
+    return Broke(error=_sendable(error), frames=frames_of(error))
+
+
+def _sendable(error: Exception) -> Exception:
+    """Keep what decides whether to try again; foreign errors may hold what cannot be pickled."""
+    if isinstance(error, BatchinfError):
+        return error
+    if not isinstance(error, OSError):
+        return CrashedThere(type(error).__name__)
+    kind = next(each for each in type(error).__mro__ if each.__module__ == "builtins")
+    number = error.errno if isinstance(error.errno, int) else None
+    said = None if error.strerror is None else str(error.strerror)
+    return kind(number, said, None if error.filename is None else str(error.filename))
 
 
 def frames_of(error: BaseException) -> str:

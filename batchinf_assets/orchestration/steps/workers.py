@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Pipe
@@ -101,9 +101,11 @@ class Workers:
         """Work on a window in a process that has none."""
         member = self._member(errand)
         try:
-            result = member.work(errand, tried)
+            with ExitStack() as broken:
+                broken.callback(self._discard, member)
+                result = member.work(errand, tried)
+                broken.pop_all()
         except (EOFError, OSError) as error:
-            self._discard(member)
             raise self._ended(errand, member) from error
         self._free.put(member)
         if isinstance(result, Broke):
@@ -125,23 +127,36 @@ class Workers:
         for member in members:
             member.connection.close()
         for member in members:
-            member.process.join(PATIENCE_SECONDS)
-            if member.process.is_alive():
-                member.process.kill()
+            _end(member.process)
 
     def _member(self, errand: Errand) -> _Member:
         with self._lock:
             if self._is_leaving:
                 raise _left(errand)
-            with suppress(Empty):
-                return self._free.get_nowait()
-            own, theirs = Pipe()
-            process = self._context.Process(target=serve, args=(theirs, self._bench), daemon=True)
-            process.start()
-            theirs.close()
-            member = _Member(process=process, connection=own)
+            member = self._idle() or self._started(errand)
             self._all.add(member)
             return member
+
+    def _idle(self) -> _Member | None:
+        with suppress(Empty):
+            while True:
+                member = self._free.get_nowait()
+                if not member.connection.poll():
+                    return member
+                member.connection.close()  # nobody asked it: what it says is that it died
+                self._all.discard(member)
+        return None
+
+    def _started(self, errand: Errand) -> _Member:
+        own, theirs = Pipe()
+        process = self._context.Process(target=serve, args=(theirs, self._bench), daemon=True)
+        try:
+            with theirs:
+                process.start()
+        except (EOFError, OSError) as error:
+            own.close()
+            raise _not_started(errand) from error
+        return _Member(process=process, connection=own)
 
     def _ended(self, errand: Errand, member: _Member) -> BatchinfError:
         return _left(errand) if self._is_leaving else _died(errand, member)
@@ -150,7 +165,7 @@ class Workers:
         with self._lock:
             self._all.discard(member)
         member.connection.close()
-        member.process.join(PATIENCE_SECONDS)
+        _end(member.process)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -178,6 +193,13 @@ def _refusal(grant: Callable[[], None]) -> BatchinfError | None:
     return None
 
 
+def _end(process: BaseProcess) -> None:
+    process.join(PATIENCE_SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join(PATIENCE_SECONDS)
+
+
 def _left(errand: Errand) -> Preempted:
     return Preempted(
         f"Window {errand.window} was left, as the run was asked to leave.",
@@ -188,10 +210,18 @@ def _left(errand: Errand) -> Preempted:
 def _died(errand: Errand, member: _Member) -> WorkerDied:
     code = member.process.exitcode
     how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
+    return _dead(f"The process that worked on window {errand.window} ended {how}.")
+
+
+def _not_started(errand: Errand) -> WorkerDied:
+    return _dead(f"The process that was to work on window {errand.window} could not be started.")
+
+
+def _dead(sentence: str) -> WorkerDied:
     return WorkerDied(
-        f"The process that worked on window {errand.window} ended {how}.",
-        next_step="It is tried again. If that goes on, see whether memory was short, and declare "
-        "fewer backfill.workers.",
+        sentence,
+        next_step="Run the window again. If that goes on, see whether memory was short, and "
+        "declare fewer backfill.workers.",
     )
 
 

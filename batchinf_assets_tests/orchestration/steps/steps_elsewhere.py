@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -47,6 +49,23 @@ def find_nothing(_at: Workplace, _of: Pipeline, _tried: Try, window: Window) -> 
 
 def crash(_at: Workplace, _of: Pipeline, _tried: Try, _window: Window) -> WindowResult:
     raise sqlite3.OperationalError(os.environ["SAID"])
+
+
+def be_disconnected(_at: Workplace, _of: Pipeline, _tried: Try, _window: Window) -> WindowResult:
+    raise http.client.RemoteDisconnected(os.environ["SAID"])
+
+
+def crash_with_a_lock(_at: Workplace, _of: Pipeline, _tried: Try, _window: Window) -> WindowResult:
+    raise ValueError(threading.Lock())
+
+
+class _Riddle:
+    def __reduce__(self) -> tuple[type[int], tuple[str]]:
+        return int, ("no number",)
+
+
+def answer_in_riddles(_at: Workplace, _of: Pipeline, _tried: Try, _window: Window) -> WindowResult:
+    return WindowResult(data_version="1", metadata={"riddle": _Riddle()})  # type: ignore[dict-item]
 
 
 def be_killed(_at: Workplace, _of: Pipeline, _tried: Try, _window: Window) -> WindowResult:

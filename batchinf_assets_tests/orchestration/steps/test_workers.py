@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,11 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
 from batchinf_assets.errors import (
+    FailureClass,
     LandedFileUnreadable,
     LandingFault,
     Overrun,
@@ -33,6 +36,7 @@ from batchinf_assets.orchestration.steps.errands import (
 from batchinf_assets.orchestration.steps.tries import Try, WindowResult
 from batchinf_assets.orchestration.steps.workers import Workers
 from batchinf_assets.project import CHECKOUT
+from batchinf_assets.retries import failure_class
 from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets_tests.orchestration.steps import steps_elsewhere as elsewhere
 from batchinf_assets_tests.side_by_side import Awaiting
@@ -114,6 +118,50 @@ def test_a_crash_says_its_kind_and_its_place_but_not_its_message(workers: Worker
     assert "by-this-run" not in frames_of(crashed.value) + str(crashed.value)
 
 
+def test_a_broken_connection_is_one_whatever_library_it_broke_in(workers: Workers) -> None:
+    with pytest.raises(ConnectionResetError) as disconnected:
+        work(workers, elsewhere.be_disconnected)
+    assert failure_class(disconnected.value) is FailureClass.TRANSIENT
+    assert "RemoteDisconnected" in frames_of(disconnected.value)
+    assert "by-this-run" not in frames_of(disconnected.value) + str(disconnected.value)
+
+
+def test_a_crash_is_told_of_also_where_the_error_itself_cannot_be_sent(workers: Workers) -> None:
+    with pytest.raises(CrashedThere) as crashed:
+        work(workers, elsewhere.crash_with_a_lock)
+    assert kind_of(crashed.value) == "ValueError"
+
+
+def test_a_process_whose_answer_nobody_understands_is_not_kept(workers: Workers) -> None:
+    before = set(multiprocessing.active_children())
+    for _ in range(3):
+        with pytest.raises(ValueError, match="no number"):
+            work(workers, elsewhere.answer_in_riddles)
+    assert set(multiprocessing.active_children()) == before
+
+
+def test_a_process_that_died_while_it_had_nothing_to_do_costs_no_window_a_try(
+    workers: Workers,
+) -> None:
+    pid = str(work(workers, elsewhere.say_where).data_version).split()[0]
+    os.kill(int(pid), signal.SIGKILL)
+    assert eventually(lambda: has_ended(pid))
+    assert work(workers, elsewhere.say_where).data_version
+
+
+def test_a_process_that_cannot_be_started_is_one_that_died(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_process: BaseProcess) -> None:
+        raise EOFError  # so it ends where the fork server dies meanwhile
+
+    with monkeypatch.context() as broken:
+        broken.setattr(BaseProcess, "start", refuse)
+        with pytest.raises(WorkerDied, match="2013-07-03 could not be started"):
+            work(workers, elsewhere.say_where)
+    assert work(workers, elsewhere.say_where).data_version
+
+
 def test_a_process_that_is_killed_takes_its_window_with_it_and_nothing_else(
     workers: Workers,
 ) -> None:
@@ -160,15 +208,14 @@ def test_no_process_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
     finally:
         run.send_signal(signal.SIGKILL)
         run.wait(10)
-    process = Path("/proc", begun.read_text())
-    assert eventually(lambda: not process.exists() or "\nState:\tZ" in _status(process))
+    assert eventually(lambda: has_ended(begun.read_text()))
 
 
-def _status(process: Path) -> str:
+def has_ended(pid: str) -> bool:
     try:
-        return (process / "status").read_text()
+        return "\nState:\tZ" in Path("/proc", pid, "status").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return "\nState:\tZ"
+        return True
 
 
 def test_processes_end_with_their_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

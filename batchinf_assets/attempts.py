@@ -268,6 +268,10 @@ class _Stage:
         self.began = attempt
         try:
             yield
+        except SystemExit:  # how SIGTERM ends a process that works on windows for its run
+            told = Preempted("The process was told to leave.", next_step="Run the window again.")
+            self.record(self.failed(told, span.use))
+            raise
         except BaseException as error:
             self.record(self.failed(error, span.use))
             raise

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
+from threading import Lock
 from typing import TypeVar
 
 from batchinf_assets.errors import BatchinfError, FailureClass
@@ -70,7 +71,7 @@ class Retries:
     ) -> None:
         self._declared, self._on_retry = declared, on_retry
         self._sleep, self._uniform = sleep, uniform
-        self._left = declared.budget
+        self._left, self._taking = declared.budget, Lock()
 
     def run(self, work: Callable[[int], Result]) -> Result:
         """Do the work, again where it failed in a way that may pass.
@@ -88,14 +89,19 @@ class Retries:
                 if not self._may_try_again(error, again):
                     raise
                 retry = self._next(error, again + 1)
-            self._left -= 1
             self._on_retry(retry)
             self._sleep(retry.delay_seconds)
         raise AssertionError("count() does not end")
 
     def _may_try_again(self, error: BatchinfError | OSError, again: int) -> bool:
         passing = failure_class(error) is FailureClass.TRANSIENT
-        return passing and again + 1 < self._declared.tries and self._left > 0
+        return passing and again + 1 < self._declared.tries and self._take()
+
+    def _take(self) -> bool:
+        """Take one retry from the budget, which windows side by side share."""
+        with self._taking:
+            left, self._left = self._left, max(0, self._left - 1)
+        return left > 0
 
     def _next(self, error: BatchinfError | OSError, again: int) -> Retry:
         delay = delay_seconds(self._declared, again, self._uniform())

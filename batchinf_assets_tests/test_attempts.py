@@ -213,6 +213,15 @@ def test_an_unexpected_error_is_recorded_by_its_class_alone_and_raised(
     assert lease.state == "free"
 
 
+def test_who_is_told_to_leave_in_a_process_of_its_own_is_recorded_as_preempted(
+    lake: Project, attempt_at: Callable[..., tuple[int, str]]
+) -> None:
+    with pytest.raises(SystemExit):
+        attempt_at("run-1", error=SystemExit())
+    (record,) = recorded(lake)
+    assert (record["state"], record["reason_code"]) == ("preempted", "preempted")
+
+
 def test_a_window_that_another_run_holds_is_not_worked_on(
     lake: Project,
     spec: PipelineSpec,

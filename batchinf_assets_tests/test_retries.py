@@ -138,6 +138,28 @@ def test_a_step_whose_store_is_down_for_good_stops_trying_again_window_by_window
     assert len(said) == 3
 
 
+def test_windows_side_by_side_share_one_budget() -> None:
+    told: list[str] = []
+
+    def fail(window: str) -> None:
+        def work(_again: int) -> str:
+            told.append(window)
+            raise unavailable(1)[0]
+
+        with pytest.raises(StorageUnavailable):
+            tried.run(work)
+
+    def meanwhile() -> float:
+        if "beside" not in told:
+            fail("beside")
+        return 0.0
+
+    spec = RetrySpec(tries=2, budget=1)
+    tried = Retries(spec, lambda _retry: None, sleep=lambda _seconds: None, uniform=meanwhile)
+    fail("first")
+    assert told == ["first", "beside", "first"]
+
+
 @given(st.integers(1, 9), st.floats(0, 1))
 def test_a_delay_is_random_below_a_bound_that_doubles(again: int, share: float) -> None:
     declared = RetrySpec()

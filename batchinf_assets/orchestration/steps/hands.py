@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 
+from batchinf_assets.errors import BatchinfError
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.steps.workers import Hands, Here, Workers
 from batchinf_assets.project import Project
@@ -53,11 +54,14 @@ def windows_at_once(project: Project, spec: PipelineSpec, windows: Sequence[Wind
         return min(spec.backfill.workers, len(windows))
     if len(windows) < WORTH_PROCESSES or not _are_small(project, spec, windows):
         return 1
-    return usable_cores()
+    return min(usable_cores(), len(windows))
 
 
 def _are_small(project: Project, spec: PipelineSpec, windows: Sequence[Window]) -> bool:
     landing = landing_of(project)
-    counts = [landed_rows(landing.path(spec.source.files, window)) for window in windows]
+    try:
+        counts = [landed_rows(landing.path(spec.source.files, window)) for window in windows]
+    except BatchinfError:  # each window says for itself what the store refuses
+        return False
     known = [count for count in counts if count is not None]
     return bool(known) and max(known) <= spec.shard_rows

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batchinf_assets.lake.place import parse_place
+from batchinf_assets.orchestration.steps import hands
 from batchinf_assets.orchestration.steps.hands import WORTH_PROCESSES, windows_at_once
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.fast import usable_cores
@@ -63,6 +67,26 @@ def test_a_window_of_several_shards_keeps_all_cores_busy_by_itself(project: Proj
 
 def test_nothing_is_assumed_of_files_that_do_not_tell_their_rows(project: Project) -> None:
     assert windows_at_once(project, SPEC, DAYS) == 1
+
+
+def test_no_more_windows_share_the_cores_than_there_are(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land(project, DAYS)
+    monkeypatch.setattr(hands, "usable_cores", lambda: 64)
+    assert windows_at_once(project, SPEC, DAYS[:WORTH_PROCESSES]) == WORTH_PROCESSES
+
+
+def test_a_store_that_tells_nothing_is_left_to_the_windows_to_name(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(project.root / "none"))
+    drop = parse_place("s3://drop/landing", project.root, os.environ, variable="BATCHINF_LANDING")
+    closed = replace(project, landing=drop)
+    assert windows_at_once(closed, SPEC, DAYS) == 1
 
 
 def test_what_is_declared_counts(project: Project) -> None:

@@ -19,7 +19,7 @@ from batchinf_assets.orchestration.steps.pools import pool_of
 from batchinf_assets.orchestration.steps.provenance import code_version
 from batchinf_assets.orchestration.steps.run_budgets import budget_of
 from batchinf_assets.orchestration.steps.tries import Try, WindowResult
-from batchinf_assets.orchestration.steps.window_runs import run_windows
+from batchinf_assets.orchestration.steps.window_runs import require_asset, run_windows
 from batchinf_assets.publishing.backfill.pace import BY_ROW
 from batchinf_assets.side_by_side import OneByOne, Order
 from batchinf_assets.spec.load import Pipeline
@@ -137,6 +137,7 @@ def window_asset(
         pool=pool_of(spec.name, name),
     )
     def asset(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[dg.Output[None]]:
+        require_asset(context)
         run_id, contained = context.run.run_id, isolated(context, spec)
         budget = budget_of(context, pipeline, workplace.project())
         windows = [spec.window.window(key) for key in context.partition_keys]

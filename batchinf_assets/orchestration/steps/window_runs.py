@@ -65,12 +65,8 @@ def run_windows(
 
     Raises:
         dg.Failure: No window came through, or this is the run's last step and one was refused, or
-            checks were asked for without their asset, or the process was asked to leave.
+            the process was asked to leave.
     """
-    if not context.selected_asset_keys:
-        # "Execute all" on the UI's Checks tab: checks alone, of no window.
-        sentence = "These checks run with their asset. Materialize the window instead."
-        raise dg.Failure(sentence, allow_retries=False)
     key = context.asset_key
     refused, tags = refusals(context), provenance_tags(context)
     windows = [pipeline.spec.window.window(p) for p in context.partition_keys if p not in refused]
@@ -86,6 +82,17 @@ def run_windows(
         raise dg.Failure(_sentence(refused), allow_retries=False)
     output = context.op_execution_context.assets_def.get_output_name_for_asset_key(key)
     yield dg.Output(None, output_name=output, metadata={LOGGED_BY_THE_STEP_ITSELF: True})
+
+
+def require_asset(context: dg.AssetExecutionContext) -> None:
+    """Require that the step was asked for its asset: "Execute all" on the UI's Checks tab is not.
+
+    Raises:
+        dg.Failure: It was asked for checks alone, of one window or of none.
+    """
+    if not context.selected_asset_keys:
+        sentence = "These checks run with their asset. Materialize the window instead."
+        raise dg.Failure(sentence, allow_retries=False)
 
 
 def _followed_up(outcome: Outcome, follow_up: FollowUp) -> WindowResult | BatchinfError:

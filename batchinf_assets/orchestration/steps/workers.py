@@ -16,6 +16,7 @@ from multiprocessing.connection import Pipe
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from queue import Empty, LifoQueue
+from tempfile import gettempdir
 from threading import Lock
 from typing import Protocol
 
@@ -34,6 +35,9 @@ IMPORTED_ONCE = (
 
 PATIENCE_SECONDS = 30.0
 """How long a process that is asked to leave may take, before it is killed."""
+
+LONGEST_TEMPDIR = 71
+"""Of the 103 bytes that the address of a socket has (unix(4)), multiprocessing adds 32."""
 
 
 class Hands(Protocol):
@@ -236,8 +240,10 @@ def _context() -> ForkServerContext | SpawnContext:
 
     To fork this process itself would copy locks that its other threads hold. The threads that
     libraries start when they are imported, jemalloc's and OpenBLAS's, are made for being forked.
+    The server listens in the temporary folder, which may lie too far down for a socket.
     """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    reachable = len(os.fsencode(gettempdir())) <= LONGEST_TEMPDIR
+    if not reachable or "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*IMPORTED_ONCE])

@@ -179,9 +179,7 @@ def test_checks_asked_for_without_their_asset_say_what_to_do_instead(
     gate = dg.AssetCheckKey(dg.AssetKey(["flight_delays", "published"]), "gate")
     job = defs().resolve_job_def("flight_delays")
     alone = job.get_subset(asset_selection=set(), asset_check_selection={gate})
-    result = alone.execute_in_process(
-        instance=instance, partition_key=window, raise_on_error=False
-    )
+    result = alone.execute_in_process(instance=instance, partition_key=window, raise_on_error=False)
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     reported = failure.step_failure_data.user_failure_data
     assert reported is not None

@@ -211,6 +211,27 @@ def test_no_process_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
     assert eventually(lambda: has_ended(begun.read_text()))
 
 
+WORK = """
+from batchinf_assets_tests.orchestration.steps import test_workers, steps_elsewhere
+if __name__ == "__main__":
+    workers = test_workers.Workers(test_workers.Workplace(), test_workers.PIPELINE, 2)
+    print(test_workers.work(workers, steps_elsewhere.say_where).data_version)
+    workers.close()
+"""
+
+
+def test_a_temporary_folder_far_down_is_no_hindrance(tmp_path: Path) -> None:
+    deep = tmp_path / ("deep" * 20)
+    deep.mkdir()
+    environ = {**os.environ, "SAID": "x", "TMPDIR": str(deep), "PYTHONPATH": str(CHECKOUT)}
+    (tmp_path / "run.py").write_text(WORK)
+    command = [sys.executable, tmp_path / "run.py"]
+    run = subprocess.run(
+        command, env=environ, cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "2013-07-03 flight_delays" in run.stdout, run.stderr
+
+
 def has_ended(pid: str) -> bool:
     try:
         return "\nState:\tZ" in Path("/proc", pid, "status").read_text()

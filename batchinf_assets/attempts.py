@@ -188,7 +188,7 @@ def close_killed(
     last = read_lease(lease_place(project, spec, window), window.key)
     if last is None or last.state == "free":
         return
-    with suppress(LostRace), found.lease():
+    with suppress(LostRace), found.lease(died=last.hold if last.holder == run_id else None):
         pass
 
 
@@ -234,7 +234,7 @@ class _Stage:
         """The same for every stage of a run's work at a window, and for nothing else."""
         return hashlib.sha256(f"{self.run_id}/{self.window.key}".encode()).hexdigest()[:32]
 
-    def lease(self) -> AbstractContextManager[HeldLease]:
+    def lease(self, died: str | None = None) -> AbstractContextManager[HeldLease]:
         table = predictions_table(self.project, self.spec)
         place = lease_place(self.project, self.spec, self.window)
 
@@ -249,6 +249,7 @@ class _Stage:
             stage=self.name,
             on_takeover=bury,
             at_least=self._lowest_token(place),
+            died=died,
         )
 
     def _lowest_token(self, place: Place) -> int:

@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 
-from batchinf_assets.attempts import attempting, lease_place, predictions_table, recorder_of
+from batchinf_assets.attempts import (
+    attempting,
+    close_killed,
+    lease_place,
+    predictions_table,
+    recorder_of,
+)
 from batchinf_assets.errors import (
     BatchinfError,
     Fenced,
@@ -353,3 +359,28 @@ def test_where_the_ledger_cannot_be_written_the_window_is_published_and_the_reco
     (record,) = recorded(project)
     assert (record["state"], record["attempt"]) == ("published", 1)
     assert list(spool.glob("*.json")) == []
+
+
+@pytest.mark.parametrize("holder", ["run-1", "run-2"])
+def test_a_run_closes_what_its_own_dead_process_held_also_where_nobody_can_see_that_it_died(
+    lake: Project, spec: PipelineSpec, window: Window, holder: str
+) -> None:
+    now, place = datetime.now(UTC), lease_place(lake, spec, window)
+    held = Lease(
+        window=window.key,
+        token=4,
+        holder=holder,
+        worker=Worker(host="here", pid=2),  # no /proc: not known when it started
+        stage="evaluation",
+        hold="0",
+        since=now,
+        beat_at=now,
+        ttl_seconds=60,
+    )
+    write_bytes(place, held.to_json())
+    close_killed(lake, spec, window, run_id="run-1", stage="evaluation")
+    states = [record["state"] for record in recorded(lake)]
+    lease = read_lease(place, window.key)
+    assert lease is not None
+    expected = ("free", ["killed"]) if holder == "run-1" else ("held", [])
+    assert (lease.state, states) == expected

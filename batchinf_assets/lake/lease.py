@@ -113,6 +113,7 @@ def hold(
     stage: str,
     on_takeover: Callable[[Lease, int], None],
     at_least: int = 1,
+    died: str | None = None,
     worker: Worker | None = None,
     ttl: timedelta = DEFAULT_TTL,
     now: Clock = lambda: datetime.now(UTC),
@@ -131,6 +132,8 @@ def hold(
             and with our token.
         at_least: The lowest token allowed: the last one in the table's log, plus one where this is
             another attempt. Matters where the lease file was removed.
+        died: The `hold` of a lease whose process the caller saw die: it is taken over at once, also
+            where this process cannot see that.
         worker: The process; this one where none is given.
         ttl: How long after its last beat the holder counts as dead.
         now: The wall clock.
@@ -157,7 +160,7 @@ def hold(
     except ValidationError as error:
         raise _unwritable(window, error) from error
     asked = time.monotonic()
-    held = _acquire(place, wanted, now)
+    held = _acquire(place, wanted, now, died)
     with _beating(held, ttl.total_seconds(), asked):
         for dead in held.lease.unreported:
             on_takeover(dead, held.lease.token)
@@ -176,7 +179,7 @@ def read_lease(place: ConditionalPlace, window: str) -> Lease | None:
     return found[0] if found else None
 
 
-def _acquire(place: ConditionalPlace, wanted: Lease, now: Clock) -> HeldLease:
+def _acquire(place: ConditionalPlace, wanted: Lease, now: Clock, died: str | None) -> HeldLease:
     while True:
         found = read_document(place, wanted.window)
         if found and found[0].hold == wanted.hold:  # our own write whose answer was lost
@@ -184,7 +187,7 @@ def _acquire(place: ConditionalPlace, wanted: Lease, now: Clock) -> HeldLease:
         try:
             if found is None:
                 return HeldLease(place, wanted, create(place, wanted.to_json()), now)
-            if found[0].is_live(now(), wanted.worker):
+            if found[0].hold != died and found[0].is_live(now(), wanted.worker):
                 patience = min(found[0].ttl_seconds, wanted.ttl_seconds)
                 if not _is_silent(place, *found, now(), patience):
                     raise _refusal(found[0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
@@ -32,6 +32,7 @@ from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
 from batchinf_assets.lake.table_log import (
     LOG,
+    Commit,
     commits_after,
     has_log,
     make_table,
@@ -48,6 +49,8 @@ COMMIT_KEY = "batchinf.commit"
 """Names one call, so that it knows its own commit where the answer was lost."""
 
 FENCE_TRIES = 3
+COMMIT_TRIES = 100
+"""Each but the first is one that another window's commit came before."""
 
 IDLE_TABLES = 4
 
@@ -107,21 +110,28 @@ class WindowWriter:
         if not has_log(self._folder):
             columns = [pa.field(PARTITION, pa.string()), *map(_nullable, self._schema)]
             make_table(self._folder, pa.schema(columns), PARTITION)
-        call, failure = uuid4().hex, None
-        known = self._refresh().version()
-        try:
-            written = {**metadata, TOKEN_KEY: str(token), COMMIT_KEY: call}
-            self._write(window, token, replacement, written)
-        except (DeltaError, OSError) as error:
-            failure = _plain(error)
-        landed = self._landed(call, known)
-        if landed is None:
+        written = {**metadata, TOKEN_KEY: str(token), COMMIT_KEY: uuid4().hex}
+        known = based_on = self._refresh().version()
+        failure: DeltaError | OSError | None = None
+        for _ in range(COMMIT_TRIES):
+            try:
+                self._write(window, token, replacement, written)
+            except (DeltaError, OSError) as error:
+                failure = _plain(error)
+            else:
+                failure = None
+            since = [*commits_after(self._folder, based_on)]
+            own = [each for each in since if each.metadata.get(COMMIT_KEY) == written[COMMIT_KEY]]
+            if own:
+                sync_commits(self._folder, range(known + 1, own[0].version + 1))
+                self._put_back()
+                return own[0].version
             self._refresh()
             self._require_unfenced(window, token)  # a fence may be what the commit met
-            raise self._refusal(window, failure, known) from failure
-        sync_commits(self._folder, range(known + 1, landed + 1))
-        self._put_back()
-        return landed
+            if not (isinstance(failure, CommitFailedError) and _are_of_others(since, window)):
+                break
+            based_on = since[-1].version
+        raise self._refusal(window, failure, based_on) from failure
 
     def _write(
         self,
@@ -147,10 +157,6 @@ class WindowWriter:
                 app_transactions=[Transaction(window.key, token)],
             ),
         )
-
-    def _landed(self, call: str, known: int) -> int | None:
-        newer = commits_after(self._folder, known)
-        return next((each.version for each in newer if each.metadata.get(COMMIT_KEY) == call), None)
 
     def _refusal(self, window: Window, failure: Exception | None, known: int) -> Exception:
         if failure is None:
@@ -220,6 +226,12 @@ class WindowWriter:
         new: list[Field] = [field for field in declared if field.name not in present]
         if new:
             self._delta.alter.add_columns(new)
+
+
+def _are_of_others(commits: Sequence[Commit], window: Window) -> bool:
+    """Say whether all that a commit met is about other windows: Delta sees a conflict there too."""
+    about = {each.metadata.get(WINDOW_KEY) or each.metadata.get(FENCE_KEY) for each in commits}
+    return bool(about) and about.isdisjoint({None, window.key})
 
 
 def _nullable(field: pa.Field) -> pa.Field:

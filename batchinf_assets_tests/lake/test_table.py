@@ -242,12 +242,16 @@ def test_a_visible_file_that_is_gone_is_an_error_and_no_empty_window(folder: Pat
         table.read(FIRST)
 
 
+@pytest.mark.parametrize("before", [[], [FIRST], [SECOND], [FIRST, SECOND]])
+@pytest.mark.parametrize("others", [1, 3])
 def test_disjoint_windows_both_survive_a_race(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, before: list[Window], others: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table, other = WindowTable(folder, SCHEMA), WindowTable(folder, SCHEMA)
-    put(table, THIRD, [0])
-    meanwhile(table, lambda: put(other, SECOND, [2], [3]), monkeypatch)
+    for window in [THIRD, *before]:
+        put(table, window, [0])
+    acts = [lambda: put(other, SECOND, [2], [3])] * others
+    meanwhile(table, lambda: acts.pop()() if acts else None, monkeypatch)
     put(table, FIRST, [1])
     assert contents(folder) == {"2013-01-01": [1], "2013-01-02": [2, 3], "2013-01-03": [0]}
 
@@ -305,6 +309,15 @@ def outcomes_of_race(folder: Path, windows: Sequence[Window]) -> list[str]:
 @pytest.mark.parametrize("attempt", range(5))
 def test_the_first_commits_of_a_table_may_come_all_at_once(folder: Path, attempt: int) -> None:
     assert outcomes_of_race(folder, [FIRST, SECOND, THIRD, FOURTH]) == ["won"] * 4, attempt
+    assert contents(folder) == {f"2013-01-0{day}": [1, 9 + day, 2, 9 + day] for day in range(1, 5)}
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_windows_that_have_content_may_be_replaced_all_at_once(folder: Path, attempt: int) -> None:
+    windows = [FIRST, SECOND, THIRD, FOURTH]
+    for window in windows:
+        put(WindowTable(folder, SCHEMA), window, [0])
+    assert outcomes_of_race(folder, windows) == ["won"] * 4, attempt
     assert contents(folder) == {f"2013-01-0{day}": [1, 9 + day, 2, 9 + day] for day in range(1, 5)}
 
 

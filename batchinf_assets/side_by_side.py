@@ -19,7 +19,10 @@ class Order(Protocol):
         ...
 
     def release_later(self) -> None:
-        """Let later windows read what was written of this one; without it, its end does."""
+        """Let later windows read what was written of this one.
+
+        Without it its end does, or that of what the run itself has to do about it.
+        """
         ...
 
 

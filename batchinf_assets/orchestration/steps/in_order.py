@@ -63,8 +63,9 @@ def _side_by_side(windows: Sequence[Window], work: OneWindow, hands: Hands) -> G
             for window, place in zip(windows, places, strict=True)
         ]
         try:
-            for each in begun:
+            for each, place in zip(begun, places, strict=True):
                 yield _awaited(each, stop, hands)
+                place.release_later()  # what it asked for is done
         finally:
             _end(begun, places, hands)
 
@@ -85,10 +86,15 @@ class _Place:
 
 
 def _in_place(window: Window, work: OneWindow, place: _Place) -> Outcome:
+    is_to_follow_up = False
     try:
-        return _outcome(window, work, place)
+        outcome = _outcome(window, work, place)
+        found = outcome.found
+        is_to_follow_up = isinstance(found, WindowResult) and found.is_to_follow_up
+        return outcome
     finally:
-        place.release_later()
+        if not is_to_follow_up:
+            place.release_later()
 
 
 def _outcome(window: Window, work: OneWindow, order: Order) -> Outcome:

@@ -161,6 +161,15 @@ def test_a_window_measured_beside_it_counts_among_the_trailing_ones(
     assert beside.heard == ["later", "earlier"]
 
 
+def test_a_window_that_may_be_taken_back_counts_for_no_later_one_before_that(
+    project: Project, spec: PipelineSpec, window: Window
+) -> None:
+    beside = Awaiting(lambda: None)
+    strict = judged(spec, at_least={"auroc": 0.99})
+    assert measure_performance(project, strict, window, order=beside).failed
+    assert beside.heard == ["earlier"]
+
+
 def test_a_window_that_readers_no_longer_see_is_not_in_the_trailing_ones(
     project: Project, spec: PipelineSpec, window: Window
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import closing
+from dataclasses import replace
 from threading import Event
 
 import pytest
@@ -79,6 +80,23 @@ def test_a_window_reads_what_all_earlier_ones_wrote_however_these_end() -> None:
     for number, window in enumerate(WINDOWS):
         before = {each.key for each in WINDOWS[: number + 1]} - {WINDOWS[1].key}
         assert window == WINDOWS[1] or before <= seen[window.key]
+
+
+def test_later_windows_read_what_the_run_itself_did_about_an_earlier_one() -> None:
+    done, seen, read = list[Window](), list[list[Window]](), Event()
+
+    def work(window: Window, order: Order) -> WindowResult:
+        if window == WINDOWS[0]:
+            return replace(DONE, is_to_follow_up=True)
+        order.await_earlier()
+        seen.append([*done])
+        read.set()
+        return DONE
+
+    for outcome in in_order(WINDOWS[:2], work, Threads(2)):
+        read.wait(0.5)  # time enough for who does not wait
+        done.append(outcome.window)
+    assert seen == [[WINDOWS[0]]]
 
 
 def test_who_stops_listening_has_no_further_window_begun() -> None:

@@ -16,10 +16,10 @@ from dagster._core.storage.tags import (
 )
 
 from batchinf_assets.orchestration.keys import WINDOWED
-from batchinf_assets.orchestration.steps.hands import WORTH_PROCESSES
 from batchinf_assets.orchestration.steps.window_runs import PREEMPTED, REFUSED, SECONDS
 from batchinf_assets.orchestration.steps.workers import prepare_workers
 from batchinf_assets.orchestration.unfinished.sensor import HERE
+from batchinf_assets.publishing.backfill.at_once import WORTH_PROCESSES
 from batchinf_assets.windows import Window
 
 Reported = Callable[[str, str], None]

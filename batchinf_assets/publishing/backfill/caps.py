@@ -15,6 +15,7 @@ from datetime import datetime
 
 from batchinf_assets.errors import BatchinfError, Overrun, RunOverCap
 from batchinf_assets.project import Project
+from batchinf_assets.publishing.backfill.at_once import at_once
 from batchinf_assets.publishing.backfill.pace import measured_pace
 from batchinf_assets.publishing.backfill.run_approvals import RunApproval, run_approval
 from batchinf_assets.snapshots.landed_rows import landed_rows
@@ -35,7 +36,7 @@ class Outlook:
 
     Attributes:
         rows: Landed rows; None where a file does not tell.
-        seconds: Of work; None where rows are unknown or no attempt in the ledger tells.
+        seconds: From begin to end; None where rows are unknown or no attempt in the ledger tells.
         cost: In the price's currency; None where seconds or the price are unknown.
     """
 
@@ -100,7 +101,8 @@ def _outlook(
     counts = [landed_rows(landing.path(spec.source.files, window)) for window in windows]
     known = [count for count in counts if count is not None]
     rows = sum(known) if len(known) == len(counts) else None
-    seconds = None if pace is None or rows is None else sum(map(pace.seconds, known))
+    work = None if pace is None or rows is None else sum(map(pace.seconds, known))
+    seconds = None if work is None else work / at_once(spec, counts)
     return Outlook(rows=rows, seconds=seconds, cost=cost_of(seconds, spec.price))
 
 

@@ -22,7 +22,8 @@ class WindowPlan:
         window: Its key.
         why: Why it is stale, each reason once per thing that differs; empty where it is current.
         rows: Landed or published rows; None where they cannot be told.
-        seconds: How long it will take; None where nothing like it ever ran.
+        seconds: What it adds to its run, which works on several windows at a time where they are
+            small; None where nothing like it ever ran.
         landed: Whether its source file is there.
         landed_as: What changes whenever that file does; None where it is not there.
     """

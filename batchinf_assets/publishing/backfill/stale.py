@@ -7,9 +7,9 @@ file that cannot be read is a reason of the windows that need it and stops no ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from threading import Lock
@@ -34,8 +34,9 @@ from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord
 from batchinf_assets.project import Project
+from batchinf_assets.publishing.backfill.at_once import at_once
 from batchinf_assets.publishing.backfill.pace import Pace, measured_pace
-from batchinf_assets.publishing.backfill.plan import Plan, WindowPlan, asked_windows
+from batchinf_assets.publishing.backfill.plan import Plan, WindowPlan, asked_windows, runs_of
 from batchinf_assets.publishing.backfill.saved_plan import landed_as, present_digest
 from batchinf_assets.publishing.backfill.stale_reasons import (
     ModelNow,
@@ -111,11 +112,24 @@ def plan_backfill(
             on_window(len(found), len(known))
     absent = tuple(window.key for window in asked if window.key not in look.known)
     return Plan(
-        windows=tuple(found),
+        windows=tuple(_beside_others(pipeline.spec, found)),
         absent=absent,
         pace=look.pace,
         present=present_digest(project, pipeline.spec, look.present),
     )
+
+
+def _beside_others(spec: PipelineSpec, plans: Sequence[WindowPlan]) -> Iterator[WindowPlan]:
+    """Count as a window's seconds what it adds to its run, whose windows share the machine."""
+    to_run = {plan.window: plan for plan in plans if plan.runs}
+    sharing = {
+        window.key: at_once(spec, [to_run[each.key].rows for each in run])
+        for run in runs_of(spec, to_run, spec.backfill.chunk)
+        for window in run
+    }
+    for plan in plans:
+        seconds = None if plan.seconds is None else plan.seconds / sharing.get(plan.window, 1)
+        yield replace(plan, seconds=seconds)
 
 
 @dataclass(frozen=True, kw_only=True)

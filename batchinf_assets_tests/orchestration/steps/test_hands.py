@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchinf_assets.lake.place import parse_place
-from batchinf_assets.orchestration.steps import hands
-from batchinf_assets.orchestration.steps.hands import WORTH_PROCESSES, windows_at_once
+from batchinf_assets.orchestration.steps.hands import windows_at_once
 from batchinf_assets.project import Project
+from batchinf_assets.publishing.backfill import at_once as room
+from batchinf_assets.publishing.backfill.at_once import WORTH_PROCESSES
 from batchinf_assets.scoring.fast import usable_cores
 from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
@@ -73,7 +74,7 @@ def test_no_more_windows_share_the_cores_than_there_are(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     land(project, DAYS)
-    monkeypatch.setattr(hands, "usable_cores", lambda: 64)
+    monkeypatch.setattr(room, "usable_cores", lambda: 64)
     assert windows_at_once(project, SPEC, DAYS[:WORTH_PROCESSES]) == WORTH_PROCESSES
 
 

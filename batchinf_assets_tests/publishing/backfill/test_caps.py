@@ -25,7 +25,7 @@ from batchinf_assets.publishing.backfill.run_approvals import FOLDER, approve_ru
 from batchinf_assets.snapshots.approvals import new_approval
 from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
-from batchinf_assets.spec.run import CapsSpec, PriceSpec
+from batchinf_assets.spec.run import BackfillSpec, CapsSpec, PriceSpec
 from batchinf_assets.telemetry.attempt import AttemptRecord
 from batchinf_assets.telemetry.ledger import Ledger
 
@@ -110,6 +110,16 @@ def test_a_run_is_predicted_by_its_rows_and_priced(project: Project) -> None:
     outlook = looked(project, spec(seconds=1000)).outlook
     assert (outlook.rows, outlook.seconds) == (400, pytest.approx(48.0))
     assert outlook.cost == pytest.approx(0.048)
+
+
+@pytest.mark.usefixtures("history")
+def test_windows_that_are_worked_on_side_by_side_take_their_share_of_the_time(
+    project: Project,
+) -> None:
+    declared = spec(seconds=1000).model_copy(update={"backfill": BackfillSpec(workers=2)})
+    outlook = looked(project, declared).outlook
+    assert (outlook.rows, outlook.seconds) == (400, pytest.approx(24.0))
+    assert outlook.cost == pytest.approx(0.024)
 
 
 @pytest.mark.usefixtures("history")

@@ -17,6 +17,8 @@ import pytest
 from batchinf_assets.attempts import attempting, recorder_of
 from batchinf_assets.errors import HeldForApproval, LandedFileMissing, UnknownWindow
 from batchinf_assets.project import CHECKOUT, Project
+from batchinf_assets.publishing.backfill import stale as room
+from batchinf_assets.publishing.backfill.pace import Pace
 from batchinf_assets.publishing.backfill.plan import Plan, contiguous, work_of
 from batchinf_assets.publishing.backfill.stale import plan_backfill
 from batchinf_assets.publishing.backfill.stale_reasons import ModelNow, Reason
@@ -278,6 +280,26 @@ def test_another_champion_makes_every_window_stale_and_none_makes_none(week: Wee
     assert len(plan.stale) == len(DAYS)
     assert plan.stale[0].why[0].detail == "scored by v1, champion is v7"
     assert week.plan(model=None).stale == ()
+
+
+def test_windows_of_a_run_that_are_worked_on_side_by_side_add_their_share_of_its_time(
+    week: Week, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace = Pace(per_row=0.0, fixed=6.0, attempts=1)
+    monkeypatch.setattr(room, "measured_pace", lambda _attempts: pace)
+    backfill = week.spec.backfill.model_copy(update={"workers": 2, "chunk": 3})
+    spec = week.spec.model_copy(update={"backfill": backfill})
+    week.pipeline = Pipeline(spec, week.pipeline.folder)
+    assert [window.seconds for window in week.plan(model=None).windows] == [6.0] * len(DAYS)
+    week.flights(DAYS[2]).unlink()  # a run of two windows before it, one of two after it
+    other = ModelNow(version="2", digest="0" * 64)
+    assert [window.seconds for window in week.plan(model=other).windows] == [
+        3.0,
+        3.0,
+        6.0,
+        3.0,
+        3.0,
+    ]
 
 
 def test_another_contract_makes_windows_stale_that_stay_readable_and_verify(week: Week) -> None:

@@ -16,6 +16,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -43,34 +44,59 @@ def main() -> None:
     options = _options()
     keys = [window.key for window in load_pipeline(PIPELINE).spec.window.between(FIRST, LAST)]
     days = keys[-options.windows :]
-    with tempfile.TemporaryDirectory() as scratch:
-        landing = Path(scratch) / "landing"
+    with tempfile.TemporaryDirectory() as root:
+        scratch, landing = Path(root), Path(root) / "landing"
         land(landing)
-        rounds = [_round(Path(scratch), landing, days) for _ in range(options.rounds)]
-        alone = [_alone(Path(scratch), landing, days[: options.single], at) for at in (1, 2)]
-        few = _launched(Path(scratch), landing, days[: options.single], 1)
-        whole = _launched(Path(scratch), landing, days, len(days))
-    full, empty, full_plain, empty_plain = map(statistics.median, zip(*rounds, strict=True))
-    print(f"{len(days)} windows in one run              {full:8.1f} s")
-    print(f"the same graph, empty bodies        {empty:8.1f} s")
-    for at, seconds in zip((1, 2), alone, strict=True):
-        _print_scaled(f"a run per window, {at} at a time", seconds, full, options.single, len(days))
-    print(f"range / empty bodies                {full / empty:8.2f}     bound {OVERHEAD_BOUND:g}")
-    print("With Dagster's own event log:")
-    print(f"{len(days)} windows in one run              {full_plain:8.1f} s")
-    print(f"the same graph, empty bodies        {empty_plain:8.1f} s")
-    ratio = full_plain / empty_plain
-    print(f"range / empty bodies                {ratio:8.2f}     bound {OVERHEAD_BOUND:g}")
-    print("Launched by Dagster's daemon, from the first run being queued:")
-    print(f"{len(days)} windows in one run              {whole:8.1f} s")
-    _print_scaled("a run per window", few, whole, options.single, len(days))
+        full = _compare("With the project's event log", scratch, landing, days, options.rounds)
+        for at in (1, 2):
+            alone = _alone(scratch, landing, days[: options.single], at)
+            _print_scaled(
+                f"a run per window, {at} at a time", alone, full, options.single, len(days)
+            )
+        own_log = "With Dagster's own event log"
+        _compare(own_log, scratch, landing, days, options.rounds, own_log=False)
+        _say("Launched by Dagster's daemon, from the first run being queued")
+        whole = _launched(scratch, landing, days, len(days))
+        _say(f"{f'{len(days)} windows in one run':36}{whole:8.1f} s")
+        few = _launched(scratch, landing, days[: options.single], 1)
+        _print_scaled("a run per window", few, whole, options.single, len(days))
+
+
+def _compare(
+    what: str,
+    scratch: Path,
+    landing: Path,
+    days: Sequence[str],
+    rounds: int,
+    *,
+    own_log: bool = True,
+) -> float:
+    """Time the range and the empty bodies in turn, print both and return the range's median."""
+    _say(what)
+    batchinf = str(Path(sys.executable).with_name("batchinf"))
+    ends = ["--from", days[0], "--to", days[-1], "--chunk", str(len(days))]
+    empty = [sys.executable, "-m", "benchmarks.empty_bodies", days[0], days[-1]]
+    commands = [[batchinf, "backfill", "run", PIPELINE, *ends], empty]
+    sides = [
+        [_seconds(command, _workplace(scratch, landing, own_log=own_log)) for command in commands]
+        for _ in range(rounds)
+    ]
+    full, nothing = map(statistics.median, zip(*sides, strict=True))
+    _say(f"{f'{len(days)} windows in one run':36}{full:8.1f} s")
+    _say(f"{'the same graph, empty bodies':36}{nothing:8.1f} s")
+    _say(f"{'range / empty bodies':36}{full / nothing:8.2f}     bound {OVERHEAD_BOUND:g}")
+    return full
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # the next side takes minutes
 
 
 def _print_scaled(what: str, seconds: float, full: float, measured: int, windows: int) -> None:
     scaled = seconds * windows / measured
     ratio = f"{scaled / full:.1f} x the range, bound {SPEED_BOUND:g}"
-    print(f"{what:36}{scaled:8.1f} s   {ratio}")
-    print(f"    ({measured} windows in {seconds:.1f} s, scaled)")
+    _say(f"{what:36}{scaled:8.1f} s   {ratio}")
+    _say(f"    ({measured} windows in {seconds:.1f} s, scaled)")
 
 
 def _options() -> argparse.Namespace:
@@ -79,19 +105,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--single", type=int, default=10)
     return parser.parse_args()
-
-
-def _round(scratch: Path, landing: Path, days: Sequence[str]) -> tuple[float, ...]:
-    batchinf = str(Path(sys.executable).with_name("batchinf"))
-    ends = ["--from", days[0], "--to", days[-1], "--chunk", str(len(days))]
-    empty = [sys.executable, "-m", "benchmarks.empty_bodies", days[0], days[-1]]
-    full = [batchinf, "backfill", "run", PIPELINE, *ends]
-    return (
-        _seconds(full, _workplace(scratch, landing)),
-        _seconds(empty, _workplace(scratch, landing)),
-        _seconds(full, _workplace(scratch, landing, own_log=False)),
-        _seconds(empty, _workplace(scratch, landing, own_log=False)),
-    )
 
 
 def _alone(scratch: Path, landing: Path, days: Sequence[str], at_once: int) -> float:
@@ -111,14 +124,16 @@ def _launched(scratch: Path, landing: Path, days: Sequence[str], per_run: int) -
     dagster = str(Path(sys.executable).with_name("dagster"))
     command = [dagster, "dev", "-m", module, "--host", "127.0.0.1", "--port", str(_free_port())]
     with (scratch / "dagster-dev.log").open("wb") as log:
-        running = subprocess.Popen(command, env=environ, cwd=CHECKOUT, stdout=log, stderr=log)
+        running = subprocess.Popen(
+            command, env=environ, cwd=CHECKOUT, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             _await_daemon(environ)
             asked = [sys.executable, "-m", module, *days]
             return float(_printed(asked, environ).split()[-1])
-        finally:
-            running.terminate()
-            running.wait(DAEMON_SECONDS)
+        finally:  # its runs have ended, and what it works with is thrown away
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
 
 
 def _await_daemon(environ: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ import dagster as dg
 import numpy as np
 import pytest
 import skops.io
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 from hypothesis import settings
 
 from batchinf_assets.features.labels import LABEL
@@ -183,6 +184,16 @@ def environ(project: Project, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]
     monkeypatch.setenv("DAGSTER_HOME", str(project.dagster_home))
     monkeypatch.setenv("BATCHINF_KEYS", str(project.keys))
     return dict(os.environ)
+
+
+@pytest.fixture(autouse=True)
+def no_instance_of_another_test() -> Iterator[None]:
+    """Dagster asks the instance entered last for the state of definitions, even one that is gone.
+
+    What entered it may be closed only when the collector finds it, in whichever test that is.
+    """
+    with set_defs_state_storage(None):
+        yield
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def _launched(scratch: Path, landing: Path, days: Sequence[str], per_run: int) -
             command, env=environ, cwd=CHECKOUT, stdout=log, stderr=log, start_new_session=True
         )
         try:
-            _await_daemon(environ)
+            _await_daemon(environ, Path(log.name))
             asked = [sys.executable, "-m", module, *days]
             return float(_printed(asked, environ).split()[-1])
         finally:  # its runs have ended, and what it works with is thrown away
@@ -136,12 +136,12 @@ def _launched(scratch: Path, landing: Path, days: Sequence[str], per_run: int) -
             running.wait()
 
 
-def _await_daemon(environ: Mapping[str, str]) -> None:
+def _await_daemon(environ: Mapping[str, str], log: Path) -> None:
     deadline = time.monotonic() + DAEMON_SECONDS
     asked = [str(Path(sys.executable).with_name("dagster-daemon")), "liveness-check"]
     while subprocess.run(asked, env=environ, check=False, capture_output=True).returncode:
         if time.monotonic() > deadline:
-            raise SystemExit("Dagster's daemon did not come up.")
+            raise SystemExit(f"Dagster's daemon did not come up:\n{log.read_text()[-2_000:]}")
         time.sleep(1)
 
 

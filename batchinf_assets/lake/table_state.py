@@ -36,6 +36,7 @@ class TableState:
         files: Paths below `folder` by window key.
         tokens: By window key, where a commit that delta-rs has not read says it.
         read: The table as of the version that delta-rs read last.
+        newest: Which file the newest commit is, on a local disk.
     """
 
     folder: Place
@@ -43,6 +44,7 @@ class TableState:
     files: Mapping[str, frozenset[str]]
     tokens: Mapping[str, int]
     read: DeltaTable
+    newest: tuple[int, int] | None
 
     def token_of(self, window: Window) -> int:
         """Return the highest token that the log knows for a window, 0 without one."""
@@ -60,6 +62,9 @@ def table_state(folder: Place) -> TableState:
         StorageUnavailable: The store does not answer.
     """
     known = _KNOWN.get(folder)
+    if known is not None and known.newest != _file(folder, known.version):
+        _opened.cache_clear()  # another log is in its place, as after a restored backup
+        known = None
     state = _followed(known) if known is not None else None
     _KNOWN[folder] = state = state or _read(folder, known)
     return state
@@ -92,23 +97,36 @@ def _read(folder: Place, known: TableState | None) -> TableState:
     files: dict[str, frozenset[str]] = {}
     for key, path in zip(windows, actions.column("path").to_pylist(), strict=True):
         files[str(key)] = files.get(str(key), frozenset()) | {unquote(str(path))}
-    return TableState(folder=folder, version=version, files=files, tokens={}, read=table)
+    newest = _file(folder, version)
+    return TableState(
+        folder=folder, version=version, files=files, tokens={}, read=table, newest=newest
+    )
+
+
+def _file(folder: Place, version: int) -> tuple[int, int] | None:
+    """Tell a commit's file from another one of its name; None where there is none to look at."""
+    if not isinstance(folder, Path):
+        return None
+    try:
+        found = (folder / LOG / COMMIT.format(version)).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _followed(known: TableState) -> TableState | None:
     """Return the state after the commits since; None where delta-rs has to read the log."""
     if not isinstance(known.folder, Path):
         return None
-    log = known.folder / LOG
-    if not (log / COMMIT.format(known.version)).exists():
-        return None  # the whole log was replaced
-    newer = [*_contents(log, known.version + 1)]
+    newer = [*_contents(known.folder / LOG, known.version + 1)]
     if not newer:
         return known
     files, tokens = dict(known.files), dict(known.tokens)
     if not all(_applied(content, files, tokens) for content in newer):
         return None
-    return replace(known, version=known.version + len(newer), files=files, tokens=tokens)
+    version = known.version + len(newer)
+    newest = _file(known.folder, version)
+    return replace(known, version=version, files=files, tokens=tokens, newest=newest)
 
 
 def _contents(log: Path, version: int) -> Iterator[bytes]:

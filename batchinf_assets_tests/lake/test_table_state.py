@@ -100,13 +100,18 @@ def test_a_window_that_was_emptied_is_no_window(table: WindowTable) -> None:
     assert table.files() == {}
 
 
-def test_a_log_in_the_place_of_another_is_read_anew(table: WindowTable, tmp_path: Path) -> None:
+@pytest.mark.parametrize("commits", [1, 2, 4])
+def test_a_log_in_the_place_of_another_is_read_anew(
+    table: WindowTable, tmp_path: Path, commits: int
+) -> None:
+    put(table, WINDOWS[1], [1], 3)
+    assert as_followed(table) == as_a_whole(table)
     other = WindowTable(tmp_path / "others", SCHEMA)
-    for window in WINDOWS:
-        put(other, window, [7], 1)
+    for window in WINDOWS[:commits]:
+        put(other, window, [7], 2)
     Path(str(table.folder)).rename(tmp_path / "aside")
     Path(str(other.folder)).rename(Path(str(table.folder)))
-    assert len(table.files()) == len(WINDOWS)
+    assert as_followed(table) == as_a_whole(table)
 
 
 @pytest.mark.parametrize("content", [b"{", b'{"add": {}}', b"[]"])

@@ -43,6 +43,7 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
         self._engines: OrderedDict[str, Engine] = OrderedDict()
         self._waiting: dict[int, list[EventLogEntry]] = {}
         self._held: _Held | None = None
+        self._tables: set[str] = set()
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -86,6 +87,12 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
                     super().store_event(event)
             finally:
                 self._held = None
+
+    def has_table(self, table_name: str) -> bool:
+        """Say whether the index has a table; Dagster asks it of every check that is stored."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
 
     @contextmanager
     def _connect(self, shard: str) -> Generator[Connection]:
@@ -133,6 +140,7 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
 
     def _close(self) -> None:
         with self._db_lock:
+            self._tables.clear()
             while self._engines:
                 self._engines.popitem()[1].dispose()
 

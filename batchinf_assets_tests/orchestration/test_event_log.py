@@ -146,3 +146,29 @@ def test_what_was_logged_before_a_failure_is_stored(instance: dg.DagsterInstance
 
 def report(instance: dg.DagsterInstance, partition: str) -> None:
     instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=partition))
+
+
+def test_a_check_that_is_stored_opens_no_database_again(instance: dg.DagsterInstance) -> None:
+    def judge(partition: str) -> None:
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=KEY, check_name="fresh", passed=True, metadata={}, partition=partition
+            )
+        )
+
+    make(instance, "a")
+    judge("a")
+    opened: list[object] = []
+    watching = [True]
+
+    def hear(event: str, arguments: tuple[object, ...]) -> None:
+        if watching and event == "sqlite3.connect":
+            opened.append(arguments[0])
+
+    sys.addaudithook(hear)  # stays, and is deaf from then on
+    judge("b")
+    watching.clear()
+    assert opened == []
+    log = instance.event_log_storage
+    found = log.get_asset_check_execution_history(dg.AssetCheckKey(KEY, "fresh"), limit=5)
+    assert len(found) == 2

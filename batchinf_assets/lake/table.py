@@ -7,7 +7,7 @@ them; see `lake.files` for how a file is written and `lake.table_writer` for the
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,30 @@ from batchinf_assets.lake.table_log import Commit, has_log, latest_commit
 from batchinf_assets.lake.table_state import read_table, table_state
 from batchinf_assets.lake.table_writer import PARTITION, WINDOW_KEY, WindowWriter
 from batchinf_assets.windows import Window
+
+
+class VisibleFiles(Mapping[str, tuple[Place, ...]]):
+    """The visible files of a table by window key, as of one version.
+
+    A window's paths are made when they are asked for: who works on a window asks for a few, and a
+    table has those of years.
+
+    Args:
+        folder: The table's root.
+        paths: Paths below it, by window key.
+    """
+
+    def __init__(self, folder: Place, paths: Mapping[str, Collection[str]]) -> None:
+        self._folder, self._paths = folder, paths
+
+    def __getitem__(self, key: str) -> tuple[Place, ...]:
+        return tuple(sorted((self._folder / path for path in self._paths[key]), key=str))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 class WindowTable:
@@ -44,13 +68,14 @@ class WindowTable:
         """Return where the files of a window are written."""
         return self.folder / f"{PARTITION}={window.folder_name}"
 
-    def files(self) -> dict[str, tuple[Place, ...]]:
+    def files(self) -> Mapping[str, tuple[Place, ...]]:
         """Return the visible files by window key; empty where nothing was ever committed.
 
         Raises:
             ManifestInvalid: The table's log is damaged.
         """
-        return {key: self._places(paths) for key, paths in self._visible().items()}
+        paths = table_state(self.folder).files if has_log(self.folder) else {}
+        return VisibleFiles(self.folder, paths)
 
     def row_counts(self) -> dict[str, int]:
         """Return the rows that the log counts, by window key; no file is opened.
@@ -69,7 +94,7 @@ class WindowTable:
 
     def files_of(self, window: Window) -> tuple[Place, ...]:
         """Return the visible files of one window, in their order."""
-        return self._places(self._visible().get(window.key, ()))
+        return self.files().get(window.key, ())
 
     def commit_metadata(self, window: Window) -> dict[str, str]:
         """Return the metadata of the commit that gave a window its content; empty without one.
@@ -189,13 +214,6 @@ class WindowTable:
     @cached_property
     def _writer(self) -> WindowWriter:
         return WindowWriter(self.folder, self._schema)
-
-    def _visible(self) -> Mapping[str, Collection[str]]:
-        """Return paths below `folder` by window key."""
-        return table_state(self.folder).files if has_log(self.folder) else {}
-
-    def _places(self, paths: Collection[str]) -> tuple[Place, ...]:
-        return tuple(sorted((self.folder / path for path in paths), key=str))
 
     def _commit_of(self, window: Window) -> Commit | None:
         if not has_log(self.folder):

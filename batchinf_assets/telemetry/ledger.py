@@ -40,6 +40,8 @@ FORMAT_VERSION = 1
 PARTITION = "month"
 CONFIGURATION = {"delta.appendOnly": "true", "delta.enableExpiredLogCleanup": "false"}
 COMMITS_TRIED = 100
+COMMITS_FOLLOWED = 16
+"""Commits of others up to which the next free version is looked for one by one."""
 
 _TIME = pa.timestamp("us", tz="UTC")
 LEDGER_SCHEMA = pa.schema(
@@ -205,13 +207,13 @@ class Ledger:
         )
 
     def _free_versions(self) -> Iterator[int]:
-        """Yield versions to try: a log is listed only where others have written to it meanwhile.
+        """Yield versions to try: a log is listed only where others have added many meanwhile.
 
         The version seen last is looked for, because the whole folder may have been moved away.
         """
         seen = self._last_seen
         if seen is not None and self._commit_place(seen).is_file():
-            yield seen + 1
+            yield from range(seen + 1, seen + 1 + COMMITS_FOLLOWED)
         newest = max(self._versions() or [self._create()])
         yield from range(newest + 1, newest + 1 + COMMITS_TRIED)
 
@@ -230,6 +232,8 @@ def _put_new(place: Place, content: bytes) -> None:
     if not isinstance(place, Path):
         place.create(content)
         return
+    if place.exists():  # what is written aside first has to reach the disk
+        raise FileExistsError(f"{place} exists already")
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=place.parent.parent, prefix=".") as file:
         file.write(content)

@@ -261,7 +261,19 @@ def test_only_the_first_append_lists_the_log(ledger: Ledger, attempted: MakeReco
     assert ledger.read().num_rows == 5
 
 
-def test_after_the_commits_of_others_the_log_is_listed_once(
+def test_writers_that_take_turns_list_no_log(ledger: Ledger, attempted: MakeRecord) -> None:
+    other = Ledger(ledger.place.parent)
+    ledger.append([attempted(0)])
+    other.append([attempted(1)])
+    with listed_folders() as listed:
+        for number in range(2, 8, 2):
+            ledger.append([attempted(number)])
+            other.append([attempted(number + 1)])
+    assert "_delta_log" not in listed
+    assert ledger.read().num_rows == 8
+
+
+def test_after_many_commits_of_others_the_log_is_listed_once(
     ledger: Ledger, attempted: MakeRecord
 ) -> None:
     ledger.append([attempted(0)])

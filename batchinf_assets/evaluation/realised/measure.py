@@ -250,7 +250,7 @@ def _with_history(
     counts = sorted(set(spec.performance.trailing))
     grid = [*spec.window.before(window, counts[-1] - 1), window]
     # Named before it is read: what changes in between makes the figures stale, not unnoticed.
-    made_of = history_digest(grid, contributions(project, spec))
+    made_of = history_digest(grid, contributions(project, spec, grid))
     history = [*measured_history(project, spec, grid[:-1]), measured]
     trailing = trailing_metrics(
         {count: _within(history, grid[-count:]) for count in counts}, task_of(spec)

@@ -24,20 +24,29 @@ TrailingState = Literal["current", "stale", "not known"]
 """`not known` are figures of a version that did not keep what they were made of."""
 
 
-def contributions(project: Project, spec: PipelineSpec) -> dict[str, str]:
+def contributions(
+    project: Project, spec: PipelineSpec, windows: Sequence[Window] | None = None
+) -> dict[str, str]:
     """Return by window key what each gives to figures over several windows.
 
     Its labelled rows under the name that their content gives them, with the revision that readers
     see: of any other revision they do not count.
 
+    Args:
+        project: Where the tables are.
+        spec: The pipeline.
+        windows: Which to look at; by default all.
+
     Raises:
         ManifestInvalid: A table's log is damaged.
     """
     visible = predictions_table(project, spec).files()
+    kept = labelled_scores_table(project, spec).files()
+    keys = kept if windows is None else [each.key for each in windows]
     return {
-        key: f"{files[0].stem}/{visible[key][0].parent.name}"
-        for key, files in labelled_scores_table(project, spec).files().items()
-        if key in visible
+        key: f"{kept[key][0].stem}/{visible[key][0].parent.name}"
+        for key in keys
+        if key in kept and key in visible
     }
 
 

@@ -236,9 +236,7 @@ def aside(path: Place) -> Generator[Path]:
 
 def _renamed(path: Path) -> Generator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Containers that share a file system count processes and threads apart: only chance parts them.
-    mine = f"{os.getpid()}-{threading.get_native_id()}-{secrets.token_hex(4)}"
-    temporary = path.with_name(f".{path.name}.{mine}.tmp")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         fsync(temporary)
@@ -247,6 +245,13 @@ def _renamed(path: Path) -> Generator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     fsync(path.parent)
+
+
+def temporary_beside(path: Path) -> Path:
+    """Name a file that nobody else writes to, which maintenance takes for one that may go."""
+    # Containers that share a file system count processes and threads apart: only chance parts them.
+    mine = f"{os.getpid()}-{threading.get_native_id()}-{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name}.{mine}.tmp")
 
 
 @contextmanager

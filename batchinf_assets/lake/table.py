@@ -6,20 +6,19 @@ them; see `lake.files` for how a file is written and `lake.table_writer` for the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
-from deltalake.transaction import AddAction
 
 from batchinf_assets.lake.files import DataFile, is_readable, read_parquet, write_parquet
 from batchinf_assets.lake.layout import ROW_GROUP_ROWS
-from batchinf_assets.lake.place import Place, path_within
+from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table_log import Commit, has_log, latest_commit
-from batchinf_assets.lake.table_state import read_table, table_state
-from batchinf_assets.lake.table_writer import PARTITION, WINDOW_KEY, WindowWriter
+from batchinf_assets.lake.table_state import PARTITION, read_table, table_state
+from batchinf_assets.lake.table_writer import WINDOW_KEY, WindowWriter
 from batchinf_assets.windows import Window
 
 
@@ -31,14 +30,15 @@ class VisibleFiles(Mapping[str, tuple[Place, ...]]):
 
     Args:
         folder: The table's root.
-        paths: Paths below it, by window key.
+        paths: URLs below it, as the log writes them, by window key.
     """
 
     def __init__(self, folder: Place, paths: Mapping[str, Collection[str]]) -> None:
         self._folder, self._paths = folder, paths
 
     def __getitem__(self, key: str) -> tuple[Place, ...]:
-        return tuple(sorted((self._folder / path for path in self._paths[key]), key=str))
+        found = (self._folder / unquote(path) for path in self._paths[key])
+        return tuple(sorted(found, key=str))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._paths)
@@ -194,13 +194,12 @@ class WindowTable:
 
         Raises:
             Fenced: The log knows a higher token for the window.
-            LostRace: Another writer replaced the same window, or added columns, meanwhile.
+            LostRace: Another writer replaced the same window meanwhile.
             InvalidSpec: A column's declared type differs from the table's.
             StorageUnavailable: The store did not answer; whether the commit landed shows in
                 `commit_metadata` once it does.
         """
-        actions = [self._add(window, file) for file in files]
-        return self._writer.replace(window, actions, metadata, token)
+        return self._writer.replace(window, files, metadata, token)
 
     def fence(self, window: Window, token: int) -> None:
         """Keep every attempt at a window under a lower token from committing, from now on.
@@ -220,13 +219,3 @@ class WindowTable:
             return None
         newest = table_state(self.folder).version
         return latest_commit(self.folder, WINDOW_KEY, window.key, newest)
-
-    def _add(self, window: Window, file: DataFile) -> AddAction:
-        return AddAction(
-            path=path_within(file.path, self.folder),
-            size=file.bytes,
-            partition_values={PARTITION: window.key},
-            modification_time=int(file.path.stat().st_mtime * 1000),
-            data_change=True,
-            stats=json.dumps({"numRecords": file.rows}),
-        )

@@ -1,20 +1,20 @@
-"""The log of a Delta table, on a local disk or on S3: made once, opened, and read commit by commit.
+"""The log of a Delta table, on a local disk or on S3: made once, opened, and kept commit by commit.
 
-Which files a window has is `lake.table`'s business. Commits are read as the documents they are
-(https://github.com/delta-io/delta/blob/master/PROTOCOL.md): delta-rs would hold the interpreter
-while it waits for S3, and with it the heartbeat of a lease.
+Which files a window has is `lake.table`'s business. Commits are read and put as the documents they
+are (https://github.com/delta-io/delta/blob/master/PROTOCOL.md): delta-rs would hold the interpreter
+while it waits for S3, and with it the threads that score and the heartbeat of a lease.
 """
 
 from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
-from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,7 +25,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
 
 from batchinf_assets.errors import ManifestInvalid
-from batchinf_assets.lake.files import fsync
+from batchinf_assets.lake.files import fsync, temporary_beside
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
@@ -35,6 +35,9 @@ LOG = "_delta_log"
 COMMIT = "{:020d}.json"
 KEEP_THE_LOG = {"delta.enableExpiredLogCleanup": "false"}
 """Which manifest a window was published with is asked of the log, also years later."""
+
+CHECKPOINT_COMMITS = 100
+"""Delta's usual distance between two sums of the log; who opens a table reads the commits since."""
 
 READERS = 8
 """Commits read at once, because each takes S3 a moment."""
@@ -157,8 +160,51 @@ def make_table(folder: Place, columns: pa.Schema, partition: str) -> None:
                 (folder / LOG / COMMIT.format(0)).create((made / COMMIT.format(0)).read_bytes())
 
 
+def put_commit(folder: Place, version: int, actions: Iterable[Mapping[str, Any]]) -> None:
+    """Put a commit where there is none, whole, also where delta-rs commits at the same time.
+
+    Of a local one the content has reached the disk, its name once `sync_commits` returns.
+
+    Args:
+        folder: The table's root.
+        version: The version that it makes.
+        actions: What it says, as Delta's protocol has it.
+
+    Raises:
+        FileExistsError: There is one.
+        OSError: The disk is full or the folder cannot be written.
+        StorageRefused: The store lets us not write.
+        StorageUnavailable: The store does not answer.
+    """
+    content = "\n".join(map(json.dumps, actions)).encode()
+    place = folder / LOG / COMMIT.format(version)
+    if not isinstance(place, Path):
+        place.create(content)
+        return
+    if place.exists():  # what is written aside first has to reach the disk
+        raise FileExistsError(f"{place} exists already")
+    temporary = temporary_beside(place)
+    try:
+        temporary.write_bytes(content)
+        fsync(temporary)
+        place.hardlink_to(temporary)  # which fails where a rename would replace
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_checkpoint(folder: Place) -> None:
+    """Sum the log up; where that fails, maintenance does it or the next hundred commits do."""
+    with suppress(DeltaError, OSError):
+        open_table(folder).create_checkpoint()
+
+
+def now_milliseconds() -> int:
+    """Return the time as a log has it."""
+    return int(datetime.now(UTC).timestamp() * 1000)
+
+
 def sync_commits(folder: Place, versions: Iterable[int]) -> None:
-    """Wait until commits are on the disk; those on S3 are as soon as they are there."""
+    """Wait until commits and all names are on the disk; on S3 they are as soon as they exist."""
     if isinstance(folder, Path):
         for version in versions:
             fsync(folder / LOG / COMMIT.format(version))
@@ -182,19 +228,6 @@ def read_commits(folder: Place, versions: Sequence[int]) -> list[Commit]:
         found = [_read_commit(folder, version) for version in missing]
     read.update({commit.version: commit for commit in found})
     return [read[version] for version in versions]
-
-
-def commits_after(folder: Place, version: int) -> Iterator[Commit]:
-    """Yield the commits since a version, in their order, until there is none.
-
-    Raises:
-        ManifestInvalid: A commit is damaged.
-        StorageUnavailable: The store does not answer.
-    """
-    for newer in count(version + 1):
-        if not (folder / LOG / COMMIT.format(newer)).exists():
-            return
-        yield from read_commits(folder, [newer])
 
 
 def latest_commit(folder: Place, key: str, value: str, newest: int) -> Commit | None:

@@ -15,15 +15,15 @@ from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table_log import COMMIT, LOG, newest_token, open_table, up_to_date
-from batchinf_assets.lake.table_writer import PARTITION
 from batchinf_assets.windows import Window
+
+PARTITION = "window"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,8 @@ class TableState:
     Attributes:
         folder: The table's root.
         version: The newest commit.
-        files: Paths below `folder` by window key.
+        files: The bytes of each file by its path as the log writes it, a URL below `folder`, by
+            window key.
         tokens: By window key, where a commit that delta-rs has not read says it.
         read: The table as of the version that delta-rs read last.
         newest: Which file the newest commit is, on a local disk.
@@ -41,7 +42,7 @@ class TableState:
 
     folder: Place
     version: int
-    files: Mapping[str, frozenset[str]]
+    files: Mapping[str, Mapping[str, int]]
     tokens: Mapping[str, int]
     read: DeltaTable
     newest: tuple[int, int] | None
@@ -93,10 +94,10 @@ def _read(folder: Place, known: TableState | None) -> TableState:
     if known is not None and known.read is table and known.version == version:
         return known
     actions = pa.table(table.get_add_actions(flatten=True))
-    windows = actions.column(f"partition.{PARTITION}").to_pylist()
-    files: dict[str, frozenset[str]] = {}
-    for key, path in zip(windows, actions.column("path").to_pylist(), strict=True):
-        files[str(key)] = files.get(str(key), frozenset()) | {unquote(str(path))}
+    columns = [actions.column(n) for n in (f"partition.{PARTITION}", "path", "size_bytes")]
+    files: dict[str, dict[str, int]] = {}
+    for key, path, size in zip(*(column.to_pylist() for column in columns), strict=True):
+        files.setdefault(str(key), {})[str(path)] = int(size)
     newest = _file(folder, version)
     return TableState(
         folder=folder, version=version, files=files, tokens={}, read=table, newest=newest
@@ -136,7 +137,7 @@ def _contents(log: Path, version: int) -> Iterator[bytes]:
             yield (log / COMMIT.format(number)).read_bytes()
 
 
-def _applied(content: bytes, files: dict[str, frozenset[str]], tokens: dict[str, int]) -> bool:
+def _applied(content: bytes, files: dict[str, Mapping[str, int]], tokens: dict[str, int]) -> bool:
     """Follow a commit; False where it says what only delta-rs understands, or is damaged."""
     try:
         actions: list[Any] = [json.loads(line) for line in content.splitlines()]
@@ -147,14 +148,20 @@ def _applied(content: bytes, files: dict[str, frozenset[str]], tokens: dict[str,
         match action:
             case {"add": {"deletionVector": dict()}}:
                 return False
-            case {"add": {"path": str(path), "partitionValues": {"window": str(key)}}}:
-                files[key] = files.get(key, frozenset()) | {unquote(path)}
+            case {
+                "add": {
+                    "path": str(path),
+                    "size": int(size),
+                    "partitionValues": {"window": str(key)},
+                }
+            }:
+                files[key] = {**files.get(key, {}), path: size}
             case {"remove": {"path": str(path), "partitionValues": {"window": str(key)}}}:
-                left = files.pop(key, frozenset()) - {unquote(path)}
+                left = {each: size for each, size in files.pop(key, {}).items() if each != path}
                 files |= {key: left} if left else {}
             case {"txn": {"appId": str(key), "version": int(token)}}:
                 tokens[key] = token
-            case {"commitInfo": _} | {"metaData": _}:
+            case {"commitInfo": _}:
                 pass
             case _:
                 return False

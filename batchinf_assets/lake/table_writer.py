@@ -1,49 +1,49 @@
 """The commit that replaces a window: one winner, fenced by tokens, its own work recognised.
 
-What a table holds is read by `lake.table`; its log is made and read by `lake.table_log`.
+A commit takes the version after the state that it was made from, so nothing comes between the two:
+where that version is taken, what took it is read. Commits about other windows are stepped over, one
+about the same window wins. What a table holds is read by `lake.table`; its log is made, and commits
+are put there, by `lake.table_log`.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections import deque
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Field, Transaction
+from deltalake import Field
 from deltalake import Schema as DeltaSchema
-from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.transaction import AddAction
 
+from batchinf_assets import __version__
 from batchinf_assets.errors import (
     Fenced,
     InvalidSpec,
     LostRace,
-    ManifestInvalid,
     StorageFailed,
     StorageUnavailable,
 )
-from batchinf_assets.lake.place import Place
-from batchinf_assets.lake.s3 import S3Place
-from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
+from batchinf_assets.lake.files import DataFile
+from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.lake.table_log import (
+    CHECKPOINT_COMMITS,
     LOG,
     Commit,
-    commits_after,
     has_log,
     make_table,
-    newest_token,
-    open_table,
+    now_milliseconds,
+    put_commit,
+    read_commits,
     sync_commits,
-    up_to_date,
+    write_checkpoint,
 )
+from batchinf_assets.lake.table_state import PARTITION, TableState, table_state
 from batchinf_assets.windows import Window
 
-PARTITION = "window"
 WINDOW_KEY, TOKEN_KEY, FENCE_KEY = "batchinf.window", "batchinf.token", "batchinf.fence"
 COMMIT_KEY = "batchinf.commit"
 """Names one call, so that it knows its own commit where the answer was lost."""
@@ -52,18 +52,11 @@ FENCE_TRIES = 3
 COMMIT_TRIES = 100
 """Each but the first is one that another window's commit came before."""
 
-IDLE_TABLES = 4
-
-_IDLE: dict[Path, deque[DeltaTable]] = {}
-"""Open logs that no writer uses; each belongs to one writer at a time."""
-
-_SYSTEM_ERROR = re.compile(r"\(os error (?P<errno>\d+)\)")
+Action = dict[str, Any]
 
 
 class WindowWriter:
-    """One writer of a table; it opens the log for itself.
-
-    What its commit is based on must not move with somebody else's reading.
+    """One writer of a table.
 
     Args:
         folder: The table's root.
@@ -72,10 +65,11 @@ class WindowWriter:
 
     def __init__(self, folder: Place, schema: pa.Schema) -> None:
         self._folder, self._name = folder, folder.name
-        self._schema = schema
+        columns = (field.with_nullable(nullable=True) for field in schema)
+        self._columns = pa.schema([pa.field(PARTITION, pa.string()), *columns])
 
     def replace(
-        self, window: Window, files: list[AddAction], metadata: Mapping[str, str], token: int
+        self, window: Window, files: Sequence[DataFile], metadata: Mapping[str, str], token: int
     ) -> int:
         """Make files the window's content and return the version; see `WindowTable.commit`."""
         return self._transact(window, token, files, {WINDOW_KEY: window.key, **metadata})
@@ -99,81 +93,129 @@ class WindowWriter:
             else:
                 return
 
+    def _knows(self, window: Window, token: int) -> bool:
+        return has_log(self._folder) and table_state(self._folder).token_of(window) == token
+
     def _transact(
         self,
         window: Window,
         token: int,
-        replacement: list[AddAction] | None,
+        files: Sequence[DataFile] | None,
         metadata: Mapping[str, str],
     ) -> int:
-        """Commit, and look into the log for what became of it, whatever the answer was."""
+        """Commit, and look into the log for what became of it where no clear answer came."""
         if not has_log(self._folder):
-            columns = [pa.field(PARTITION, pa.string()), *map(_nullable, self._schema)]
-            make_table(self._folder, pa.schema(columns), PARTITION)
+            make_table(self._folder, self._columns, PARTITION)
         written = {**metadata, TOKEN_KEY: str(token), COMMIT_KEY: uuid4().hex}
-        known = based_on = self._refresh().version()
-        failure: DeltaError | OSError | None = None
+        first = state = table_state(self._folder)
+        failure: OSError | StorageUnavailable | None = None
         for _ in range(COMMIT_TRIES):
+            made = state.version + 1
             try:
-                self._write(window, token, replacement, written)
-            except (DeltaError, OSError) as error:
-                failure = _plain(error)
+                put_commit(self._folder, made, self._actions(state, window, token, files, written))
+            except (OSError, StorageUnavailable) as error:
+                failure = error
             else:
-                failure = None
-            since = [*commits_after(self._folder, based_on)]
+                return self._kept(first, made)
+            known, state = state.version, table_state(self._folder)
+            since = read_commits(self._folder, range(known + 1, state.version + 1))
             own = [each for each in since if each.metadata.get(COMMIT_KEY) == written[COMMIT_KEY]]
             if own:
-                sync_commits(self._folder, range(known + 1, own[0].version + 1))
-                self._put_back()
-                return own[0].version
-            self._refresh()
-            self._require_unfenced(window, token)  # a fence may be what the commit met
-            if not (isinstance(failure, CommitFailedError) and _are_of_others(since, window)):
+                return self._kept(first, own[0].version)
+            self._require_unfenced(state, window, token)  # a fence may be what the commit met
+            if not (isinstance(failure, FileExistsError) and _are_of_others(since, window)):
                 break
-            based_on = since[-1].version
-        raise self._refusal(window, failure, based_on) from failure
+        raise self._refusal(window, failure) from failure
 
-    def _write(
+    def _kept(self, first: TableState, made: int) -> int:
+        sync_commits(self._folder, range(first.version + 1, made + 1))
+        if made % CHECKPOINT_COMMITS == 0:
+            write_checkpoint(self._folder)
+        return made
+
+    def _actions(
         self,
+        state: TableState,
         window: Window,
         token: int,
-        replacement: list[AddAction] | None,
+        files: Sequence[DataFile] | None,
         metadata: Mapping[str, str],
-    ) -> None:
-        self._add_new_columns()
-        # Asked of the very state that the commit is based on: a later fence conflicts with it.
-        self._require_unfenced(window, token)
-        replaces = replacement is not None
-        self._delta.create_write_transaction(
-            [*(replacement or [])],
-            mode="overwrite" if replaces else "append",
-            schema=self._delta.schema(),
-            partition_by=[PARTITION],
-            partition_filters=[(PARTITION, "=", window.key)] if replaces else None,
-            commit_properties=CommitProperties(
-                custom_metadata=dict(metadata),
-                # Delta sees no conflict between two first commits of a window, as neither removes
-                # a file, nor between a commit and a fence; one application's name makes it see one.
-                app_transactions=[Transaction(window.key, token)],
-            ),
-        )
+    ) -> list[Action]:
+        """Return what a commit says, as Delta's protocol has it.
 
-    def _refusal(self, window: Window, failure: Exception | None, known: int) -> Exception:
-        if failure is None:
-            return ManifestInvalid(
-                f"The log {self._folder / LOG} does not hold a commit that it took.",
-                next_step="Find out what else writes into that folder, then run the window again.",
+        Args:
+            state: What it is made from.
+            window: The window.
+            token: Which attempt at it commits.
+            files: Its content from now on; None leaves it as it is.
+            metadata: Kept in the commit, for the table's history.
+
+        Raises:
+            Fenced: The log knows a higher token for the window.
+            InvalidSpec: A column's declared type differs from the table's.
+        """
+        self._require_unfenced(state, window, token)
+        info = {
+            **metadata,
+            "timestamp": now_milliseconds(),
+            "operation": "WRITE",
+            "operationParameters": {"mode": "Append" if files is None else "Overwrite"},
+            "engineInfo": f"batchinf/{__version__}",
+        }
+        added = {_url(file, self._folder): file for file in files or ()}
+        visible = {} if files is None else state.files.get(window.key, {})
+        return [
+            {"commitInfo": info},
+            *self._new_columns(state),
+            *(_removed(path, size, window) for path, size in visible.items() if path not in added),
+            *(_added(path, file, window) for path, file in added.items()),
+            {"txn": {"appId": window.key, "version": token}},
+        ]
+
+    def _new_columns(self, state: TableState) -> Iterator[Action]:
+        present = {field.name: field for field in state.read.schema().fields}
+        for field in self._declared:
+            if field.name in present and present[field.name].type != field.type:
+                raise InvalidSpec(
+                    f"Column '{field.name}' of table {self._name} is declared as {field.type}, "
+                    f"but the table holds {present[field.name].type}.",
+                    next_step="Give the changed column a new name.",
+                )
+        new = [field for field in self._declared if field.name not in present]
+        if new:
+            table = state.read.metadata()
+            yield {
+                "metaData": {
+                    "id": str(table.id),
+                    "name": table.name,
+                    "description": table.description,
+                    "format": {"provider": "parquet", "options": {}},
+                    "schemaString": DeltaSchema([*present.values(), *new]).to_json(),
+                    "partitionColumns": table.partition_columns,
+                    "configuration": table.configuration,
+                    "createdTime": table.created_time,
+                }
+            }
+
+    @cached_property
+    def _declared(self) -> list[Field]:
+        return DeltaSchema.from_arrow(self._columns).fields
+
+    def _require_unfenced(self, state: TableState, window: Window, token: int) -> None:
+        newest = state.token_of(window)
+        if newest > token:
+            raise Fenced(
+                f"Attempt {token} at {window.key} may no longer change table {self._name}: "
+                f"attempt {newest} has begun.",
+                next_step="Nothing was changed by this run; the newer one goes on.",
             )
-        if isinstance(self._folder, S3Place) and failed_on_the_way(failure):
-            return storage_failure(self._folder / LOG, failure)
-        if isinstance(self._folder, S3Place) and self._delta.version() == known:
-            return StorageUnavailable(  # S3 may answer 409 to two requests at once, not for ever
-                f"The store took no commit into {self._folder / LOG}, though nobody else made one.",
-                next_step="Check that it knows If-None-Match; then run the window again.",
-            )
-        if not isinstance(failure, CommitFailedError):
+
+    def _refusal(self, window: Window, failure: Exception | None) -> Exception:
+        if isinstance(failure, StorageUnavailable):
+            return failure
+        if isinstance(failure, OSError) and not isinstance(failure, FileExistsError):
             return StorageFailed(
-                f"{self._folder / LOG} could not be written: {_reason(failure)}.",
+                f"{self._folder / LOG} could not be written: {failure.strerror or failure}.",
                 next_step="Make room, or mend the disk, and run the window again; nothing was "
                 "changed.",
             )
@@ -182,70 +224,38 @@ class WindowWriter:
             next_step="Nothing was changed by this run; run it again to work on the new state.",
         )
 
-    def _knows(self, window: Window, token: int) -> bool:
-        return (
-            has_log(self._folder) and newest_token(self._folder, self._refresh(), window) == token
-        )
-
-    def _require_unfenced(self, window: Window, token: int) -> None:
-        newest = newest_token(self._folder, self._delta, window)
-        if newest > token:
-            raise Fenced(
-                f"Attempt {token} at {window.key} may no longer change table {self._name}: "
-                f"attempt {newest} has begun.",
-                next_step="Nothing was changed by this run; the newer one goes on.",
-            )
-
-    def _refresh(self) -> DeltaTable:
-        return up_to_date(self._folder, lambda _folder: self._delta)
-
-    @cached_property
-    def _delta(self) -> DeltaTable:
-        idle = _IDLE.get(self._folder) if isinstance(self._folder, Path) else None
-        try:
-            return idle.pop() if idle else open_table(self._folder)
-        except IndexError:  # another thread was faster
-            return open_table(self._folder)
-
-    def _put_back(self) -> None:
-        """Let the next writer go on from here: reading a log of years again takes a moment."""
-        if isinstance(self._folder, Path):  # on S3 the credentials would grow old
-            _IDLE.setdefault(self._folder, deque(maxlen=IDLE_TABLES)).append(self._delta)
-            del self._delta
-
-    def _add_new_columns(self) -> None:
-        present = {field.name: field for field in self._refresh().schema().fields}
-        declared = DeltaSchema.from_arrow(pa.schema(list(map(_nullable, self._schema)))).fields
-        for field in declared:
-            if field.name in present and present[field.name].type != field.type:
-                raise InvalidSpec(
-                    f"Column '{field.name}' of table {self._name} is declared as {field.type}, "
-                    f"but the table holds {present[field.name].type}.",
-                    next_step="Give the changed column a new name.",
-                )
-        new: list[Field] = [field for field in declared if field.name not in present]
-        if new:
-            self._delta.alter.add_columns(new)
-
 
 def _are_of_others(commits: Sequence[Commit], window: Window) -> bool:
-    """Say whether all that a commit met is about other windows: Delta sees a conflict there too."""
+    """Say whether all that a commit met is about other windows."""
     about = {each.metadata.get(WINDOW_KEY) or each.metadata.get(FENCE_KEY) for each in commits}
     return bool(about) and about.isdisjoint({None, window.key})
 
 
-def _nullable(field: pa.Field) -> pa.Field:
-    return field.with_nullable(nullable=True)
+def _url(file: DataFile, folder: Place) -> str:
+    return quote(path_within(file.path, folder), safe="/=+")
 
 
-def _plain(error: DeltaError | OSError) -> DeltaError | OSError:
-    """Return the operating system's error that delta-rs writes into a text, with its number."""
-    number = _SYSTEM_ERROR.search(str(error))
-    if number is None or isinstance(error, CommitFailedError):
-        return error
-    return OSError(int(number["errno"]), os.strerror(int(number["errno"])))
+def _added(path: str, file: DataFile, window: Window) -> Action:
+    return {
+        "add": {
+            "path": path,
+            "partitionValues": {PARTITION: window.key},
+            "size": file.bytes,
+            "modificationTime": int(file.path.stat().st_mtime * 1000),
+            "dataChange": True,
+            "stats": json.dumps({"numRecords": file.rows}),
+        }
+    }
 
 
-def _reason(failure: Exception) -> str:
-    said = failure.strerror if isinstance(failure, OSError) else None
-    return said or str(failure).splitlines()[0].rstrip(".")
+def _removed(path: str, size: int, window: Window) -> Action:
+    return {
+        "remove": {
+            "path": path,
+            "partitionValues": {PARTITION: window.key},
+            "size": size,
+            "deletionTimestamp": now_milliseconds(),
+            "dataChange": True,
+            "extendedFileMetadata": True,
+        }
+    }

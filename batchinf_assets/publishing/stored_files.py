@@ -15,7 +15,7 @@ from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.lake.table_log import LOG
-from batchinf_assets.lake.table_writer import PARTITION
+from batchinf_assets.lake.table_state import PARTITION
 from batchinf_assets.project import Project
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
@@ -34,7 +34,6 @@ TABLES = (
     "labelled_residuals",
 )
 
-_STAGED_COMMITS = "*.json#*"
 _TEMPORARY = re.compile(r"\..+\.\d+(-[0-9a-f]+)*\.tmp|\.[a-z0-9_]{8}|\d{20}\.json#\d+")
 """What `lake.files.aside`, Python's `tempfile` and delta-rs name what is not finished."""
 
@@ -154,7 +153,8 @@ def _walk(folder: Path) -> Iterator[Path]:
             if entry.name != LOG or _TEMPORARY.fullmatch(folder.name):  # a log that was begun
                 yield from _walk(folder / entry.name)
             else:
-                yield from entries(folder / LOG, _STAGED_COMMITS)
+                logged = entries(folder / LOG, "*")
+                yield from (place for place in logged if _TEMPORARY.fullmatch(place.name))
         elif entry.is_file(follow_symlinks=False):
             yield folder / entry.name
 

@@ -3,10 +3,7 @@
 `attempt` says what a record holds, `recorder` writes without making scoring wait. Format:
 `docs/formats/ledger.md`.
 
-Commits are written as the documents they are
-(https://github.com/delta-io/delta/blob/master/PROTOCOL.md): delta-rs would hold the interpreter
-while it waits for S3, and with it the threads that score. An append that reads nothing conflicts
-with nothing, so the next free version will do.
+An append that reads nothing conflicts with nothing, so the next free version of the log will do.
 """
 
 from __future__ import annotations
@@ -15,7 +12,6 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -32,7 +28,14 @@ from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.files import aside, fsync
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
-from batchinf_assets.lake.table_log import COMMIT, LOG, open_table
+from batchinf_assets.lake.table_log import (
+    COMMIT,
+    LOG,
+    now_milliseconds,
+    open_table,
+    put_commit,
+    sync_commits,
+)
 from batchinf_assets.telemetry.attempt import FIELDS, AttemptRecord, merged, storable
 
 FOLDER = "_ledger"
@@ -164,9 +167,10 @@ class Ledger:
             DeltaTable.create(
                 made, schema=schema, partition_by=[PARTITION], configuration=CONFIGURATION
             )
-            content = (Path(made) / LOG / COMMIT.format(0)).read_bytes()
+            first = (Path(made) / LOG / COMMIT.format(0)).read_text()
+        (self.place / LOG).mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):  # another writer was faster
-            _put_new(self._commit_place(0), content)
+            put_commit(self.place, 0, map(json.loads, first.splitlines()))
         if isinstance(self.place, Path):
             fsync(self.place.parent)
         return 0
@@ -185,20 +189,22 @@ class Ledger:
             "path": path,
             "partitionValues": {PARTITION: month},
             "size": size,
-            "modificationTime": _now_milliseconds(),
+            "modificationTime": now_milliseconds(),
             "dataChange": True,
             "stats": json.dumps({"numRecords": rows.num_rows}),
         }
 
     def _commit(self, added: Iterable[Mapping[str, Any]]) -> None:
-        info = {"timestamp": _now_milliseconds(), "operation": "WRITE", "isBlindAppend": True}
+        info = {"timestamp": now_milliseconds(), "operation": "WRITE", "isBlindAppend": True}
         actions = [{"commitInfo": info}, *({"add": each} for each in added)]
-        content = "\n".join(map(json.dumps, actions)).encode()
         for version in self._free_versions():
             try:
-                _put_new(self._commit_place(version), content)
+                put_commit(self.place, version, actions)
             except FileExistsError:
                 continue  # another writer's commit
+            sync_commits(self.place, [])
+            if isinstance(self.place, Path):
+                fsync(self.place)  # a month's folder may be new
             self._last_seen = version
             return
         raise LostRace(
@@ -219,33 +225,6 @@ class Ledger:
 
     def _commit_place(self, version: int) -> Place:
         return self.place / LOG / COMMIT.format(version)
-
-
-def _put_new(place: Place, content: bytes) -> None:
-    """Put a commit where there is none, also where delta-rs commits at the same time.
-
-    A link fails where a rename would replace; delta-rs does the same.
-
-    Raises:
-        FileExistsError: There is one.
-    """
-    if not isinstance(place, Path):
-        place.create(content)
-        return
-    if place.exists():  # what is written aside first has to reach the disk
-        raise FileExistsError(f"{place} exists already")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=place.parent.parent, prefix=".") as file:
-        file.write(content)
-        file.flush()
-        fsync(Path(file.name))
-        place.hardlink_to(file.name)
-    fsync(place.parent)
-    fsync(place.parent.parent)  # a month's folder may be new
-
-
-def _now_milliseconds() -> int:
-    return int(datetime.now(UTC).timestamp() * 1000)
 
 
 def _by_month(records: Iterable[AttemptRecord]) -> dict[str, list[AttemptRecord]]:

@@ -12,12 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError
 
 from batchinf_assets.errors import Fenced, InvalidSpec, LostRace, ManifestInvalid
 from batchinf_assets.lake import table_log as room
+from batchinf_assets.lake import table_writer as writer_room
 from batchinf_assets.lake.files import DataFile, fsync, write_parquet
 from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.lake.table_log import put_commit
 from batchinf_assets.windows import Window, WindowSpec
 
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("text", pa.string())])
@@ -69,13 +70,14 @@ def meanwhile(
     table: WindowTable, action: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Let something happen after `table` looked at the log and before its own commit."""
-    look = table._writer._add_new_columns
+    look = table._writer._actions
 
-    def look_then_wait() -> None:
-        look()
+    def look_then_wait(*arguments: Any) -> list[dict[str, Any]]:
+        found = look(*arguments)
         action()
+        return found
 
-    monkeypatch.setattr(table._writer, "_add_new_columns", look_then_wait)
+    monkeypatch.setattr(table._writer, "_actions", look_then_wait)
 
 
 def test_before_any_commit_there_is_nothing(folder: Path) -> None:
@@ -216,7 +218,7 @@ def test_an_hour_that_comes_twice_is_two_windows_also_in_the_log(folder: Path) -
     put(table, first, [1])
     put(table, second, [2])
     put(table, first, [3])
-    assert list(table.files()) == [first.key, second.key]
+    assert sorted(table.files()) == [first.key, second.key]
     assert (read(table, first), read(table, second)) == ([3], [2])
     seen = DeltaTable(folder).to_pyarrow_table()
     assert sorted(seen.select(["window", "id"]).to_pylist(), key=str) == [
@@ -354,14 +356,14 @@ def test_a_run_that_dies_while_it_creates_the_table_leaves_none(
 def test_a_commit_and_all_it_builds_on_are_on_the_disk_before_it_returns(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    synced: set[str] = set()
-    monkeypatch.setattr(room, "fsync", lambda path: (synced.add(path.name), fsync(path)))
+    synced: set[int] = set()  # by inode: a commit is written under another name
+    monkeypatch.setattr(room, "fsync", lambda path: (synced.add(path.stat().st_ino), fsync(path)))
     put(WindowTable(folder, SCHEMA), FIRST, [1])
     wider = WindowTable(folder, WIDER)
     wider.commit(SECOND, [staged(wider, SECOND, [2], WIDER)], {})
-    log = {path.name for path in (folder / "_delta_log").glob("*.json")}
-    assert len(log) == 4
-    assert log | {"_delta_log"} <= synced
+    log = [*(folder / "_delta_log").glob("*.json")]
+    assert len(log) == 3
+    assert {path.stat().st_ino for path in [folder / "_delta_log", *log]} <= synced
 
 
 def test_a_new_column_is_added_and_null_in_older_windows(folder: Path) -> None:
@@ -381,28 +383,18 @@ def test_a_column_no_longer_declared_stays_for_the_windows_that_have_it(folder: 
     assert seen["score"].to_pylist() == [0.25, None]
 
 
-def test_two_writers_that_add_the_same_column_do_not_both_change_the_table(
+def test_of_two_writers_that_add_the_same_column_one_adds_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(WindowTable(folder, SCHEMA), THIRD, [0])
     late, early = WindowTable(folder, WIDER), WindowTable(folder, WIDER)
     first, second = staged(late, FIRST, [1], WIDER), staged(early, SECOND, [2], WIDER)
-    look, looks = late._writer._refresh, []
-
-    def look_then_wait() -> DeltaTable:
-        found = look()
-        looks.append(found)
-        if len(looks) == 2:  # the look at the columns; the first is at the tokens
-            early.commit(SECOND, [second], {})
-        return found
-
-    with monkeypatch.context() as patch:
-        patch.setattr(late._writer, "_refresh", look_then_wait)
-        with pytest.raises(LostRace):
-            late.commit(FIRST, [first], {})
-    assert contents(folder) == {"2013-01-02": [2], "2013-01-03": [0]}
+    acts = [lambda: early.commit(SECOND, [second], {})]
+    meanwhile(late, lambda: acts.pop()() if acts else None, monkeypatch)
     late.commit(FIRST, [first], {})
-    assert contents(folder)["2013-01-01"] == [1]
+    assert contents(folder) == {"2013-01-01": [1], "2013-01-02": [2], "2013-01-03": [0]}
+    logged = [path.read_text() for path in (folder / "_delta_log").glob("*.json")]
+    assert sum('"metaData"' in each for each in logged) == 2  # the first made the table
 
 
 def test_a_changed_type_is_refused_and_changes_nothing(folder: Path) -> None:
@@ -485,17 +477,17 @@ def test_a_commit_that_was_prepared_before_a_fence_does_not_land_after_it(
     zombie, heir = WindowTable(folder, SCHEMA), WindowTable(folder, SCHEMA)
     if content:
         under(zombie, 1, [1])
-    look = zombie._writer._add_new_columns
+    look = zombie._writer._actions
 
-    def look_while_fenced() -> None:
+    def look_while_fenced(*arguments: Any) -> list[dict[str, Any]]:
         if moment == "before the last look":
             heir.fence(FIRST, 2)
-            look()
-        else:
-            look()
+        found = look(*arguments)
+        if moment == "after the last look":
             heir.fence(FIRST, 2)
+        return found
 
-    monkeypatch.setattr(zombie._writer, "_add_new_columns", look_while_fenced)
+    monkeypatch.setattr(zombie._writer, "_actions", look_while_fenced)
     with pytest.raises(Fenced):
         under(zombie, 1, [9])
     assert contents(folder) == ({"2013-01-01": [1]} if content else {})
@@ -507,14 +499,8 @@ def test_a_fence_stands_though_a_commit_comes_first(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heir, zombie = WindowTable(folder, SCHEMA), WindowTable(folder, SCHEMA)
-    look, acts = heir._writer._add_new_columns, [lambda: under(zombie, 1, [1])]
-
-    def look_then_once() -> None:
-        look()
-        if acts:
-            acts.pop()()
-
-    monkeypatch.setattr(heir._writer, "_add_new_columns", look_then_once)
+    acts = [lambda: under(zombie, 1, [1])]
+    meanwhile(heir, lambda: acts.pop()() if acts else None, monkeypatch)
     heir.fence(FIRST, 2)
     assert (heir.token_of(FIRST), contents(folder)) == (2, {"2013-01-01": [1]})
 
@@ -523,13 +509,12 @@ def test_a_commit_whose_answer_was_lost_knows_itself(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = WindowTable(folder, SCHEMA)
-    write = table._writer._write
 
-    def write_and_lose_the_answer(*arguments: Any) -> None:
-        write(*arguments)
-        raise CommitFailedError("the answer was lost")
+    def put_and_lose_the_answer(*arguments: Any) -> None:
+        put_commit(*arguments)
+        raise OSError(errno.EIO, "the answer was lost")
 
-    monkeypatch.setattr(table._writer, "_write", write_and_lose_the_answer)
+    monkeypatch.setattr(writer_room, "put_commit", put_and_lose_the_answer)
     assert under(table, 1, [1]) == 1
     assert under(table, 1, [2]) == 2
     assert contents(folder) == {"2013-01-01": [2]}

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import boto3
 import pyarrow as pa
@@ -128,13 +129,14 @@ def test_of_two_writers_of_a_window_one_wins_and_the_other_knows(
     folder: S3Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late, early = WindowTable(folder, SCHEMA), WindowTable(folder, SCHEMA)
-    look = late._writer._add_new_columns
+    look = late._writer._actions
 
-    def look_then_wait() -> None:
-        look()
+    def look_then_wait(*arguments: Any) -> list[dict[str, Any]]:
+        found = look(*arguments)
         put(early, FIRST, [1])
+        return found
 
-    monkeypatch.setattr(late._writer, "_add_new_columns", look_then_wait)
+    monkeypatch.setattr(late._writer, "_actions", look_then_wait)
     with pytest.raises(LostRace, match="2013-01-01"):
         put(late, FIRST, [2])
     assert contents(folder) == {"2013-01-01": [1]}

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -143,14 +144,15 @@ def test_a_commit_whose_answer_was_lost_and_that_lost_says_so(
 ) -> None:
     rival = WindowTable(table.folder, SCHEMA)
     ours, theirs = staged(table, 1), staged(table, 2)
-    look = table._writer._add_new_columns
+    look = table._writer._actions
 
-    def look_then_lose() -> None:
-        look()
+    def look_then_lose(*arguments: Any) -> list[dict[str, Any]]:
+        found = look(*arguments)
         rival.commit(WINDOW, [theirs], {})
         proxy.inject(Fault(kind="lose_answer", times=1, **LOG_PUT))
+        return found
 
-    monkeypatch.setattr(table._writer, "_add_new_columns", look_then_lose)
+    monkeypatch.setattr(table._writer, "_actions", look_then_lose)
     with pytest.raises(LostRace):
         table.commit(WINDOW, [ours], {})
     assert visible(table, server) == [2]

@@ -27,11 +27,8 @@ from batchinf_assets.orchestration.steps.tries import Try, WindowResult
 from batchinf_assets.orchestration.steps.worker_process import Bench, serve
 from batchinf_assets.spec.load import Pipeline
 
-IMPORTED_ONCE = (
-    "batchinf_assets.orchestration.component",
-    "mlflow.store.tracking.sqlalchemy_store",  # MLflow imports these when it is first asked
-    "mlflow.store.model_registry.sqlalchemy_store",
-)
+FORK_SERVER = "batchinf_assets.orchestration.steps.fork_server"
+"""The module that is imported by the process which workers are forked from, and by no other."""
 
 PATIENCE_SECONDS = 30.0
 """How long a process that is asked to leave may take, before it is killed."""
@@ -246,5 +243,5 @@ def _context() -> ForkServerContext | SpawnContext:
     if not reachable or "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*IMPORTED_ONCE])
+    context.set_forkserver_preload([FORK_SERVER])
     return context

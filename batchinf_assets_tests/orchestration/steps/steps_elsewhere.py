@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import os
 import signal
@@ -22,6 +23,11 @@ from batchinf_assets.windows import Window
 
 def whole(text: str) -> WindowResult:
     return WindowResult(data_version=text, metadata={})
+
+
+def count_set_apart(_at: Workplace, _of: Pipeline, _tried: Try, _window: Window) -> WindowResult:
+    """Count the objects that no search for garbage looks through."""
+    return whole(str(gc.get_freeze_count() if gc.isenabled() else 0))
 
 
 def say_where(_at: Workplace, pipeline: Pipeline, tried: Try, window: Window) -> WindowResult:

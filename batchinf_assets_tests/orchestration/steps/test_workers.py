@@ -81,6 +81,10 @@ def test_a_process_is_used_again(workers: Workers) -> None:
     assert len(pids) == 1
 
 
+def test_what_was_imported_for_all_is_not_looked_through_for_garbage(workers: Workers) -> None:
+    assert int(work(workers, elsewhere.count_set_apart).data_version or 0) > 100_000
+
+
 def test_what_a_step_asks_of_its_run_is_answered_by_the_run(workers: Workers) -> None:
     asked = Awaiting(lambda: None)
     tried = Try(run_id="r1", again=0, order=asked, require_left=lambda: asked.heard.append("left"))

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import dagster as dg
 
-from batchinf_assets.errors import BatchinfError, WindowCrashed
+from batchinf_assets.errors import BatchinfError, WindowCrashed, WorkerDied
 from batchinf_assets.orchestration.steps.errands import frames_of, kind_of
 from batchinf_assets.orchestration.steps.tries import WindowResult
 from batchinf_assets.retries import Retries, Retry
@@ -50,6 +50,9 @@ def isolated(context: dg.AssetExecutionContext, spec: PipelineSpec) -> Contained
             raise _not_tried(name, window, crashed)
         try:
             return retries.run(lambda again: _counted(act(again), again))
+        except WorkerDied:  # again and again, as what is killed once comes through another time
+            crashed.append(window.key)
+            raise
         except (BatchinfError, dg.DagsterError, dg.Failure):
             raise
         except Exception as error:  # noqa: BLE001 - the boundary: see the module's docstring
@@ -77,7 +80,8 @@ def _crash(
 def _not_tried(name: str, window: Window, crashed: list[str]) -> WindowCrashed:
     return WindowCrashed(
         f"Window {window} was not tried in {name}, as {', '.join(crashed)} crashed there.",
-        next_step="Mend what the tracebacks in the run's log show, then run what failed again.",
+        next_step="Mend what the run's log says of those, by a traceback or by what ended the "
+        "process, then run what failed again.",
     )
 
 

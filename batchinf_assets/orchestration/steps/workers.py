@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -209,9 +210,15 @@ def _left(errand: Errand) -> Preempted:
 
 
 def _died(errand: Errand, member: _Member) -> WorkerDied:
-    code = member.process.exitcode
-    how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
+    how = _ending(member.process.exitcode)
     return _dead(f"The process that worked on window {errand.window} ended {how}.")
+
+
+def _ending(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"with exit code {code}"
+    names = {int(each): each.name for each in signal.Signals}
+    return f"by {names.get(-code, f'signal {-code}')}"
 
 
 def _not_started(errand: Errand) -> WorkerDied:
@@ -222,7 +229,8 @@ def _dead(sentence: str) -> WorkerDied:
     return WorkerDied(
         sentence,
         next_step="Run the window again. If that goes on, see whether memory was short, and "
-        "declare fewer backfill.workers.",
+        "declare fewer backfill.workers, or set PYTHONFAULTHANDLER=1: the run's output then has "
+        "the place where native code crashed.",
     )
 
 

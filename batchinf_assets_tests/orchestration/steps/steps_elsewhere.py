@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import http.client
 import os
@@ -77,6 +78,24 @@ def answer_in_riddles(_at: Workplace, _of: Pipeline, _tried: Try, _window: Windo
 def be_killed(_at: Workplace, _of: Pipeline, _tried: Try, _window: Window) -> WindowResult:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("nobody gets here")
+
+
+def break_memory(_at: Workplace, _of: Pipeline, _tried: Try, window: Window) -> WindowResult:
+    note_death(window)
+    ctypes.string_at(0)
+    raise AssertionError("nobody gets here")
+
+
+def be_killed_at_first(_at: Workplace, _of: Pipeline, tried: Try, window: Window) -> WindowResult:
+    if tried.again == 0:
+        note_death(window)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(window.key)
+
+
+def note_death(window: Window) -> None:
+    with Path(os.environ["DEATHS"]).open("a") as book:
+        book.write(f"{window.key}\n")
 
 
 def be_killed_once(_at: Workplace, _of: Pipeline, attempt: Attempt, window: Window) -> WindowResult:

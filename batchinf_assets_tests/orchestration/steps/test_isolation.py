@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -13,6 +15,7 @@ from batchinf_assets.attempts import attempting, recorder_of
 from batchinf_assets.errors import Preempted, StorageRefused, StorageUnavailable
 from batchinf_assets.orchestration.assets.window_asset import window_asset
 from batchinf_assets.orchestration.resources import Workplace
+from batchinf_assets.orchestration.steps.errands import Step
 from batchinf_assets.orchestration.steps.isolation import CRASHES_ALLOWED, RETRIES
 from batchinf_assets.orchestration.steps.tries import Try, WindowResult
 from batchinf_assets.orchestration.steps.window_runs import REFUSED
@@ -21,6 +24,7 @@ from batchinf_assets.spec.load import Pipeline, load_pipeline
 from batchinf_assets.spec.run import RetrySpec
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.windows import Window
+from batchinf_assets_tests.orchestration.steps import steps_elsewhere as elsewhere
 
 FIRST, LAST = "2013-07-01", "2013-07-08"
 BAD = "2013-07-03"
@@ -31,12 +35,16 @@ IMPATIENT = RetrySpec.model_validate({"first_delay": "PT0.001S", "longest_delay"
 Body = Callable[[Try, Window], None]
 
 
+def impatient_with(workers: int) -> Pipeline:
+    found = load_pipeline("flight_delays")
+    backfill = found.spec.backfill.model_copy(update={"workers": workers})
+    spec = found.spec.model_copy(update={"retries": IMPATIENT, "backfill": backfill})
+    return Pipeline(spec=spec, folder=found.folder)
+
+
 @pytest.fixture
 def impatient() -> Pipeline:
-    found = load_pipeline("flight_delays")
-    here = found.spec.backfill.model_copy(update={"workers": 1})  # where the test's bodies are
-    spec = found.spec.model_copy(update={"retries": IMPATIENT, "backfill": here})
-    return Pipeline(spec=spec, folder=found.folder)
+    return impatient_with(workers=1)  # where the test's bodies are
 
 
 @pytest.fixture
@@ -58,21 +66,37 @@ def run_over(
             body(tried, window)
             return WindowResult(data_version="1", metadata={})
 
-        asset = window_asset(impatient, "snapshot", [], step, kinds=set())
-        job = dg.define_asset_job("windows", selection=[asset])
-        defs = dg.Definitions(
-            assets=[asset], jobs=[job], resources={"workplace": Workplace()}
-        ).resolve_job_def("windows")
-        return defs.execute_in_process(
-            instance=instance,
-            raise_on_error=False,
-            tags={
-                "dagster/asset_partition_range_start": FIRST,
-                "dagster/asset_partition_range_end": LAST,
-            },
-        )
+        return materialize(impatient, step, instance)
 
     return run
+
+
+def materialize(
+    pipeline: Pipeline, step: Step, instance: dg.DagsterInstance
+) -> dg.ExecuteInProcessResult:
+    asset = window_asset(pipeline, "snapshot", [], step, kinds=set())
+    job = dg.define_asset_job("windows", selection=[asset])
+    defs = dg.Definitions(
+        assets=[asset], jobs=[job], resources={"workplace": Workplace()}
+    ).resolve_job_def("windows")
+    return defs.execute_in_process(
+        instance=instance,
+        raise_on_error=False,
+        tags={
+            "dagster/asset_partition_range_start": FIRST,
+            "dagster/asset_partition_range_end": LAST,
+        },
+    )
+
+
+@pytest.fixture
+def deaths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Counter[str]]:
+    """Return how often a process died that worked on a window."""
+    book = tmp_path / "deaths"
+    book.touch()
+    monkeypatch.setenv("DEATHS", str(book))
+    monkeypatch.setenv("BATCHINF_LAKE", str(tmp_path / "lake"))
+    return lambda: Counter(book.read_text().split())
 
 
 @pytest.fixture
@@ -177,6 +201,36 @@ def test_a_step_in_which_window_after_window_crashes_tries_no_further_one(
     for key in days(5, 6, 7, 8):
         assert f"Window {key} was not tried in snapshot" in found[key]
         assert "2013-07-02, 2013-07-03, 2013-07-04 crashed there" in found[key]
+
+
+def test_a_step_whose_native_code_kills_process_after_process_tries_no_further_window(
+    deaths: Callable[[], Counter[str]], instance: dg.DagsterInstance
+) -> None:
+    result = materialize(impatient_with(workers=2), elsewhere.break_memory, instance)
+    assert not result.success
+    dead, found = deaths(), refused(instance)
+    assert set(dead.values()) == {IMPATIENT.tries}
+    assert len(dead) in {CRASHES_ALLOWED, CRASHES_ALLOWED + 1}  # the other hand had begun one
+    assert set(found) == days(1, 2, 3, 4, 5, 6, 7, 8)
+    for key in dead:
+        assert f"The process that worked on window {key} ended by SIGSEGV" in found[key]
+    for key in set(found) - set(dead):
+        sentence, crashed = found[key].split(", as ")
+        assert sentence == f"Window {key} was not tried in snapshot of flight_delays"
+        assert set(crashed.split(" crashed there. ")[0].split(", ")) <= set(dead)
+    warned, errors = (logged(instance, result, level) for level in ("WARNING", "ERROR"))
+    assert f"worked on window {FIRST} ended by SIGSEGV" in warned
+    assert f"worked on window {FIRST} ended by SIGSEGV" in errors
+
+
+def test_a_process_killed_once_is_no_crash_of_its_window_however_many_were(
+    deaths: Callable[[], Counter[str]], instance: dg.DagsterInstance
+) -> None:
+    result = materialize(impatient_with(workers=2), elsewhere.be_killed_at_first, instance)
+    assert result.success
+    assert deaths() == dict.fromkeys(days(1, 2, 3, 4, 5, 6, 7, 8), 1)
+    assert materialized(instance) == days(1, 2, 3, 4, 5, 6, 7, 8)
+    assert retries_shown(instance) == dict.fromkeys(days(1, 2, 3, 4, 5, 6, 7, 8), 1)
 
 
 def test_what_passes_is_tried_again_and_the_window_says_how_often(

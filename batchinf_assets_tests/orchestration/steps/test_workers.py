@@ -170,7 +170,7 @@ def test_a_process_that_cannot_be_started_is_one_that_died(
 def test_a_process_that_is_killed_takes_its_window_with_it_and_nothing_else(
     workers: Workers,
 ) -> None:
-    with pytest.raises(WorkerDied, match="2013-07-03 ended by signal 9"):
+    with pytest.raises(WorkerDied, match="2013-07-03 ended by SIGKILL"):
         work(workers, elsewhere.be_killed)
     assert work(workers, elsewhere.say_where).data_version
 

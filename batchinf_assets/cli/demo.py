@@ -78,6 +78,7 @@ def demo_land(
 def demo_run(*, first: str | None, last: str | None, hourly: bool) -> None:
     """Land the data, train a first model, publish a week and show it."""
     from batchinf_assets.orchestration.runs.execute import run_job
+    from batchinf_assets.orchestration.steps.hands import prepare_hands
     from batchinf_demo.week import DAY_OF_HOURS, WEEK, play
 
     declared = load_pipeline("departure_delays" if hourly else "flight_delays")
@@ -85,6 +86,7 @@ def demo_run(*, first: str | None, last: str | None, hourly: bool) -> None:
     usual_first, usual_last = DAY_OF_HOURS if hourly else WEEK
     windows = declared.spec.window.between(first or usual_first, last or usual_last)
     with open_instance(project) as instance:
+        prepare_hands(declared.spec, windows)
         job = job_of(declared)
         published = play(
             project,

@@ -210,9 +210,11 @@ def _no_model(project: Project, spec: PipelineSpec) -> str | None:
 def run_here(pipeline: Pipeline, windows: Sequence[Window], *, shown: bool) -> RunReport:
     """Materialize windows that follow one another in this process, and tell what became of them."""
     from batchinf_assets.orchestration.runs.execute import run_job
+    from batchinf_assets.orchestration.steps.hands import prepare_hands
 
     # Loading definitions asks the instance that was entered last, so it is entered first.
     with open_instance(here()) as instance:
+        prepare_hands(pipeline.spec, windows)
         job = job_of(pipeline)
         with Console(shown=shown).run_progress(len(windows)) as on_event:
             report = run_job(job, instance, windows, on_event)

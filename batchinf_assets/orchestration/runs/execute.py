@@ -17,9 +17,7 @@ from dagster._core.storage.tags import (
 
 from batchinf_assets.orchestration.keys import WINDOWED
 from batchinf_assets.orchestration.steps.window_runs import PREEMPTED, REFUSED, SECONDS
-from batchinf_assets.orchestration.steps.workers import prepare_workers
 from batchinf_assets.orchestration.unfinished.sensor import HERE
-from batchinf_assets.publishing.backfill.at_once import WORTH_PROCESSES
 from batchinf_assets.windows import Window
 
 Reported = Callable[[str, str], None]
@@ -65,8 +63,6 @@ def run_job(
         windows: The windows, in order, at least one.
         on_event: Hears of every finished window of every asset.
     """
-    if len(windows) >= WORTH_PROCESSES:
-        prepare_workers()
     run_id = str(uuid.uuid4())
     heard = _Listener(on_event)
     instance.add_event_listener(run_id, heard)

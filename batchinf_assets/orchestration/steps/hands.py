@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 
 from batchinf_assets.errors import BatchinfError
 from batchinf_assets.orchestration.resources import Workplace
-from batchinf_assets.orchestration.steps.workers import Hands, Here, Workers
+from batchinf_assets.orchestration.steps.workers import Hands, Here, Workers, prepare_workers
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.backfill.at_once import WORTH_PROCESSES, at_once
 from batchinf_assets.snapshots.landed_rows import landed_rows
@@ -33,6 +33,17 @@ def hands_of(workplace: Workplace, pipeline: Pipeline, windows: Sequence[Window]
         return closing(Workers(workplace, pipeline, number))
 
     return workplace.until_the_end(f"hands of {pipeline.name}", make)
+
+
+def prepare_hands(spec: PipelineSpec, windows: Sequence[Window]) -> None:
+    """Begin to start who may work on the windows of a run, while something else is done.
+
+    Args:
+        spec: The pipeline.
+        windows: The run's; how many rows each has is looked at only by the run.
+    """
+    if at_once(spec, [0] * len(windows)) > 1:
+        prepare_workers()
 
 
 def windows_at_once(project: Project, spec: PipelineSpec, windows: Sequence[Window]) -> int:

@@ -235,7 +235,7 @@ def _dead(sentence: str) -> WorkerDied:
 
 
 def prepare_workers() -> None:
-    """Begin to import what workers need, while the run does something else."""
+    """Begin to import what workers need."""
     if isinstance(_context(), ForkServerContext):
         forkserver.ensure_running()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from batchinf_assets.lake.place import parse_place
 from batchinf_assets.orchestration.steps.hands import windows_at_once
-from batchinf_assets.project import Project
+from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.publishing.backfill import at_once as room
 from batchinf_assets.publishing.backfill.at_once import WORTH_PROCESSES
 from batchinf_assets.scoring.fast import usable_cores
@@ -95,3 +97,33 @@ def test_what_is_declared_counts(project: Project) -> None:
     assert windows_at_once(project, declaring(workers=5), DAYS[:3]) == 3
     land(project, DAYS)
     assert windows_at_once(project, declaring(workers=1), DAYS) == 1
+
+
+PREPARE = """
+import sys
+from pathlib import Path
+from batchinf_assets.orchestration.steps.hands import prepare_hands
+from batchinf_assets_tests.orchestration.steps import test_hands
+
+def children():
+    return sum(len(each.read_text().split()) for each in Path("/proc/self/task").glob("*/children"))
+
+if __name__ == "__main__":
+    for workers, windows in ((1, 31), (2, 1), (None, 7), (2, 2)):
+        prepare_hands(test_hands.declaring(workers=workers), test_hands.DAYS[:windows])
+        print(workers, windows, children() > 0)
+"""
+
+
+def test_no_process_is_prepared_where_windows_go_one_by_one(tmp_path: Path) -> None:
+    (tmp_path / "prepare.py").write_text(PREPARE)
+    told = subprocess.run(
+        [sys.executable, tmp_path / "prepare.py"],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    lines = ["1 31 False", "2 1 False", "None 7 False", "2 2 True"]
+    assert told.stdout.splitlines() == lines, told.stderr

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from batchinf_assets.cli.workplace import as_json, complain, here, open_registry
+from batchinf_assets.cli.workplace import as_json, complain, here, open_instance, open_registry
 from batchinf_assets.console import bar, print_json
 from batchinf_assets.errors import BatchinfError, UsageError
 from batchinf_assets.project import Project
@@ -18,9 +22,10 @@ from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
 
 if TYPE_CHECKING:
-    from batchinf_assets.cli.damaged import Remedy
     from batchinf_assets.publishing.proof.replay import Replay
     from batchinf_assets.publishing.proof.verify import Verification
+    from batchinf_assets.publishing.rollback.remedies import Remedy
+    from batchinf_assets.publishing.rollback.roll_back import Rollback
     from batchinf_assets.registry.registry import Registry
 
 EVERY = click.option("--all", "all_", is_flag=True, help="Every published window.")
@@ -49,21 +54,24 @@ def verify(
     was revoked, is taken back to the newest earlier one that verifies; but none where many are
     damaged at once. What cannot be read is not known to be damaged.
     """
-    from batchinf_assets.cli.damaged import judge_damage, take_all_back
+    from batchinf_assets.publishing.proof.verify import verify_key
+    from batchinf_assets.publishing.rollback.remedies import judge_damage
 
     spec, project = load_pipeline(pipeline).spec, here()
     if revision is not None:
         require_revision(revision, window, take_back=take_back)
     keys, registry = _chosen(project, spec, window, all_=all_), open_registry(project)
+    if window is not None:
+        spec.window.window(window)  # refused here if it is none: nobody found it, somebody named it
     verified = [
-        _verified(project, registry, spec, key, revision, named=window is not None)
+        verify_key(project, registry, spec, key, revision=revision)
         for key in bar(keys, "Verifying", shown=not json_)
     ]
     failed = [found for found in verified if not found.holds]
     damaged = judge_damage(project, registry, spec, failed) if revision is None else {}
     if not json_:
         _complain(failed, {} if take_back else damaged)
-    done = take_all_back(project, registry, spec, damaged) if take_back else damaged
+    done = _taken_back(project, registry, spec, damaged) if take_back else damaged
     if json_:
         print_json([_document(found, done.get(found.window)) for found in verified])
     else:
@@ -73,25 +81,20 @@ def verify(
     sys.exit(1 if failed else 0)
 
 
-def _verified(
-    project: Project,
-    registry: Registry,
-    spec: PipelineSpec,
-    key: str,
-    revision: str | None,
-    *,
-    named: bool,
-) -> Verification:
-    """Verify a window that somebody named or that was found; none hides another."""
-    from batchinf_assets.publishing.proof.verify import not_known, undeclared, verify_window
+def _taken_back(
+    project: Project, registry: Registry, spec: PipelineSpec, damaged: Mapping[str, Remedy]
+) -> Mapping[str, Remedy]:
+    from batchinf_assets.publishing.rollback.remedies import take_all_back
 
-    if not named and not spec.window.has(key):
-        return undeclared(key)
-    window = spec.window.window(key)
-    try:
-        return verify_window(project, registry, spec, window, revision=revision)
-    except (BatchinfError, OSError) as error:
-        return not_known(key, error)
+    @contextmanager
+    def telling() -> Generator[Callable[[Rollback], None]]:
+        from batchinf_assets.orchestration.rollback.roll_back import tell_dagster
+
+        with open_instance(project) as instance:
+            yield partial(tell_dagster, instance, spec)
+
+    run_id, now = str(uuid.uuid4()), datetime.now(UTC)
+    return take_all_back(project, registry, spec, damaged, run_id=run_id, now=now, telling=telling)
 
 
 def _complain(failed: Sequence[Verification], remedies: Mapping[str, Remedy]) -> None:
@@ -135,7 +138,20 @@ def replay(*, pipeline: str, window: str | None, all_: bool, json_: bool) -> Non
 
 
 def _document(found: Verification, done: Remedy | None) -> dict[str, object]:
-    return {**asdict(found), "holds": found.holds, **(done.document() if done else {})}
+    remedy = {"rollback": _rollback(done), "next_step": done.next_step} if done else {}
+    return {**asdict(found), "holds": found.holds, **remedy}
+
+
+def _rollback(remedy: Remedy) -> dict[str, object] | None:
+    done = remedy.rollback
+    if done is None:
+        return None
+    return {
+        "state": done.state,
+        "before": asdict(done.before) if done.before else None,
+        "after": asdict(done.after) if done.after else None,
+        "stepped_over": list(done.stepped_over),
+    }
 
 
 def require_revision(revision: str, window: str | None, *, take_back: bool = False) -> None:

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from click.testing import Result
 
-from batchinf_assets.cli import damaged
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import announcements
+from batchinf_assets.publishing.rollback import remedies
 from batchinf_assets.publishing.tickets.tickets import read_tickets
 from batchinf_assets.spec import load as spec_module
 from batchinf_assets.spec.load import DEFS_FOLDER, Pipeline
@@ -132,7 +132,7 @@ def test_where_many_windows_are_damaged_at_once_none_is_taken_back(
 ) -> None:
     for revision in days.values():
         damage(project, revision)
-    monkeypatch.setattr(damaged, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(remedies, "MOST_AT_ONCE", 1)
     stopped = batchinf("verify", "flight_delays", "--all", "--take-back")
     assert stopped.exit_code == 1
     assert "Nothing was taken back, as 2 windows are damaged at once" in stopped.stderr

@@ -13,7 +13,6 @@ from click.testing import Result
 from deltalake import DeltaTable
 
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.proof.verify import undeclared
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
 from batchinf_assets.spec.load import Pipeline
 
@@ -226,12 +225,6 @@ def test_verify_takes_either_a_window_or_all(batchinf: Run, arguments: list[str]
     result = batchinf("verify", "flight_delays", *arguments)
     assert result.exit_code == 2
     assert result.stderr.startswith("batchinf: verify needs one window or --all.")
-
-
-def test_a_published_window_that_is_no_longer_declared_does_not_pass_unseen() -> None:
-    found = undeclared("2013-07-01")
-    assert not found.holds
-    assert "no longer declares" in found.problems[0]
 
 
 def test_status_says_why_no_model_may_score(batchinf: Run, fine: Told) -> None:

@@ -1,20 +1,18 @@
 """Verification inside Dagster: a job that proves what is published again, and its schedule."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 
 import dagster as dg
 
-from batchinf_assets.errors import BatchinfError
 from batchinf_assets.orchestration.resources import Workplace
+from batchinf_assets.orchestration.rollback.roll_back import tell_dagster
 from batchinf_assets.orchestration.steps.window_runs import failing_clearly
 from batchinf_assets.project import Project
-from batchinf_assets.publishing.proof.verify import (
-    Verification,
-    not_known,
-    undeclared,
-    verify_window,
-)
+from batchinf_assets.publishing.proof.verify import Verification, verify_key
+from batchinf_assets.publishing.rollback.remedies import Remedy, judge_damage, take_all_back
 from batchinf_assets.publishing.visible import published_revisions
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.spec.pipeline import PipelineSpec
@@ -25,23 +23,23 @@ SHOWN = 3
 
 
 def verify_job(spec: PipelineSpec) -> dg.JobDefinition:
-    """Return the job that verifies every published window; it changes nothing."""
+    """Return the job that verifies every published window, and does what the policy declares."""
 
     @dg.op(name=f"{spec.name}__verify", description="Recompute every digest and signature.")
     def verify_published(context: dg.OpExecutionContext, workplace: Workplace) -> None:
         project, registry = workplace.project(), workplace.registry()
-        with failing_clearly():
-            keys = sorted(published_revisions(project, spec))
-        found = list[Verification]()
-        for done, key in enumerate(keys, start=1):
-            found.append(_verified(project, registry, spec, key))
-            if done == len(keys) or done % LOGGED_EVERY == 0:
-                context.log.info(f"{done} of {len(keys)} windows are verified.")
-        _report(context, spec, found)
+        found = _verified(context, project, registry, spec)
+        failed = [each for each in found if not each.holds]
+        _show(context, found, failed)
+        done = _taken_back(context, project, registry, spec, failed)
+        for key, remedy in done.items():
+            context.log.error(f"{key}: {remedy}")
+        _require_verified(spec, found, failed, done)
 
     @dg.job(
         name=verify_job_name(spec),
-        description=f"Verify every published window of {spec.name}.",
+        description=f"Verify every published window of {spec.name}; take back what is damaged, "
+        "where `rollback` says so.",
         tags={"team": spec.team},
     )
     def job() -> None:
@@ -66,19 +64,22 @@ def verify_schedule(spec: PipelineSpec) -> dg.ScheduleDefinition:
     )
 
 
-def _verified(project: Project, registry: Registry, spec: PipelineSpec, key: str) -> Verification:
-    if not spec.window.has(key):
-        return undeclared(key)
-    try:
-        return verify_window(project, registry, spec, spec.window.window(key))
-    except (BatchinfError, OSError) as error:  # one that cannot be read hides no other
-        return not_known(key, error)
+def _verified(
+    context: dg.OpExecutionContext, project: Project, registry: Registry, spec: PipelineSpec
+) -> Sequence[Verification]:
+    with failing_clearly():
+        keys = sorted(published_revisions(project, spec))
+    found = list[Verification]()
+    for done, key in enumerate(keys, start=1):
+        found.append(verify_key(project, registry, spec, key))
+        if done == len(keys) or done % LOGGED_EVERY == 0:
+            context.log.info(f"{done} of {len(keys)} windows are verified.")
+    return found
 
 
-def _report(
-    context: dg.OpExecutionContext, spec: PipelineSpec, found: Sequence[Verification]
+def _show(
+    context: dg.OpExecutionContext, found: Sequence[Verification], failed: Sequence[Verification]
 ) -> None:
-    failed = [each for each in found if not each.holds]
     context.add_output_metadata(
         {
             "windows": len(found),
@@ -88,10 +89,40 @@ def _report(
     )
     for each in failed:
         context.log.error(f"{each.window}: {' '.join(each.problems)}")
+
+
+def _taken_back(
+    context: dg.OpExecutionContext,
+    project: Project,
+    registry: Registry,
+    spec: PipelineSpec,
+    failed: Sequence[Verification],
+) -> Mapping[str, Remedy]:
+    tell = partial(tell_dagster, context.instance, spec, log=context.log_event)
+    return take_all_back(
+        project,
+        registry,
+        spec,
+        judge_damage(project, registry, spec, failed),
+        run_id=context.run_id,
+        now=datetime.now(UTC),
+        telling=lambda: nullcontext(tell),
+    )
+
+
+def _require_verified(
+    spec: PipelineSpec,
+    found: Sequence[Verification],
+    failed: Sequence[Verification],
+    done: Mapping[str, Remedy],
+) -> None:
     if not found:
         raise dg.Failure(f"Nothing of {spec.name} is published.", allow_retries=False)
     if failed:
-        first = "; ".join(f"{each.window}: {each.problems[0]}" for each in failed[:SHOWN])
+        first = "; ".join(
+            f"{each.window}: {each.problems[0]} {done.get(each.window, '')}".rstrip()
+            for each in failed[:SHOWN]
+        )
         raise dg.Failure(
             f"{len(failed)} of {len(found)} windows do not verify. {first} "
             f"`batchinf verify {spec.name} --all` says what to do about each.",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from batchinf_assets.errors import (
+    BatchinfError,
     KeyringInvalid,
     ManifestInvalid,
     ModelRefused,
@@ -96,14 +97,37 @@ def verify_window(
     return Verification(window=window.key, revision=looked_at, problems=problems)
 
 
-def undeclared(key: str) -> Verification:
-    """Return the verdict on a published window that the pipeline no longer declares."""
+def verify_key(
+    project: Project,
+    registry: Registry,
+    spec: PipelineSpec,
+    key: str,
+    *,
+    revision: str | None = None,
+) -> Verification:
+    """Verify one of several windows: one that cannot be looked at hides no other.
+
+    Args:
+        project: Where the tables are.
+        registry: Whose artifacts and keys count.
+        spec: The pipeline.
+        key: The window's key, as the table of predictions has it.
+        revision: One that was superseded; the one that readers see if None.
+    """
+    if not spec.window.has(key):
+        return _undeclared(key)
+    try:
+        return verify_window(project, registry, spec, spec.window.window(key), revision=revision)
+    except (BatchinfError, OSError) as error:
+        return _not_known(key, error)
+
+
+def _undeclared(key: str) -> Verification:
     problem = "It is published, but defs.yaml no longer declares this window."
     return Verification(window=key, revision=None, problems=(problem,))
 
 
-def not_known(key: str, error: Exception) -> Verification:
-    """Return the verdict on a window that could not be looked at."""
+def _not_known(key: str, error: Exception) -> Verification:
     problem = f"It is not known whether it holds: {error}"
     return Verification(window=key, revision=None, problems=(problem,), known=False)
 

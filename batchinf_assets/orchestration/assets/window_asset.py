@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import dagster as dg
@@ -14,12 +15,14 @@ from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.steps.checks import check_specs
 from batchinf_assets.orchestration.steps.errands import Errand, Step
 from batchinf_assets.orchestration.steps.hands import hands_of
-from batchinf_assets.orchestration.steps.isolation import isolated
+from batchinf_assets.orchestration.steps.isolation import Contained, isolated
 from batchinf_assets.orchestration.steps.pools import pool_of
 from batchinf_assets.orchestration.steps.provenance import code_version
 from batchinf_assets.orchestration.steps.run_budgets import budget_of
 from batchinf_assets.orchestration.steps.tries import Try, WindowResult
 from batchinf_assets.orchestration.steps.window_runs import require_asset, run_windows
+from batchinf_assets.orchestration.steps.workers import Hands
+from batchinf_assets.publishing.backfill.caps import Budget
 from batchinf_assets.publishing.backfill.pace import BY_ROW
 from batchinf_assets.side_by_side import OneByOne, Order
 from batchinf_assets.spec.load import Pipeline
@@ -138,31 +141,60 @@ def window_asset(
     )
     def asset(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[dg.Output[None]]:
         require_asset(context)
-        run_id, contained = context.run.run_id, isolated(context, spec)
-        budget = budget_of(context, pipeline, workplace.project())
-        windows = [spec.window.window(key) for key in context.partition_keys]
-        hands = hands_of(workplace, pipeline, windows)
-
-        def tried(again: int, order: Order) -> Try:
-            return Try(run_id=run_id, again=again, order=order, require_left=budget.require_left)
-
-        def work(window: Window, order: Order) -> WindowResult:
-            def act(again: int) -> WindowResult:
-                errand = Errand(step=step, run_id=run_id, again=again, window=window)
-                try:
-                    return hands.work(errand, tried(again, order))
-                except WorkerDied:  # or it would look as if the run had died
-                    close_killed(workplace.project(), spec, window, run_id=run_id, stage=name)
-                    raise
-
-            return contained(window, act)
-
-        def go_on(window: Window, result: WindowResult) -> WindowResult:
-            def act(again: int) -> WindowResult:
-                return follow_up(workplace, pipeline, tried(again, OneByOne()), window, result)
-
-            return contained(window, act)
-
-        yield from run_windows(context, pipeline, work, go_on, hands)
+        windows = [spec.window.window(each) for each in context.partition_keys]
+        run = _StepRun(
+            name=name,
+            step=step,
+            follow_up=follow_up,
+            workplace=workplace,
+            pipeline=pipeline,
+            run_id=context.run.run_id,
+            contained=isolated(context, spec),
+            budget=budget_of(context, pipeline, workplace.project()),
+            hands=hands_of(workplace, pipeline, windows),
+        )
+        yield from run_windows(context, pipeline, run.work, run.go_on, run.hands)
 
     return asset
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StepRun:
+    """One step of one run: what its windows have in common."""
+
+    name: str
+    step: Step
+    follow_up: FollowUp
+    workplace: Workplace
+    pipeline: Pipeline
+    run_id: str
+    contained: Contained
+    budget: Budget
+    hands: Hands
+
+    def work(self, window: Window, order: Order) -> WindowResult:
+        """Work on a window, in whatever process."""
+        return self.contained(window, lambda again: self._handed_over(window, order, again))
+
+    def go_on(self, window: Window, result: WindowResult) -> WindowResult:
+        """Go on with what came of a window, in the run's own process."""
+
+        def act(again: int) -> WindowResult:
+            tried = self._try(OneByOne(), again)
+            return self.follow_up(self.workplace, self.pipeline, tried, window, result)
+
+        return self.contained(window, act)
+
+    def _handed_over(self, window: Window, order: Order, again: int) -> WindowResult:
+        errand = Errand(step=self.step, run_id=self.run_id, again=again, window=window)
+        try:
+            return self.hands.work(errand, self._try(order, again))
+        except WorkerDied:  # or it would look as if the run had died
+            project, spec = self.workplace.project(), self.pipeline.spec
+            close_killed(project, spec, window, run_id=self.run_id, stage=self.name)
+            raise
+
+    def _try(self, order: Order, again: int) -> Try:
+        return Try(
+            run_id=self.run_id, again=again, order=order, require_left=self.budget.require_left
+        )

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from pydantic import Field
 
+from batchinf_assets.orchestration.jobs.regular_schedule import regular_schedule
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.steps.window_runs import failing_clearly
 from batchinf_assets.publishing.upkeep.maintain import Plan, apply, plan_maintenance
@@ -51,13 +52,7 @@ def maintain_job_name(spec: PipelineSpec) -> str:
 
 def maintain_schedule(spec: PipelineSpec) -> dg.ScheduleDefinition:
     """Return the nightly schedule of `maintain_job`, switched off until somebody starts it."""
-    return dg.ScheduleDefinition(
-        name=f"{maintain_job_name(spec)}_schedule",
-        job_name=maintain_job_name(spec),
-        cron_schedule=NIGHTLY,
-        execution_timezone=spec.window.timezone,
-        default_status=dg.DefaultScheduleStatus.STOPPED,
-    )
+    return regular_schedule(spec, maintain_job_name(spec), NIGHTLY)
 
 
 def _report(context: dg.OpExecutionContext, plan: Plan) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 
 import dagster as dg
 
+from batchinf_assets.orchestration.jobs.regular_schedule import regular_schedule
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.rollback.roll_back import tell_dagster
 from batchinf_assets.orchestration.steps.window_runs import failing_clearly
@@ -55,13 +56,7 @@ def verify_job_name(spec: PipelineSpec) -> str:
 
 def verify_schedule(spec: PipelineSpec) -> dg.ScheduleDefinition:
     """Return the weekly schedule of `verify_job`, switched off until somebody starts it."""
-    return dg.ScheduleDefinition(
-        name=f"{verify_job_name(spec)}_schedule",
-        job_name=verify_job_name(spec),
-        cron_schedule=WEEKLY,
-        execution_timezone=spec.window.timezone,
-        default_status=dg.DefaultScheduleStatus.STOPPED,
-    )
+    return regular_schedule(spec, verify_job_name(spec), WEEKLY)
 
 
 def _verified(

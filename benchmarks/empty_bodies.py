@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import dagster as dg
 
-from batchinf_assets import cli
 from batchinf_assets.checks import CheckResult
+from batchinf_assets.cli import process
 from batchinf_assets.orchestration.assets import pipeline as assets
 from batchinf_assets.orchestration.assets import window_asset
 from batchinf_assets.orchestration.steps.isolation import Contained
@@ -48,5 +48,8 @@ if __name__ == "__main__":
     assets.promoted_metadata = lambda *_: {}
     if len(sys.argv) > 2:
         first, last = sys.argv[1:]
-        cli.main(["backfill", "run", PIPELINE, "--from", first, "--to", last, "--chunk", "365"])
-    cli.main(["run", PIPELINE, sys.argv[1]])
+        command = ["backfill", "run", PIPELINE, "--from", first, "--to", last, "--chunk", "365"]
+    else:
+        command = ["run", PIPELINE, sys.argv[1]]
+    sys.argv[1:] = command
+    process.main()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,10 +17,7 @@ import pyarrow.compute as pc
 from batchinf_assets.evaluation.metrics.bootstrap import (
     CALIBRATION_BINS,
     LOG_LOSS_EPSILON,
-    MOST_CELLS,
-    SCORE_GROUPS,
     Floats,
-    ScoredLabels,
     resampled_figures,
 )
 from batchinf_assets.evaluation.metrics.figures import Interval, Metrics
@@ -31,13 +27,13 @@ from batchinf_assets.evaluation.metrics.intervals import (
     strayed_interval,
     wilson_interval,
 )
+from batchinf_assets.evaluation.metrics.score_cells import ScoreCells, score_cells
 from batchinf_assets.evaluation.statements import statement
 from batchinf_assets.lake.query import query, query_records
 from batchinf_assets.spec.evaluation import Loss, Quality
 
 BY_SCORE_SQL = statement("by_score.sql")
 BINARY_SQL = statement("binary.sql")
-SCORE_CELLS_SQL = statement("score_cells.sql")
 
 FIGURES: tuple[Quality | Loss, ...] = (
     "precision",
@@ -211,13 +207,18 @@ def _measured(
 def _intervals(
     by_score: pa.Table, measured: Sequence[Mapping[str, Any]], decision: float
 ) -> Iterator[dict[str, Interval | None]]:
-    grouping = {"scores": MOST_CELLS, "groups": SCORE_GROUPS}
-    cells = query(SCORE_CELLS_SQL, {"by_score": by_score}, {**_parameters(decision), **grouping})
-    ends = np.searchsorted(cells.column("segment").to_numpy(), np.arange(len(measured) + 1))
-    for row, (start, end) in zip(measured, pairwise(ends.tolist()), strict=True):
-        drawn = _bootstrapped(row, cells.slice(start, end - start), decision)
-        found = {**_closed(row), **drawn}
+    drawn = {place: names for place, row in enumerate(measured) if (names := _drawn(row))}
+    cells = dict(zip(drawn, score_cells(by_score, [*drawn], decision=decision), strict=True))
+    for place, row in enumerate(measured):
+        found = _closed(row)
+        if place in drawn:
+            found |= _bootstrapped(row, cells[place], drawn[place])
         yield {name: found.get(name) for name in FIGURES}
+
+
+def _drawn(row: Mapping[str, Any]) -> list[Quality | Loss]:
+    """Return the figures whose interval is one of resamples."""
+    return [name for name in BOOTSTRAPPED if row["rows"] > 1 and row[name] is not None]
 
 
 def _closed(row: Mapping[str, Any]) -> dict[str, Interval | None]:
@@ -233,33 +234,21 @@ def _closed(row: Mapping[str, Any]) -> dict[str, Interval | None]:
 
 
 def _bootstrapped(
-    row: Mapping[str, Any], table: pa.Table, decision: float
+    row: Mapping[str, Any], cells: ScoreCells, names: Sequence[Quality | Loss]
 ) -> dict[str, Interval | None]:
-    defined = row["rows"] > 1
-    names: list[Quality | Loss] = [n for n in BOOTSTRAPPED if defined and row[n] is not None]
-    if not names:
-        return {}
-    weights = table.column("rows").to_numpy()
-    cells = ScoredLabels(
-        labels=table.column("label").to_numpy(),
-        scores=table.column("score").to_numpy(),
-        decision=decision,
-        mean_log_losses=table.column("log_loss").to_numpy(),
-        mean_squares=table.column("square").to_numpy(),
-    )
-    once = weights[np.newaxis].astype(np.float64)
+    scored, once = cells.scored, cells.weights[np.newaxis].astype(np.float64)
 
     def measured(name: Quality | Loss, counts: Floats) -> Floats:
         if name == "calibration_error":
-            return cells.calibration_strays(counts, once)
+            return scored.calibration_strays(counts, once)
         # Grouped scores count as ties: that moves the level of a figure, hardly its spread.
-        return cells.resampled(name, counts) + (row[name] - cells.resampled(name, once))
+        return scored.resampled(name, counts) + (row[name] - scored.resampled(name, once))
 
     return {
         name: (strayed_interval if name == "calibration_error" else bootstrap_interval)(
             row[name], drawn, highest=HIGHEST.get(name, 1.0)
         )
-        for name, drawn in resampled_figures(measured, weights, names).items()
+        for name, drawn in resampled_figures(measured, cells.weights, names).items()
     }
 
 

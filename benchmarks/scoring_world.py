@@ -19,7 +19,7 @@ import skops.io
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from batchinf_assets.checks import Violation
-from batchinf_assets.contracts.columns import check_columns
+from batchinf_assets.contracts.columns import check_columns, conform
 from batchinf_assets.contracts.in_window import check_in_window, inside, rows_outside
 from batchinf_assets.contracts.validate import check_same_keys, check_unique_key, check_values
 from batchinf_assets.features.build import (
@@ -178,7 +178,7 @@ def _freeze_window(world: ScoringWorld) -> None:
     micros = np.arange(world.rows) * 86_400_000_000 // max(world.rows, 1)
     start = int(window.start.timestamp()) * 1_000_000
     times = pa.array(micros + start).cast(pa.timestamp("us", tz="UTC"))
-    source = pa.table({KEY: keys, TIME: times})
+    source = conform(pa.table({KEY: keys, TIME: times}), spec.source.columns)
     digest = content_digest(source, spec.source.key)
     landed = FileRecord(path="rows/drawn.parquet", sha256="0" * 64, bytes=0)
     record = SnapshotRecord(
@@ -196,8 +196,8 @@ def _freeze_window(world: ScoringWorld) -> None:
     name = frozen_rows(world.project, spec, window, record).place.stem
     table = snapshot_table(world.project, spec)
     table.keep(window, name, source, footer.model_dump(mode="json"))
-    rows = pa.table({KEY: keys, **random_features(world.rows, seed=21)})
-    _keep_features(world, source, rows, digest)
+    drawn = pa.table({KEY: keys, **random_features(world.rows, seed=21)})
+    _keep_features(world, source, conform(drawn, spec.feature_table), digest)
 
 
 def _outside(source: pa.Table, window: Window) -> tuple[Violation, ...]:

@@ -94,12 +94,12 @@ class ScoredLabels:
             The mean, weighted by rows, of the distances between each bin's gap of mean score and
             share of positives there and here, (resamples,).
         """
-        return np.abs((counts - once) @ self._gaps).sum(axis=1) / once.sum()
+        return np.abs(weighted_sums(counts - once, self._gaps)).sum(axis=1) / once.sum()
 
     def _decided(self, metric: Quality, counts: Floats) -> Floats:
         predicted = self.scores >= self.decision
         kinds = np.stack([self.labels & predicted, predicted, self.labels], axis=1)
-        hits, said, true = (counts @ kinds.astype(np.float64)).T
+        hits, said, true = weighted_sums(counts, kinds.astype(np.float64)).T
         match metric:
             case "precision":
                 return ratio(hits, said)
@@ -114,11 +114,11 @@ class ScoredLabels:
     def _loss(self, metric: Loss, counts: Floats) -> Floats:
         match metric:
             case "log_loss":
-                return counts @ self._log_losses
+                return weighted_sums(counts, self._log_losses)
             case "brier":
-                return counts @ self._squares
+                return weighted_sums(counts, self._squares)
             case "calibration_error":
-                return np.abs(counts @ self._gaps).sum(axis=1)
+                return np.abs(weighted_sums(counts, self._gaps)).sum(axis=1)
 
     def _auroc(self, counts: Floats) -> Floats:
         """Count the pairs lost, a tie as half a pair, over scores in descending order.
@@ -234,6 +234,22 @@ def _drawn_cells(
 ) -> npt.NDArray[np.int64]:
     rows = int(weights.sum())
     return random.multinomial(rows, weights / rows, size=number)
+
+
+def weighted_sums(counts: Floats, values: Floats) -> Floats:
+    """Add up what each resample holds of one or several values.
+
+    Not by BLAS, whose threads wait for the next product by spinning: for products as small as these
+    they took more of a core from whoever scores than they saved.
+
+    Args:
+        counts: How often each resample holds each cell, (resamples, cells).
+        values: Of each cell, (cells,) or (cells, values).
+
+    Returns:
+        (resamples,) or (resamples, values).
+    """
+    return np.einsum("rc,...c->r...", counts, np.ascontiguousarray(values.T))
 
 
 def ratio(numerator: Floats, denominator: Floats) -> Floats:

@@ -23,6 +23,7 @@ from batchinf_assets.evaluation.metrics.bootstrap import (
     Floats,
     ratio,
     resampled_figures,
+    weighted_sums,
 )
 from batchinf_assets.evaluation.metrics.figures import Cell, Interval, Metrics
 from batchinf_assets.evaluation.metrics.intervals import bootstrap_interval, wilson_interval
@@ -291,12 +292,14 @@ class ClassifiedCells:
         if metric not in FIGURES:
             return np.full(len(counts), np.nan)
         if metric == "accuracy":
-            return ratio(counts @ (self.labels == self.predicted).astype(np.float64), rows)
+            return ratio(
+                weighted_sums(counts, (self.labels == self.predicted).astype(np.float64)), rows
+            )
         if metric == "log_loss":
-            return ratio(counts @ self.log_losses, rows)
-        true = counts @ self._is(self.labels)
-        said = counts @ self._is(self.predicted)
-        hits = counts @ (self._is(self.labels) * self._is(self.predicted))
+            return ratio(weighted_sums(counts, self.log_losses), rows)
+        true = weighted_sums(counts, self._is(self.labels))
+        said = weighted_sums(counts, self._is(self.predicted))
+        hits = weighted_sums(counts, self._is(self.labels) * self._is(self.predicted))
         occurring = true + said > 0
         f1 = np.divide(2 * hits, true + said, out=np.zeros_like(hits), where=occurring)
         if metric == "macro_f1":

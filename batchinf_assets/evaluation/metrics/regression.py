@@ -22,6 +22,7 @@ from batchinf_assets.evaluation.metrics.bootstrap import (
     Floats,
     ratio,
     resampled_figures,
+    weighted_sums,
 )
 from batchinf_assets.evaluation.metrics.figures import Interval, Metrics
 from batchinf_assets.evaluation.metrics.intervals import bootstrap_interval
@@ -303,12 +304,14 @@ class ResidualSums:
         Returns:
             The metric by resample, (resamples,).
         """
-        rows, over, under = (counts @ self.sums[name] for name in ("rows", "over", "under"))
+        rows, over, under = (
+            weighted_sums(counts, self.sums[name]) for name in ("rows", "over", "under")
+        )
         match metric:
             case "mae":
                 return ratio(over + under, rows)
             case "rmse":
-                return np.sqrt(ratio(counts @ self.sums["squared_errors"], rows))
+                return np.sqrt(ratio(weighted_sums(counts, self.sums["squared_errors"]), rows))
             case "quantile_loss":
                 return ratio(self.quantile * under + (1 - self.quantile) * over, rows)
             case "bias":
@@ -319,7 +322,7 @@ class ResidualSums:
                 return np.full(len(counts), np.nan)
 
     def _r_squared(self, counts: Floats, rows: Floats) -> Floats:
-        squares = counts @ self.sums["squared_labels"]
-        spread = squares - (counts @ self.sums["labels"]) ** 2 / rows
+        squares = weighted_sums(counts, self.sums["squared_labels"])
+        spread = squares - weighted_sums(counts, self.sums["labels"]) ** 2 / rows
         spread[spread <= EQUAL_LABELS * squares] = 0
-        return 1 - ratio(counts @ self.sums["squared_errors"], spread)
+        return 1 - ratio(weighted_sums(counts, self.sums["squared_errors"]), spread)

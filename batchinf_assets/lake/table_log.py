@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -31,6 +31,8 @@ from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
 from batchinf_assets.windows import Window
 
+Read = TypeVar("Read")
+
 LOG = "_delta_log"
 COMMIT = "{:020d}.json"
 KEEP_THE_LOG = {"delta.enableExpiredLogCleanup": "false"}
@@ -38,6 +40,9 @@ KEEP_THE_LOG = {"delta.enableExpiredLogCleanup": "false"}
 
 CHECKPOINT_COMMITS = 100
 """Delta's usual distance between two sums of the log; who opens a table reads the commits since."""
+
+LISTINGS = 5
+"""Lists of a log's folder on a local disk until a gap in it is believed."""
 
 READERS = 8
 """Commits read at once, because each takes S3 a moment."""
@@ -69,7 +74,7 @@ def open_table(folder: Place) -> DeltaTable:
         OSError: It cannot be read, or the store does not answer.
     """
     if isinstance(folder, Path):
-        return DeltaTable(folder)
+        return _listed(lambda: DeltaTable(folder))
     return DeltaTable(folder.url, storage_options=folder.storage_options())
 
 
@@ -88,19 +93,30 @@ def up_to_date(folder: Place, opened: Callable[[Place], DeltaTable]) -> DeltaTab
     """
     with _named(folder):
         table = opened(folder)
-        if _may_have_moved(folder, table.version()):
+        if not isinstance(folder, Path):
             table.update_incremental()
+        elif _has_moved(folder, table.version()):
+            _listed(table.update_incremental)
     return table
 
 
-def _may_have_moved(folder: Place, known: int) -> bool:
-    """Say whether a version is not known to be the newest.
+def _listed(read: Callable[[], Read]) -> Read:
+    """Read a log, and again where its folder was listed while commits came.
 
-    On a local disk one look tells: commits are numbered without a gap. And where ours is gone the
-    whole log was replaced.
+    Such a list may hold a commit and lack the one before it, which delta-rs takes for damage.
     """
-    if not isinstance(folder, Path):
-        return True
+    for _ in range(LISTINGS - 1):
+        with suppress(DeltaError):
+            return read()
+    return read()
+
+
+def _has_moved(folder: Path, known: int) -> bool:
+    """Say whether a version is not the newest any more.
+
+    One look tells: commits are numbered without a gap. And where ours is gone the whole log was
+    replaced.
+    """
     log = folder / LOG
     return (log / COMMIT.format(known + 1)).exists() or not (log / COMMIT.format(known)).exists()
 
@@ -228,6 +244,11 @@ def read_commits(folder: Place, versions: Sequence[int]) -> list[Commit]:
         found = [_read_commit(folder, version) for version in missing]
     read.update({commit.version: commit for commit in found})
     return [read[version] for version in versions]
+
+
+def forget_commits(folder: Place) -> None:
+    """Read commits anew from now on, because another log is in the place of the one that was."""
+    _READ.pop(folder, None)
 
 
 def latest_commit(folder: Place, key: str, value: str, newest: int) -> Commit | None:

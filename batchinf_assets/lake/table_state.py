@@ -20,7 +20,14 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from batchinf_assets.lake.place import Place
-from batchinf_assets.lake.table_log import COMMIT, LOG, newest_token, open_table, up_to_date
+from batchinf_assets.lake.table_log import (
+    COMMIT,
+    LOG,
+    forget_commits,
+    newest_token,
+    open_table,
+    up_to_date,
+)
 from batchinf_assets.windows import Window
 
 PARTITION = "window"
@@ -62,16 +69,26 @@ def table_state(folder: Place) -> TableState:
         StorageRefused: The store does not let us read it.
         StorageUnavailable: The store does not answer.
     """
-    known = _KNOWN.get(folder)
-    if known is not None and known.newest != _file(folder, known.version):
-        _opened.cache_clear()  # another log is in its place, as after a restored backup
-        known = None
+    known = _known(folder)
     state = _followed(known) if known is not None else None
     _KNOWN[folder] = state = state or _read(folder, known)
     return state
 
 
 _KNOWN: dict[Place, TableState] = {}
+
+
+def _known(folder: Place) -> TableState | None:
+    """Return the state that was read last, unless another log is in its place by now.
+
+    So it is after a backup was restored; then all that was read of the old one is forgotten.
+    """
+    known = _KNOWN.get(folder)
+    if known is not None and known.newest != _file(folder, known.version):
+        _opened.cache_clear()
+        forget_commits(folder)
+        return None
+    return known
 
 
 @lru_cache(maxsize=64)
@@ -85,11 +102,12 @@ def _opened(folder: Place) -> DeltaTable:
 
 def read_table(folder: Place) -> DeltaTable:
     """Return the table itself as of now; fails as `table_state` does."""
+    _known(folder)
     return up_to_date(folder, _opened)
 
 
 def _read(folder: Place, known: TableState | None) -> TableState:
-    table = read_table(folder)
+    table = up_to_date(folder, _opened)
     version = table.version()
     if known is not None and known.read is table and known.version == version:
         return known

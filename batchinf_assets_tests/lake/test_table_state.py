@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchinf_assets.errors import ManifestInvalid
+from batchinf_assets.lake import table_log as log_room
 from batchinf_assets.lake import table_state as room
 from batchinf_assets.lake.files import write_parquet
 from batchinf_assets.lake.table import WindowTable
@@ -112,6 +115,51 @@ def test_a_log_in_the_place_of_another_is_read_anew(
     Path(str(table.folder)).rename(tmp_path / "aside")
     Path(str(other.folder)).rename(Path(str(table.folder)))
     assert as_followed(table) == as_a_whole(table)
+
+
+@pytest.mark.parametrize("reading", ["files", "row_counts"])
+def test_of_a_log_that_was_replaced_no_commit_is_remembered(
+    table: WindowTable, tmp_path: Path, reading: str
+) -> None:
+    shutil.copytree(str(table.folder), tmp_path / "backup")
+    put(table, WINDOWS[0], [1, 2], 2)
+    assert table.version_of(WINDOWS[0]) == 2
+    shutil.rmtree(str(table.folder))
+    shutil.copytree(tmp_path / "backup", str(table.folder))
+    assert len(getattr(table, reading)()) == 1
+    assert table.version_of(WINDOWS[0]) == 1
+    put(table, WINDOWS[1], [3], 1)
+    assert (table.version_of(WINDOWS[0]), table.version_of(WINDOWS[1])) == (1, 2)
+    assert as_followed(table) == as_a_whole(table)
+
+
+@pytest.mark.parametrize("look", ["open", "update"])
+def test_a_list_of_the_log_that_lacks_a_commit_is_made_again(
+    table: WindowTable, monkeypatch: pytest.MonkeyPatch, look: str
+) -> None:
+    put(table, WINDOWS[1], [1], 1)
+    put(table, WINDOWS[2], [1], 1)
+    read = DeltaTable if look == "open" else DeltaTable.update_incremental
+    lacking = [Path(str(table.folder), LOG, COMMIT.format(2))]
+
+    def read_while_commits_come(*given: Any) -> Any:
+        """Show the newest commit without the one before it, once."""
+        if not lacking:
+            return read(*given)
+        commit = lacking.pop()
+        aside = commit.rename(commit.with_suffix(".aside"))
+        try:
+            return read(*given)
+        finally:
+            aside.rename(commit)
+
+    if look == "open":
+        monkeypatch.setattr(log_room, "DeltaTable", read_while_commits_come)
+        assert log_room.open_table(table.folder).version() == 3
+    else:
+        monkeypatch.setattr(DeltaTable, "update_incremental", read_while_commits_come)
+        assert sum(table.row_counts().values()) == 3
+    assert not lacking
 
 
 @pytest.mark.parametrize("content", [b"{", b'{"add": {}}', b"[]"])

@@ -8,7 +8,8 @@ and then all files of the table anew, which takes longer than a small window's o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -159,9 +160,9 @@ def _applied(content: bytes, files: dict[str, Mapping[str, int]], tokens: dict[s
     """Follow a commit; False where it says what only delta-rs understands, or is damaged."""
     try:
         actions: list[Any] = [json.loads(line) for line in content.splitlines()]
-        actions.sort(key=lambda action: "add" in action)  # a file in its own place stays
-    except (ValueError, TypeError):
+    except ValueError:
         return False
+    removed, added = defaultdict[str, set[str]](set), defaultdict[str, dict[str, int]](dict)
     for action in actions:
         match action:
             case {"add": {"deletionVector": dict()}}:
@@ -173,14 +174,27 @@ def _applied(content: bytes, files: dict[str, Mapping[str, int]], tokens: dict[s
                     "partitionValues": {"window": str(key)},
                 }
             }:
-                files[key] = {**files.get(key, {}), path: size}
+                added[key][path] = size
             case {"remove": {"path": str(path), "partitionValues": {"window": str(key)}}}:
-                left = {each: size for each, size in files.pop(key, {}).items() if each != path}
-                files |= {key: left} if left else {}
+                removed[key].add(path)
             case {"txn": {"appId": str(key), "version": int(token)}}:
                 tokens[key] = token
             case {"commitInfo": _}:
                 pass
             case _:
                 return False
+    _exchange(files, removed, added)
     return True
+
+
+def _exchange(
+    files: dict[str, Mapping[str, int]],
+    removed: Mapping[str, Collection[str]],
+    added: Mapping[str, Mapping[str, int]],
+) -> None:
+    """Change each window at once, because it may have thousands of files."""
+    for key in {*removed, *added}:
+        before, gone = files.pop(key, {}), removed.get(key, ())
+        left = {path: size for path, size in before.items() if path not in gone}
+        left |= added.get(key, {})  # a file that is removed and added stays
+        files |= {key: left} if left else {}

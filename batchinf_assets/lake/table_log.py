@@ -41,6 +41,9 @@ KEEP_THE_LOG = {"delta.enableExpiredLogCleanup": "false"}
 CHECKPOINT_COMMITS = 100
 """Delta's usual distance between two sums of the log; who opens a table reads the commits since."""
 
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What file systems say that make no hard links, FAT and some network shares among them."""
+
 LISTINGS = 5
 """Lists of a log's folder on a local disk until a gap in it is believed."""
 
@@ -204,6 +207,11 @@ def put_commit(folder: Place, version: int, actions: Iterable[Mapping[str, Any]]
         temporary.write_bytes(content)
         fsync(temporary)
         place.hardlink_to(temporary)  # which fails where a rename would replace
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        why = "its file system makes no hard links"
+        raise OSError(errno.EOPNOTSUPP, why, str(place)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

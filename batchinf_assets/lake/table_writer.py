@@ -8,6 +8,7 @@ are put there, by `lake.table_log`.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -51,6 +52,9 @@ COMMIT_KEY = "batchinf.commit"
 FENCE_TRIES = 3
 COMMIT_TRIES = 100
 """Each but the first is one that another window's commit came before."""
+
+PLAIN = "/=+&';,@:()!$"
+"""What delta-rs leaves as it is in a path; it knows a file by the path as the log writes it."""
 
 Action = dict[str, Any]
 
@@ -107,12 +111,13 @@ class WindowWriter:
         if not has_log(self._folder):
             make_table(self._folder, self._columns, PARTITION)
         written = {**metadata, TOKEN_KEY: str(token), COMMIT_KEY: uuid4().hex}
+        added = None if files is None else [_added(each, self._folder, window) for each in files]
         first = state = table_state(self._folder)
         failure: OSError | StorageUnavailable | None = None
         for _ in range(COMMIT_TRIES):
             made = state.version + 1
             try:
-                put_commit(self._folder, made, self._actions(state, window, token, files, written))
+                put_commit(self._folder, made, self._actions(state, window, token, added, written))
             except (OSError, StorageUnavailable) as error:
                 failure = error
             else:
@@ -138,7 +143,7 @@ class WindowWriter:
         state: TableState,
         window: Window,
         token: int,
-        files: Sequence[DataFile] | None,
+        added: Sequence[Action] | None,
         metadata: Mapping[str, str],
     ) -> list[Action]:
         """Return what a commit says, as Delta's protocol has it.
@@ -147,7 +152,7 @@ class WindowWriter:
             state: What it is made from.
             window: The window.
             token: Which attempt at it commits.
-            files: Its content from now on; None leaves it as it is.
+            added: The files that are its content from now on; None leaves it as it is.
             metadata: Kept in the commit, for the table's history.
 
         Raises:
@@ -159,16 +164,20 @@ class WindowWriter:
             **metadata,
             "timestamp": now_milliseconds(),
             "operation": "WRITE",
-            "operationParameters": {"mode": "Append" if files is None else "Overwrite"},
+            "operationParameters": {"mode": "Append" if added is None else "Overwrite"},
             "engineInfo": f"batchinf/{__version__}",
         }
-        added = {_url(file, self._folder): file for file in files or ()}
-        visible = {} if files is None else state.files.get(window.key, {})
+        staying = {each["add"]["path"] for each in added or ()}
+        visible = {} if added is None else state.files.get(window.key, {})
         return [
             {"commitInfo": info},
             *self._new_columns(state),
-            *(_removed(path, size, window) for path, size in visible.items() if path not in added),
-            *(_added(path, file, window) for path, file in added.items()),
+            *(
+                _removed(path, size, window)
+                for path, size in visible.items()
+                if path not in staying
+            ),
+            *(added or ()),
             {"txn": {"appId": window.key, "version": token}},
         ]
 
@@ -214,10 +223,12 @@ class WindowWriter:
         if isinstance(failure, StorageUnavailable):
             return failure
         if isinstance(failure, OSError) and not isinstance(failure, FileExistsError):
+            mend = "Make room, or mend the disk,"
+            if failure.errno == errno.EOPNOTSUPP:
+                mend = "Move the lake to a file system that makes them, or to S3,"
             return StorageFailed(
                 f"{self._folder / LOG} could not be written: {failure.strerror or failure}.",
-                next_step="Make room, or mend the disk, and run the window again; nothing was "
-                "changed.",
+                next_step=f"{mend} and run the window again; nothing was changed.",
             )
         return LostRace(
             f"Another run changed table {self._name} while this one committed {window.key}.",
@@ -231,14 +242,10 @@ def _are_of_others(commits: Sequence[Commit], window: Window) -> bool:
     return bool(about) and about.isdisjoint({None, window.key})
 
 
-def _url(file: DataFile, folder: Place) -> str:
-    return quote(path_within(file.path, folder), safe="/=+")
-
-
-def _added(path: str, file: DataFile, window: Window) -> Action:
+def _added(file: DataFile, folder: Place, window: Window) -> Action:
     return {
         "add": {
-            "path": path,
+            "path": quote(path_within(file.path, folder), safe=PLAIN),
             "partitionValues": {PARTITION: window.key},
             "size": file.bytes,
             "modificationTime": int(file.path.stat().st_mtime * 1000),

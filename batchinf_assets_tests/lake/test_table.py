@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from batchinf_assets.errors import Fenced, InvalidSpec, LostRace, ManifestInvalid
+from batchinf_assets.errors import Fenced, InvalidSpec, LostRace, ManifestInvalid, StorageFailed
 from batchinf_assets.lake import table_log as room
 from batchinf_assets.lake import table_writer as writer_room
 from batchinf_assets.lake.files import DataFile, fsync, write_parquet
@@ -242,6 +243,55 @@ def test_a_visible_file_that_is_gone_is_an_error_and_no_empty_window(folder: Pat
     table.files_of(FIRST)[0].unlink()
     with pytest.raises(ManifestInvalid, match=r"1\.parquet"):
         table.read(FIRST)
+
+
+def test_a_file_that_is_gone_is_not_committed_and_is_named(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    put(table, FIRST, [1])
+    gone = staged(table, FIRST, [2])
+    gone.path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"2\.parquet"):
+        table.commit(FIRST, [gone], {})
+    assert contents(folder) == {"2013-01-01": [1]}
+
+
+def test_delta_knows_our_files_by_their_paths_whatever_is_in_them(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    put(table, SECOND, [1])
+    name = "".join(chr(code) for code in range(32, 127) if chr(code) != "/")
+    file = write_parquet(table.path(FIRST, f"{name} ä"), rows([2]), {})
+    table.commit(FIRST, [file], {})
+    assert table.files_of(FIRST) == (file.path,)
+    DeltaTable(folder).delete("window = '2013-01-01'")
+    assert contents(folder) == {"2013-01-02": [1]}
+    assert DeltaTable(folder).to_pyarrow_table()["id"].to_pylist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (errno.EPERM, "its file system makes no hard links. Move the lake"),
+        (errno.EOPNOTSUPP, "its file system makes no hard links. Move the lake"),
+        (errno.ENOSPC, "No space left on device. Make room"),
+    ],
+)
+def test_a_log_that_takes_no_commit_says_what_to_do(
+    folder: Path, number: int, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = WindowTable(folder, SCHEMA)
+    put(table, FIRST, [1])
+    file = staged(table, FIRST, [2])
+
+    def refuse(_self: Path, target: Path) -> None:
+        raise OSError(number, os.strerror(number), str(target))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "hardlink_to", refuse)
+        with pytest.raises(StorageFailed) as failure:
+            table.commit(FIRST, [file], {})
+    assert f"_delta_log could not be written: {sentence}" in str(failure.value)
+    assert contents(folder) == {"2013-01-01": [1]}
+    assert {path.suffix for path in (folder / "_delta_log").iterdir()} == {".json"}
 
 
 @pytest.mark.parametrize("before", [[], [FIRST], [SECOND], [FIRST, SECOND]])

@@ -38,6 +38,9 @@ COMMIT = "{:020d}.json"
 KEEP_THE_LOG = {"delta.enableExpiredLogCleanup": "false"}
 """Which manifest a window was published with is asked of the log, also years later."""
 
+LEGACY_WRITER = 2
+"""The version of Delta's protocol for writers that delta-rs gives a table that needs no feature."""
+
 CHECKPOINT_COMMITS = 100
 """Delta's usual distance between two sums of the log; who opens a table reads the commits since."""
 
@@ -177,6 +180,23 @@ def make_table(folder: Place, columns: pa.Schema, partition: str) -> None:
         else:
             with suppress(FileExistsError):
                 (folder / LOG / COMMIT.format(0)).create((made / COMMIT.format(0)).read_bytes())
+
+
+def features_asked(table: DeltaTable) -> frozenset[str]:
+    """Return the features of Delta that a table asks its writers for.
+
+    In the place of those that a version stands for which has no list of them, the version.
+    """
+    protocol = table.protocol()
+    if protocol.writer_features is None and protocol.min_writer_version > LEGACY_WRITER:
+        return frozenset([f"writer version {protocol.min_writer_version}"])
+    return frozenset(protocol.writer_features or ())
+
+
+def features_needed(columns: DeltaSchema) -> frozenset[str]:
+    """Return the features of Delta that a table of these columns asks for."""
+    with TemporaryDirectory() as folder:
+        return features_asked(DeltaTable.create(folder, schema=columns))
 
 
 def put_commit(folder: Place, version: int, actions: Iterable[Mapping[str, Any]]) -> None:

@@ -25,6 +25,7 @@ from batchinf_assets.errors import (
     Fenced,
     InvalidSpec,
     LostRace,
+    ManifestInvalid,
     StorageFailed,
     StorageUnavailable,
 )
@@ -34,6 +35,8 @@ from batchinf_assets.lake.table_log import (
     CHECKPOINT_COMMITS,
     LOG,
     Commit,
+    features_asked,
+    features_needed,
     has_log,
     make_table,
     now_milliseconds,
@@ -55,6 +58,12 @@ COMMIT_TRIES = 100
 
 PLAIN = "/=+&';,@:()!$"
 """What delta-rs leaves as it is in a path; it knows a file by the path as the log writes it."""
+
+COLUMN_FEATURES = frozenset({"timestampNtz", "timestampNanos"})
+"""Features of Delta that stand for types of columns; readers are asked for them too."""
+
+LEGACY_FEATURES = frozenset({"appendOnly", "invariants"})
+"""Features that every table has that lists none, used or not."""
 
 Action = dict[str, Any]
 
@@ -158,8 +167,10 @@ class WindowWriter:
         Raises:
             Fenced: The log knows a higher token for the window.
             InvalidSpec: A column's declared type differs from the table's.
+            ManifestInvalid: The table asks its writers for what we do not do.
         """
         self._require_unfenced(state, window, token)
+        self._require_understood(state)
         info = {
             **metadata,
             "timestamp": now_milliseconds(),
@@ -192,19 +203,20 @@ class WindowWriter:
                 )
         new = [field for field in self._declared if field.name not in present]
         if new:
-            table = state.read.metadata()
+            table, columns = state.read.metadata(), DeltaSchema([*present.values(), *new])
             yield {
                 "metaData": {
                     "id": str(table.id),
                     "name": table.name,
                     "description": table.description,
                     "format": {"provider": "parquet", "options": {}},
-                    "schemaString": DeltaSchema([*present.values(), *new]).to_json(),
+                    "schemaString": columns.to_json(),
                     "partitionColumns": table.partition_columns,
                     "configuration": table.configuration,
                     "createdTime": table.created_time,
                 }
             }
+            yield from _protocol(features_asked(state.read), features_needed(columns))
 
     @cached_property
     def _declared(self) -> list[Field]:
@@ -217,6 +229,16 @@ class WindowWriter:
                 f"Attempt {token} at {window.key} may no longer change table {self._name}: "
                 f"attempt {newest} has begun.",
                 next_step="Nothing was changed by this run; the newer one goes on.",
+            )
+
+    def _require_understood(self, state: TableState) -> None:
+        unknown = features_asked(state.read) - {*COLUMN_FEATURES, *LEGACY_FEATURES}
+        if unknown:
+            raise ManifestInvalid(
+                f"Table {self._name} asks of its writers what this version does not do: "
+                f"{', '.join(sorted(unknown))}.",
+                next_step="Restore the folder from a backup of before that was asked; nothing was "
+                "changed.",
             )
 
     def _refusal(self, window: Window, failure: Exception | None) -> Exception:
@@ -240,6 +262,19 @@ def _are_of_others(commits: Sequence[Commit], window: Window) -> bool:
     """Say whether all that a commit met is about other windows."""
     about = {each.metadata.get(WINDOW_KEY) or each.metadata.get(FENCE_KEY) for each in commits}
     return bool(about) and about.isdisjoint({None, window.key})
+
+
+def _protocol(asked: frozenset[str], needed: frozenset[str]) -> Iterator[Action]:
+    """Ask readers and writers for the features that new columns need."""
+    if not needed <= asked:
+        yield {
+            "protocol": {
+                "minReaderVersion": 3,
+                "minWriterVersion": 7,
+                "readerFeatures": sorted((asked | needed) - LEGACY_FEATURES),
+                "writerFeatures": sorted(asked | needed),
+            }
+        }
 
 
 def _added(file: DataFile, folder: Place, window: Window) -> Action:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, TableFeatures
 
 from batchinf_assets.errors import Fenced, InvalidSpec, LostRace, ManifestInvalid, StorageFailed
 from batchinf_assets.lake import table_log as room
@@ -423,6 +423,37 @@ def test_a_new_column_is_added_and_null_in_older_windows(folder: Path) -> None:
     seen = DeltaTable(folder).to_pyarrow_table().sort_by("id")
     assert seen["score"].to_pylist() == [None, 0.25]
     assert contents(folder) == {"2013-01-01": [1], "2013-01-02": [2]}
+
+
+@pytest.mark.parametrize("made_with", [SCHEMA, SCHEMA.append(pa.field("at", pa.timestamp("us")))])
+@pytest.mark.parametrize("new", [pa.timestamp("us"), pa.timestamp("ns"), pa.list_(pa.int32())])
+def test_a_new_column_asks_of_readers_what_its_type_does(
+    folder: Path, made_with: pa.Schema, new: pa.DataType
+) -> None:
+    table = WindowTable(folder, made_with)
+    put(table, FIRST, [1])
+    asked = {*(DeltaTable(folder).protocol().reader_features or ())}
+    schema = made_with.append(pa.field("new", new))
+    table = WindowTable(folder, schema)
+    put(table, SECOND, [2])
+    alone = WindowTable(folder.with_name("alone"), schema)
+    put(alone, SECOND, [2])
+    made, needed = DeltaTable(folder).protocol(), DeltaTable(alone.folder).protocol()
+    assert {*(made.reader_features or ())} == asked | {*(needed.reader_features or ())}
+    assert {*(made.writer_features or ())} == {*(made.reader_features or ())}
+    assert made.min_reader_version == needed.min_reader_version
+    assert contents(folder) == {"2013-01-01": [1], "2013-01-02": [2]}
+
+
+def test_a_table_that_asks_more_of_its_writers_is_left_alone(folder: Path) -> None:
+    table = WindowTable(folder, SCHEMA)
+    put(table, FIRST, [1])
+    DeltaTable(folder).alter.add_feature(
+        TableFeatures.ColumnMapping, allow_protocol_versions_increase=True
+    )
+    with pytest.raises(ManifestInvalid, match="columnMapping"):
+        put(table, FIRST, [2])
+    assert contents(folder) == {"2013-01-01": [1]}
 
 
 def test_a_column_no_longer_declared_stays_for_the_windows_that_have_it(folder: Path) -> None:

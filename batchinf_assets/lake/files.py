@@ -224,7 +224,7 @@ def aside(path: Place) -> Generator[Path]:
     Raises:
         OSError: The disk is full or the folder cannot be written; it names the path.
     """
-    with _naming(path):
+    with naming(path):
         if isinstance(path, Path):
             yield from _renamed(path)
         else:
@@ -255,7 +255,8 @@ def temporary_beside(path: Path) -> Path:
 
 
 @contextmanager
-def _naming(path: Place) -> Generator[None]:
+def naming(path: Place) -> Generator[None]:
+    """Let an error of the operating system name a place where it names none."""
     try:
         yield
     except OSError as error:

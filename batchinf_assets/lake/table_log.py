@@ -25,7 +25,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
 
 from batchinf_assets.errors import ManifestInvalid
-from batchinf_assets.lake.files import fsync, temporary_beside
+from batchinf_assets.lake.files import fsync, naming, temporary_beside
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
@@ -34,7 +34,8 @@ from batchinf_assets.windows import Window
 Read = TypeVar("Read")
 
 LOG = "_delta_log"
-COMMIT = "{:020d}.json"
+COMMIT, CHECKPOINT = "{:020d}.json", "{:020d}.checkpoint.parquet"
+LAST_CHECKPOINT = "_last_checkpoint"
 KEEP_THE_LOG = {"delta.enableExpiredLogCleanup": "false"}
 """Which manifest a window was published with is asked of the log, also years later."""
 
@@ -226,20 +227,38 @@ def put_commit(folder: Place, version: int, actions: Iterable[Mapping[str, Any]]
     try:
         temporary.write_bytes(content)
         fsync(temporary)
-        place.hardlink_to(temporary)  # which fails where a rename would replace
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        why = "its file system makes no hard links"
-        raise OSError(errno.EOPNOTSUPP, why, str(place)) from error
+        _link(temporary, place)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _link(file: Path, name: Path) -> None:
+    """Give a file a second name, which fails where a rename would replace."""
+    try:
+        name.hardlink_to(file)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        why = "its file system makes no hard links"
+        raise OSError(errno.EOPNOTSUPP, why, str(name)) from error
+
+
 def write_checkpoint(folder: Place) -> None:
-    """Sum the log up; where that fails, maintenance does it or the next hundred commits do."""
-    with suppress(DeltaError, OSError):
-        open_table(folder).create_checkpoint()
+    """Sum the log up; of a local one the sum has reached the disk when this returns.
+
+    Else a machine that loses power forgets it, but not the pointer to it, and delta-rs refuses the
+    table.
+
+    Raises:
+        DeltaError: The log is damaged.
+        OSError: The disk is full or the folder cannot be written.
+    """
+    table = open_table(folder)
+    table.create_checkpoint()
+    if isinstance(folder, Path):
+        log = folder / LOG
+        for path in (log / CHECKPOINT.format(table.version()), log / LAST_CHECKPOINT, log):
+            fsync(path)
 
 
 def now_milliseconds() -> int:
@@ -250,9 +269,10 @@ def now_milliseconds() -> int:
 def sync_commits(folder: Place, versions: Iterable[int]) -> None:
     """Wait until commits and all names are on the disk; on S3 they are as soon as they exist."""
     if isinstance(folder, Path):
-        for version in versions:
-            fsync(folder / LOG / COMMIT.format(version))
-        fsync(folder / LOG)
+        log = folder / LOG
+        for path in (*(log / COMMIT.format(version) for version in versions), log):
+            with naming(path):
+                fsync(path)
 
 
 def read_commits(folder: Place, versions: Sequence[int]) -> list[Commit]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +20,7 @@ from uuid import uuid4
 import pyarrow as pa
 from deltalake import Field
 from deltalake import Schema as DeltaSchema
+from deltalake.exceptions import DeltaError
 
 from batchinf_assets import __version__
 from batchinf_assets.errors import (
@@ -144,7 +146,8 @@ class WindowWriter:
     def _kept(self, first: TableState, made: int) -> int:
         sync_commits(self._folder, range(first.version + 1, made + 1))
         if made % CHECKPOINT_COMMITS == 0:
-            write_checkpoint(self._folder)
+            with suppress(DeltaError, OSError):  # maintenance or the next hundred commits do it
+                write_checkpoint(self._folder)
         return made
 
     def _actions(

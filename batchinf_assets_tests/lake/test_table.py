@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
@@ -414,6 +415,36 @@ def test_a_commit_and_all_it_builds_on_are_on_the_disk_before_it_returns(
     log = [*(folder / "_delta_log").glob("*.json")]
     assert len(log) == 3
     assert {path.stat().st_ino for path in [folder / "_delta_log", *log]} <= synced
+
+
+def test_a_sum_of_the_log_is_on_the_disk_before_anything_builds_on_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[int] = set()
+    monkeypatch.setattr(room, "fsync", lambda path: (synced.add(path.stat().st_ino), fsync(path)))
+    monkeypatch.setattr(writer_room, "CHECKPOINT_COMMITS", 2)
+    put(WindowTable(folder, SCHEMA), FIRST, [1])
+    put(WindowTable(folder, SCHEMA), SECOND, [2])
+    sums = [*(folder / "_delta_log").glob("*checkpoint*")]
+    assert len(sums) == 2  # one points to the other
+    assert {path.stat().st_ino for path in sums} <= synced
+
+
+def test_a_commit_that_may_not_have_reached_the_disk_names_what_failed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = WindowTable(folder, SCHEMA)
+    put(table, FIRST, [1])
+    file, sync = staged(table, FIRST, [2]), os.fsync
+
+    def fail_on_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_on_folders)
+    with pytest.raises(OSError, match="_delta_log"):
+        table.commit(FIRST, [file], {})
 
 
 def test_a_new_column_is_added_and_null_in_older_windows(folder: Path) -> None:

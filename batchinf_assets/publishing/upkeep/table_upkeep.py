@@ -21,15 +21,19 @@ from batchinf_assets.errors import LostRace, ManifestInvalid
 from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
-from batchinf_assets.lake.table_log import LOG, has_log, open_table
+from batchinf_assets.lake.table_log import (
+    CHECKPOINT_COMMITS,
+    LAST_CHECKPOINT,
+    LOG,
+    has_log,
+    open_table,
+    write_checkpoint,
+)
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.stored_files import TABLES, all_files, is_temporary, pipeline_folder
 from batchinf_assets.publishing.upkeep.unneeded import Removal, removal
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.ledger import PARTITION, Ledger
-
-CHECKPOINT_COMMITS = 100
-"""Commits after a log's checkpoint from which on another one is written."""
 
 SMALL_FILES = 8
 """Small files of a month from which on they are put together."""
@@ -79,11 +83,10 @@ def run_task(spec: PipelineSpec, task: TableTask) -> None:
         StorageUnavailable: The store does not answer.
     """
     with _named(task.table):
-        table = open_table(task.table)
         if task.what == "checkpoint":
-            table.create_checkpoint()
+            write_checkpoint(task.table)
         else:
-            table.optimize.compact(
+            open_table(task.table).optimize.compact(
                 partition_filters=[(PARTITION, "=", str(task.partition))],
                 target_size=spec.retention.compact_below_mb * MEGABYTE,
             )
@@ -138,7 +141,7 @@ def _commits_since_checkpoint(table: Place) -> int:
     with _named(table):
         version = open_table(table).version()
     try:
-        last = json.loads((table / LOG / "_last_checkpoint").read_bytes())["version"]
+        last = json.loads((table / LOG / LAST_CHECKPOINT).read_bytes())["version"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return version + 1
     return version - int(last)

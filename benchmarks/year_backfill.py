@@ -123,6 +123,8 @@ def _launched(scratch: Path, landing: Path, days: Sequence[str], per_run: int) -
     module = "benchmarks.launched"
     dagster = str(Path(sys.executable).with_name("dagster"))
     command = [dagster, "dev", "-m", module, "--host", "127.0.0.1", "--port", str(_free_port())]
+    # Who asks for the daemon and the code server would else both make Dagster's databases.
+    _printed([dagster, "instance", "info"], environ)
     with (scratch / "dagster-dev.log").open("wb") as log:
         running = subprocess.Popen(
             command, env=environ, cwd=CHECKOUT, stdout=log, stderr=log, start_new_session=True

@@ -24,7 +24,15 @@ def main() -> Never:
             raise
         threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue] - waits for them
         atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
+        os._exit(ended.code if _flushed() else 1)
+    raise AssertionError("a command ends its process")
+
+
+def _flushed() -> bool:
+    """Hand over all that was said; False where the reader has left, as `head` does."""
+    try:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(ended.code)
-    raise AssertionError("a command ends its process")
+    except BrokenPipeError:
+        return False
+    return True

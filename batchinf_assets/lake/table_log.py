@@ -183,7 +183,7 @@ def make_table(folder: Place, columns: pa.Schema, partition: str) -> None:
                 (folder / LOG / COMMIT.format(0)).create((made / COMMIT.format(0)).read_bytes())
 
 
-def features_asked(table: DeltaTable) -> frozenset[str]:
+def delta_features_asked(table: DeltaTable) -> frozenset[str]:
     """Return the features of Delta that a table asks its writers for.
 
     In the place of those that a version stands for which has no list of them, the version.
@@ -194,10 +194,10 @@ def features_asked(table: DeltaTable) -> frozenset[str]:
     return frozenset(protocol.writer_features or ())
 
 
-def features_needed(columns: DeltaSchema) -> frozenset[str]:
+def delta_features_needed(columns: DeltaSchema) -> frozenset[str]:
     """Return the features of Delta that a table of these columns asks for."""
     with TemporaryDirectory() as folder:
-        return features_asked(DeltaTable.create(folder, schema=columns))
+        return delta_features_asked(DeltaTable.create(folder, schema=columns))
 
 
 def put_commit(folder: Place, version: int, actions: Iterable[Mapping[str, Any]]) -> None:

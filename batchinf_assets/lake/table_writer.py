@@ -37,8 +37,8 @@ from batchinf_assets.lake.table_log import (
     CHECKPOINT_COMMITS,
     LOG,
     Commit,
-    features_asked,
-    features_needed,
+    delta_features_asked,
+    delta_features_needed,
     has_log,
     make_table,
     now_milliseconds,
@@ -219,7 +219,7 @@ class WindowWriter:
                     "createdTime": table.created_time,
                 }
             }
-            yield from _protocol(features_asked(state.read), features_needed(columns))
+            yield from _protocol(delta_features_asked(state.read), delta_features_needed(columns))
 
     @cached_property
     def _declared(self) -> list[Field]:
@@ -235,7 +235,7 @@ class WindowWriter:
             )
 
     def _require_understood(self, state: TableState) -> None:
-        unknown = features_asked(state.read) - {*COLUMN_FEATURES, *LEGACY_FEATURES}
+        unknown = delta_features_asked(state.read) - {*COLUMN_FEATURES, *LEGACY_FEATURES}
         if unknown:
             raise ManifestInvalid(
                 f"Table {self._name} asks of its writers what this version does not do: "

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from batchinf_assets.project import CHECKOUT
 
@@ -56,14 +59,23 @@ def test_all_that_was_said_arrives_with_the_exit_code(tmp_path: Path) -> None:
     assert "no_such_pipeline" in refused.stderr
 
 
-def test_a_reader_that_left_is_no_traceback() -> None:
+@pytest.mark.parametrize(("unflushed", "asked"), [("", "--help"), ("waiting", "no-such-command")])
+def test_a_reader_that_left_is_no_traceback(unflushed: str, asked: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    script = f"import sys; sys.argv = ['batchinf', '{asked}']; sys.stdout.write('{unflushed}');"
+    script += "from batchinf_assets.cli.process import main; main()"
     done = subprocess.run(
-        f"{sys.executable} -m batchinf_assets.cli --help | true",
+        [sys.executable, "-c", script],
         cwd=CHECKOUT,
-        shell=True,
-        capture_output=True,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        stdout=writing,
+        stderr=subprocess.PIPE,
         text=True,
         check=False,
         timeout=60,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    os.close(writing)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr

@@ -31,12 +31,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchinf_assets.cores import usable_cores
 from batchinf_assets.evaluation.drift.measure import measure_drift
 from batchinf_assets.lake.layout import ROW_GROUP_ROWS, parquet_options
 from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.registry.bins import NumericBins
 from batchinf_assets.registry.profile import Profile, build_profile
-from batchinf_assets.scoring.fast import usable_cores
 from batchinf_assets.scoring.observed import observe
 from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Event
 
+from batchinf_assets.cores import usable_cores
 from batchinf_assets.errors import BatchinfError, Preempted, ShardFailed
 from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.manifest.files import OutputRecord
 from batchinf_assets.scoring.checkpoints import Checkpoint, Checkpoints
-from batchinf_assets.scoring.fast import usable_cores
 from batchinf_assets.scoring.preemption import stopping_on_sigterm
 from batchinf_assets.scoring.shard_scoring import ScoredShard, ShardScoring
 from batchinf_assets.scoring.shards import Shard

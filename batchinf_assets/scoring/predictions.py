@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from batchinf_assets.attempts import predictions_table
 from batchinf_assets.checks import Violation
+from batchinf_assets.cores import usable_cores
 from batchinf_assets.errors import WindowMissing
 from batchinf_assets.lake.files import holds, read_parquet
 from batchinf_assets.lake.manifests import ManifestStore
@@ -27,7 +28,6 @@ from batchinf_assets.manifest.files import OutputRecord
 from batchinf_assets.project import Project
 from batchinf_assets.registry.profile import Profile
 from batchinf_assets.scoring.checkpoints import Checkpoint, Checkpoints
-from batchinf_assets.scoring.fast import usable_cores
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,7 +31,6 @@ from batchinf_assets.scoring.fast import (
     LinearScorer,
     TreeScorer,
     fast_scorer,
-    usable_cores,
 )
 from batchinf_assets.scoring.scorer import SklearnScorer
 from batchinf_assets.scoring.trees.predict import KERNEL_VERSION
@@ -125,34 +123,6 @@ def test_a_model_without_fast_form_says_which_part(flights: Flights) -> None:
     fitted = flights.learn(encoded(one_hot, flights, KNeighborsClassifier()))
     with pytest.raises(Untranslatable, match="KNeighborsClassifier"):
         fast_scorer(fitted, flights.columns)
-
-
-def test_at_least_one_core_may_be_used() -> None:
-    assert usable_cores() >= 1
-
-
-@pytest.mark.parametrize(
-    ("content", "cores"),
-    [
-        ("100000 100000\n", 1),
-        ("150000 100000\n", 2),
-        ("20000 100000\n", 1),
-        ("6400000 100000\n", 8),
-        ("max 100000\n", 8),
-        ("no quota at all\n", 8),
-        ("many 100000\n", 8),
-        ("", 8),
-        (None, 8),
-    ],
-)
-def test_cores_are_those_of_the_process_within_its_quota(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, cores: int
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)), raising=False)
-    quota = tmp_path / "cpu.max"
-    if content is not None:
-        quota.write_text(content)
-    assert usable_cores(quota) == cores
 
 
 def refusal(kind: type[FastScorer], files: dict[str, bytes], flights: Flights) -> ModelRefused:

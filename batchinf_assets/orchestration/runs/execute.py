@@ -16,7 +16,7 @@ from dagster._core.storage.tags import (
 )
 
 from batchinf_assets.orchestration.keys import WINDOWED
-from batchinf_assets.orchestration.steps.window_runs import PREEMPTED, REFUSED, SECONDS
+from batchinf_assets.orchestration.metadata.names import PREEMPTED, REFUSED, SECONDS
 from batchinf_assets.orchestration.unfinished.sensor import HERE
 from batchinf_assets.windows import Window
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from batchinf_assets.orchestration.keys import WINDOWED, asset_key
-from batchinf_assets.orchestration.steps.window_runs import REFUSED, SECONDS
+from batchinf_assets.orchestration.metadata.names import REFUSED, SECONDS
 from batchinf_assets.spec.pipeline import PipelineSpec
 
 AT_ONCE = 500

@@ -23,6 +23,7 @@ from dagster._core.definitions.source_asset import (
 from batchinf_assets.checks import CheckResult, summarize
 from batchinf_assets.errors import BatchinfError, Preempted, WindowRefused
 from batchinf_assets.orchestration.event_log import stored_together
+from batchinf_assets.orchestration.metadata.names import NEXT_STEP, PREEMPTED, REFUSED, SECONDS
 from batchinf_assets.orchestration.metadata.results import check_metadata
 from batchinf_assets.orchestration.steps.in_order import OneWindow, Outcome, in_order
 from batchinf_assets.orchestration.steps.provenance import provenance_tags, window_tags
@@ -37,10 +38,6 @@ logging.getLogger("dagster._core.execution.plan.active").addFilter(
     lambda record: "emitted no result in step" not in record.getMessage()
 )
 
-REFUSED = "batchinf/refused"
-NEXT_STEP = "batchinf/next_step"
-PREEMPTED = "batchinf/preempted"
-SECONDS = "batchinf/seconds"
 SHOWN_FAILURES = 3
 
 FollowUp = Callable[[Window, WindowResult], WindowResult]

@@ -17,10 +17,10 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from batchinf_assets.attempts import recorder_of
+from batchinf_assets.cores import share_cores, usable_cores
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.steps.errands import Broke, Errand, Line, Wish, broke
 from batchinf_assets.orchestration.steps.tries import Try, WindowResult
-from batchinf_assets.scoring.fast import share_cores, usable_cores
 from batchinf_assets.spec.load import Pipeline
 
 

@@ -13,8 +13,8 @@ import dagster as dg
 
 from batchinf_assets.errors import LostRace
 from batchinf_assets.orchestration.keys import asset_key
+from batchinf_assets.orchestration.metadata.names import REFUSED
 from batchinf_assets.orchestration.rollback.roll_back import TAKEN_BACK
-from batchinf_assets.orchestration.steps.window_runs import REFUSED
 from batchinf_assets.orchestration.unfinished.relaunches import DeadRun
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.status.given_up import (

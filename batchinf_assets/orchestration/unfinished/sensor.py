@@ -24,8 +24,8 @@ from batchinf_assets.lake.lease import Lease
 from batchinf_assets.lake.worker import Worker
 from batchinf_assets.orchestration.jobs.materialize import performance_job_name
 from batchinf_assets.orchestration.keys import WINDOWED, asset_key
+from batchinf_assets.orchestration.metadata.names import PREEMPTED, REFUSED
 from batchinf_assets.orchestration.resources import Workplace
-from batchinf_assets.orchestration.steps.window_runs import PREEMPTED, REFUSED
 from batchinf_assets.orchestration.unfinished.cursor import UnfinishedCursor
 from batchinf_assets.orchestration.unfinished.given_up import clear_given_up, tell_given_up
 from batchinf_assets.orchestration.unfinished.leases import read_leases

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from batchinf_assets.scoring.fast import usable_cores
+from batchinf_assets.cores import usable_cores
 from batchinf_assets.spec.pipeline import PipelineSpec
 
 WORTH_PROCESSES = 8

@@ -8,9 +8,9 @@ import dagster as dg
 import pytest
 
 from batchinf_assets.orchestration.keys import asset_key
+from batchinf_assets.orchestration.metadata.names import REFUSED, SECONDS
 from batchinf_assets.orchestration.runs import refusals
 from batchinf_assets.orchestration.runs.refusals import standing_refusals
-from batchinf_assets.orchestration.steps.window_runs import REFUSED, SECONDS
 from batchinf_assets.spec.load import load_pipeline
 
 SPEC = load_pipeline("flight_delays").spec

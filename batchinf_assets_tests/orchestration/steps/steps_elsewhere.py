@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 from batchinf_assets.attempts import Attempt
+from batchinf_assets.cores import usable_cores
 from batchinf_assets.errors import LandedFileUnreadable, LandingFault
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.steps.tries import Try, WindowResult
-from batchinf_assets.scoring.fast import usable_cores
 from batchinf_assets.scoring.preemption import stopping_on_sigterm
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.windows import Window

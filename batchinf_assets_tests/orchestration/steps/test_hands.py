@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batchinf_assets.cores import usable_cores
 from batchinf_assets.lake.place import parse_place
 from batchinf_assets.orchestration.steps.hands import windows_at_once
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.publishing.backfill import at_once as room
 from batchinf_assets.publishing.backfill.at_once import WORTH_PROCESSES
-from batchinf_assets.scoring.fast import usable_cores
 from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window

@@ -14,11 +14,11 @@ import pytest
 from batchinf_assets.attempts import attempting, recorder_of
 from batchinf_assets.errors import Preempted, StorageRefused, StorageUnavailable
 from batchinf_assets.orchestration.assets.window_asset import window_asset
+from batchinf_assets.orchestration.metadata.names import REFUSED
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.steps.errands import Step
 from batchinf_assets.orchestration.steps.isolation import CRASHES_ALLOWED, RETRIES
 from batchinf_assets.orchestration.steps.tries import Try, WindowResult
-from batchinf_assets.orchestration.steps.window_runs import REFUSED
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.spec.load import Pipeline, load_pipeline
 from batchinf_assets.spec.run import RetrySpec

@@ -10,8 +10,8 @@ import dagster as dg
 import pytest
 
 from batchinf_assets.orchestration.keys import asset_key
+from batchinf_assets.orchestration.metadata.names import REFUSED
 from batchinf_assets.orchestration.rollback.roll_back import tell_dagster
-from batchinf_assets.orchestration.steps.window_runs import REFUSED
 from batchinf_assets.orchestration.unfinished.given_up import (
     GIVEN_UP,
     clear_given_up,

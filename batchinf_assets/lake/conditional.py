@@ -11,36 +11,19 @@ import hashlib
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from batchinf_assets.errors import BatchinfError, LostRace
+from batchinf_assets.errors import BatchinfError
 from batchinf_assets.lake.files import read_bounded, write_bytes
+from batchinf_assets.lake.versioned import Versioned, outdated
 
 LOCK_PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.005
 
 
-class Outdated(LostRace):
-    """A document is no longer the version that was to be replaced."""
-
-
 class LockStuck(BatchinfError):
     """Another process has kept the lock of a document for far longer than a write takes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Versioned:
-    """A document as it was read.
-
-    Attributes:
-        content: Its bytes.
-        version: Names this content at this place; opaque, compared for equality only.
-    """
-
-    content: bytes
-    version: str
 
 
 class ConditionalStore(Protocol):
@@ -117,14 +100,6 @@ def replace(place: ConditionalPlace, content: bytes, version: str) -> str:
             raise outdated(place)
         write_bytes(place, content)
     return _version(content)
-
-
-def outdated(place: object) -> Outdated:
-    """Return the refusal to replace a document that somebody else replaced first."""
-    return Outdated(
-        f"{place} was changed by another process meanwhile.",
-        next_step="Nothing was changed by this one; run it again to work on the new state.",
-    )
 
 
 @contextmanager

@@ -25,12 +25,11 @@ from batchinf_assets.errors import DocumentTooLarge, ManifestInvalid
 from batchinf_assets.lake.digest import canonical_json, file_sha256
 from batchinf_assets.lake.layout import ROW_GROUP_ROWS, parquet_options
 from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.versioned import LARGEST_DOCUMENT
 
 Document = TypeVar("Document", bound=BaseModel)
 
 FOOTER_KEY = b"batchinf"
-LARGEST_DOCUMENT = 16 * 2**20
-"""Bytes of a JSON document; the manifest of a window of fifty thousand shards stays below it."""
 
 
 @dataclass(frozen=True, kw_only=True)

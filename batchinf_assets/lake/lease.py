@@ -18,12 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import ValidationError
 
 from batchinf_assets.errors import BatchinfError, LeaseLost, LostRace
-from batchinf_assets.lake.conditional import (
-    ConditionalPlace,
-    Outdated,
-    create,
-    replace,
-)
+from batchinf_assets.lake.conditional import ConditionalPlace, create, replace
 from batchinf_assets.lake.lease_file import (
     LARGEST_TOKEN,
     Lease,
@@ -31,6 +26,7 @@ from batchinf_assets.lake.lease_file import (
     lease_invalid,
     read_document,
 )
+from batchinf_assets.lake.versioned import Outdated
 from batchinf_assets.lake.worker import Worker
 
 BEATS_PER_TTL = 4

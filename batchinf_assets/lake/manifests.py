@@ -10,15 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from batchinf_assets.errors import ManifestInvalid
-from batchinf_assets.lake.conditional import (
-    create,
-    outdated,
-    read_versioned,
-    replace,
-)
+from batchinf_assets.lake.conditional import create, read_versioned, replace
 from batchinf_assets.lake.entries import entries
-from batchinf_assets.lake.files import LARGEST_DOCUMENT, read_bounded, write_bytes
+from batchinf_assets.lake.files import read_bounded, write_bytes
 from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.versioned import LARGEST_DOCUMENT, outdated
 from batchinf_assets.manifest.document import Manifest, parse_manifest
 from batchinf_assets.windows import Window
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import re
-import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import translate
@@ -18,42 +17,13 @@ from typing import TYPE_CHECKING, Literal
 
 from batchinf_assets.errors import UsageError
 from batchinf_assets.lake.s3_access import S3Access
+from batchinf_assets.lake.s3_stat import S3Stat
+from batchinf_assets.lake.versioned import LARGEST_DOCUMENT, Versioned, outdated
 
 if TYPE_CHECKING:
-    from batchinf_assets.lake.conditional import Versioned
     from batchinf_assets.lake.s3_objects import S3Objects
 
 READ_AHEAD_BYTES = 4 * 2**20
-
-
-@dataclass(frozen=True, kw_only=True)
-class S3Stat:
-    """What `stat` tells of an object.
-
-    Attributes:
-        st_size: Bytes.
-        st_mtime: When it was written, in seconds since 1970.
-        e_tag: Its version.
-    """
-
-    st_size: int
-    st_mtime: float
-    e_tag: str
-
-    @property
-    def st_mode(self) -> int:
-        """That of a regular file: an object is nothing else."""
-        return stat.S_IFREG
-
-    @property
-    def st_ctime(self) -> float:
-        """When it was written, in whole seconds: some stores tell fractions in listings alone."""
-        return float(int(self.st_mtime))
-
-    @property
-    def st_ctime_ns(self) -> int:
-        """`st_ctime` in nanoseconds."""
-        return int(self.st_mtime) * 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,9 +186,6 @@ class S3Place:
         Raises:
             DocumentTooLarge: It is larger than any document.
         """
-        from batchinf_assets.lake.conditional import Versioned  # which builds on places
-        from batchinf_assets.lake.files import LARGEST_DOCUMENT
-
         try:
             found = self._objects.get(self.key, LARGEST_DOCUMENT)
         except FileNotFoundError:
@@ -242,8 +209,6 @@ class S3Place:
         Raises:
             Outdated: It is another version by now, or gone; it was not touched.
         """
-        from batchinf_assets.lake.conditional import outdated
-
         new = self._objects.put_if(self.key, content, version)
         if new is None:
             raise outdated(self)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from batchinf_assets.lake.place import Place
-from batchinf_assets.lake.s3 import S3Place, S3Stat
+from batchinf_assets.lake.s3 import S3Place
+from batchinf_assets.lake.s3_stat import S3Stat
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,13 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store
 
 from batchinf_assets.errors import DocumentTooLarge, StorageRefused, StorageUnavailable
-from batchinf_assets.lake.s3 import S3Stat
 from batchinf_assets.lake.s3_access import (
     ObjectReplaced,
     S3Access,
     aws_session,
     storage_failure,
 )
+from batchinf_assets.lake.s3_stat import S3Stat
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -25,6 +25,7 @@ from batchinf_assets.scoring.linear_encoded import predict_encoded
 from batchinf_assets.scoring.scorer import Outputs, Scorer
 from batchinf_assets.scoring.trees.ensemble import TreeEnsemble
 from batchinf_assets.scoring.trees.predict import KERNEL_VERSION, predict_pieces
+from batchinf_assets.scoring.trees.table import ensemble_from_table, ensemble_to_table
 from batchinf_assets.scoring.trees.translate import translate
 from batchinf_assets.scoring.untranslatable import Untranslatable
 from batchinf_assets.spec.contract import FeatureSpec
@@ -71,7 +72,7 @@ class TreeScorer:
     def files(self) -> dict[ScorerFile, bytes]:
         """Return what an artifact keeps of this scorer."""
         sink = pa.BufferOutputStream()
-        pq.write_table(self.ensemble.to_table(), sink, compression="zstd")
+        pq.write_table(ensemble_to_table(self.ensemble), sink, compression="zstd")
         return {
             RECIPE_FILE: self.recipe.to_json().encode(),
             TREES_FILE: sink.getvalue().to_pybytes(),
@@ -88,7 +89,7 @@ class TreeScorer:
                 other.
         """
         recipe = Recipe.from_json(_file(files, RECIPE_FILE))
-        ensemble = TreeEnsemble.from_table(_table(_file(files, TREES_FILE)))
+        ensemble = ensemble_from_table(_table(_file(files, TREES_FILE)))
         _require_width(recipe, ensemble.columns)
         return cls(recipe=recipe, ensemble=ensemble, columns=columns)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from batchinf_assets.lake.digest import json_sha256
-from batchinf_assets.lake.s3 import S3Stat
+from batchinf_assets.lake.s3_stat import S3Stat
 
 Status: TypeAlias = os.stat_result | S3Stat
 

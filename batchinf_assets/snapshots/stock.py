@@ -15,9 +15,10 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from batchinf_assets.errors import ManifestInvalid
-from batchinf_assets.lake.conditional import Outdated, create, read_versioned, replace
+from batchinf_assets.lake.conditional import create, read_versioned, replace
 from batchinf_assets.lake.digest import canonical_json
 from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.versioned import Outdated
 from batchinf_assets.manifest.values import Digest
 from batchinf_assets.project import Project
 from batchinf_assets.snapshots.arrivals import Left

@@ -13,22 +13,15 @@ import pytest
 
 from batchinf_assets.errors import DocumentTooLarge, LostRace
 from batchinf_assets.lake import conditional
-from batchinf_assets.lake.conditional import (
-    LockStuck,
-    Outdated,
-    Versioned,
-    create,
-    locked,
-    read_versioned,
-    replace,
-)
-from batchinf_assets.lake.files import LARGEST_DOCUMENT
+from batchinf_assets.lake.conditional import LockStuck, create, locked, read_versioned, replace
 from batchinf_assets.lake.s3 import S3Place
+from batchinf_assets.lake.versioned import LARGEST_DOCUMENT, Outdated, Versioned
 
 COUNT_UP = """
 import sys
 from pathlib import Path
-from batchinf_assets.lake.conditional import Outdated, read_versioned, replace
+from batchinf_assets.lake.versioned import Outdated
+from batchinf_assets.lake.conditional import read_versioned, replace
 place, left = Path(sys.argv[1]), int(sys.argv[2])
 while left:
     found = read_versioned(place)

@@ -20,7 +20,7 @@ from moto.server import ThreadedMotoServer
 
 from batchinf_assets.errors import LostRace
 from batchinf_assets.lake import conditional
-from batchinf_assets.lake.conditional import ConditionalPlace, Outdated, Versioned, create
+from batchinf_assets.lake.conditional import ConditionalPlace, create
 from batchinf_assets.lake.lease import (
     HeldLease,
     Lease,
@@ -30,6 +30,7 @@ from batchinf_assets.lake.lease import (
 )
 from batchinf_assets.lake.lease_file import LARGEST_TOKEN
 from batchinf_assets.lake.place import Place, parse_place
+from batchinf_assets.lake.versioned import Outdated, Versioned
 from batchinf_assets.lake.worker import Worker
 
 WINDOW = "2013-07-01"

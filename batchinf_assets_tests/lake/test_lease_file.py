@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from batchinf_assets.lake.conditional import create
-from batchinf_assets.lake.files import LARGEST_DOCUMENT
 from batchinf_assets.lake.lease_file import LARGEST_TOKEN, Lease, LeaseInvalid, read_document
+from batchinf_assets.lake.versioned import LARGEST_DOCUMENT
 from batchinf_assets.lake.worker import Worker
 
 WINDOW = "2013-07-01"

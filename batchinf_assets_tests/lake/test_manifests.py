@@ -10,13 +10,14 @@ import pytest
 
 from batchinf_assets.errors import LostRace, ManifestInvalid
 from batchinf_assets.lake import conditional
-from batchinf_assets.lake.files import LARGEST_DOCUMENT, write_bytes
+from batchinf_assets.lake.files import write_bytes
 from batchinf_assets.lake.manifests import (
     SIGNATURE_BYTES,
     ManifestStore,
     SignedManifest,
 )
 from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.versioned import LARGEST_DOCUMENT
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.files import FileRecord, OutputRecord
 from batchinf_assets.manifest.inputs import FeaturesRecord, SnapshotRecord, WindowRecord

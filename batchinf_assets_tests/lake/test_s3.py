@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchinf_assets.errors import StorageRefused, StorageUnavailable, UsageError
-from batchinf_assets.lake.conditional import Outdated
 from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.lake.s3_access import S3Access
+from batchinf_assets.lake.versioned import Outdated
 
 HERE = S3Place(bucket="lakes", key="one/flights")
 NAMES = ["a/b.json", "a/c.json", "a/deep/d.json", "a/deep/e.txt", "f.json", "window=2013-01-01/g"]

@@ -15,7 +15,7 @@ from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.scoring.scorer import Outputs, Scorer
 
 if TYPE_CHECKING:
-    from batchinf_assets_tests.publishing.conftest import Desk
+    from batchinf_assets_tests.publishing.desk import Desk
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from batchinf_assets.snapshots.freeze import freeze_snapshot
 from batchinf_assets.snapshots.source import source_contract
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
-from batchinf_assets_tests.publishing.conftest import NOW, Desk, Held
+from batchinf_assets_tests.publishing.desk import NOW, Desk, Held
 
 if TYPE_CHECKING:
     from batchinf_assets.manifest.document import Manifest

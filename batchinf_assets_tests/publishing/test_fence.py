@@ -22,7 +22,7 @@ from batchinf_assets.publishing.publish import publish_window
 from batchinf_assets.scoring.predictions import manifests, predictions_table
 
 if TYPE_CHECKING:
-    from batchinf_assets_tests.publishing.conftest import Desk
+    from batchinf_assets_tests.publishing.desk import Desk
 
 NOW = datetime(2013, 7, 4, 5, tzinfo=UTC)
 LATER = datetime(2013, 7, 4, 6, tzinfo=UTC)

@@ -36,7 +36,7 @@ from batchinf_assets.spec.evaluation import GateSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batchinf_assets_tests.publishing.conftest import Desk
+    from batchinf_assets_tests.publishing.desk import Desk
 
 NOW = datetime(2013, 7, 4, 5, tzinfo=UTC)
 BLOCK = GateSpec(golden_quality="block", golden_set="block", drift="block")

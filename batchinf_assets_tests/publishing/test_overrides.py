@@ -28,7 +28,7 @@ from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.spec.evaluation import Consequence, GateSpec
 
 if TYPE_CHECKING:
-    from batchinf_assets_tests.publishing.conftest import Desk
+    from batchinf_assets_tests.publishing.desk import Desk
 
 AT = datetime(2013, 7, 4, 6, tzinfo=UTC)
 LOW = Violation(column=None, rule="auroc at least 0.9 (found 0.7000)")

@@ -26,7 +26,7 @@ from batchinf_assets.scoring.predictions import manifests, prediction_rows, pred
 from batchinf_assets.snapshots.freeze import load_snapshot
 
 if TYPE_CHECKING:
-    from batchinf_assets_tests.publishing.conftest import Desk
+    from batchinf_assets_tests.publishing.desk import Desk
 
 NOW = datetime(2013, 7, 4, 5, tzinfo=UTC)
 LATER = datetime(2013, 7, 4, 6, tzinfo=UTC)

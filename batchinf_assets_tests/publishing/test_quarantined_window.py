@@ -29,7 +29,7 @@ from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
 
 if TYPE_CHECKING:
-    from batchinf_assets_tests.publishing.conftest import Desk
+    from batchinf_assets_tests.publishing.desk import Desk
 
 ROWS = 737
 NOW = datetime(2013, 7, 4, 5, tzinfo=UTC)

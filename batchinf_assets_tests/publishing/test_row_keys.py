@@ -18,7 +18,7 @@ from batchinf_assets.publishing.row_keys import check_kept_keys, check_rows
 from batchinf_assets.scoring.predictions import manifests
 
 if TYPE_CHECKING:
-    from batchinf_assets_tests.publishing.conftest import Desk
+    from batchinf_assets_tests.publishing.desk import Desk
 
 Change = Callable[[pa.Table], pa.Table]
 ROWS, SCORE = 737, "delay_probability"

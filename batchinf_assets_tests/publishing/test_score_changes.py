@@ -23,10 +23,10 @@ from batchinf_assets.publishing.score_changes import (
 from batchinf_assets.publishing.visible import visible_revision
 from batchinf_assets.scoring.score import score_window
 from batchinf_assets.snapshots.freeze import freeze_snapshot
-from batchinf_assets_tests.publishing.conftest import NOW, Held
+from batchinf_assets_tests.publishing.desk import NOW, Held
 
 if TYPE_CHECKING:
-    from batchinf_assets_tests.publishing.conftest import Desk
+    from batchinf_assets_tests.publishing.desk import Desk
 
 
 HELD = Held()

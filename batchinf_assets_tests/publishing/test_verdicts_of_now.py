@@ -24,7 +24,7 @@ from batchinf_assets.publishing.overrides import held_verdicts, new_override, wr
 from batchinf_assets.publishing.rollback.automatic import roll_back_if_condemned
 from batchinf_assets.publishing.verdicts_of_now import failed_evaluation, failed_since
 from batchinf_assets.spec.evaluation import GateSpec, RollbackSpec
-from batchinf_assets_tests.publishing.conftest import Desk, Held
+from batchinf_assets_tests.publishing.desk import Desk, Held
 from batchinf_assets_tests.publishing.two_revisions import NOW
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from batchinf_assets.publishing.rollback.plan import RollbackRequest
 from batchinf_assets.publishing.rollback.roll_back import Rollback, roll_back
 from batchinf_assets.scoring.condemnations import condemned
 from batchinf_assets.scoring.predictions import predictions_table
-from batchinf_assets_tests.publishing.conftest import Desk, Held
+from batchinf_assets_tests.publishing.desk import Desk, Held
 
 NOW = datetime(2013, 7, 5, 5, tzinfo=UTC)
 ROWS = 737

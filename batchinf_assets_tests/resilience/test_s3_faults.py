@@ -19,11 +19,11 @@ from batchinf_assets.errors import (
     StorageRefused,
     StorageUnavailable,
 )
-from batchinf_assets.lake.conditional import Outdated
 from batchinf_assets.lake.files import DataFile, read_parquet, write_parquet
 from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.lake.s3_access import S3Limits
 from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.lake.versioned import Outdated
 from batchinf_assets.windows import WindowSpec
 from batchinf_assets_tests.resilience.fault_proxy import Fault, FaultProxy, fault_proxy
 from batchinf_assets_tests.s3_server import ENVIRON, moto_server, new_bucket, place_at

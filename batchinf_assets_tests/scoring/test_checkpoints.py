@@ -9,8 +9,8 @@ import pytest
 
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.lake.digest import file_sha256, json_sha256
-from batchinf_assets.lake.files import LARGEST_DOCUMENT
 from batchinf_assets.lake.order import KeySpan
+from batchinf_assets.lake.versioned import LARGEST_DOCUMENT
 from batchinf_assets.manifest.files import OutputRecord
 from batchinf_assets.scoring.checkpoints import Checkpoint, Checkpoints
 from batchinf_assets.scoring.shards import Shard

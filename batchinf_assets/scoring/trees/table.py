@@ -16,6 +16,7 @@ from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.scoring.trees.ensemble import (
     BITSET_WORDS,
     LEAF,
+    MAX_NODES,
     Combine,
     Link,
     Precision,
@@ -23,7 +24,6 @@ from batchinf_assets.scoring.trees.ensemble import (
     category_bitset,
     category_codes,
 )
-from batchinf_assets.scoring.trees.soundness import MAX_NODES
 
 METADATA_KEY = b"tree_ensemble"
 SCHEMA = pa.schema(
@@ -60,7 +60,7 @@ class TreeHeader(BaseModel):
     known_categories: dict[str, list[int]]
 
 
-def to_table(ensemble: TreeEnsemble) -> pa.Table:
+def ensemble_to_table(ensemble: TreeEnsemble) -> pa.Table:
     """Return one row per node: leaves have a value, splits the rest; null where none applies."""
     leaf = ensemble.is_leaf
     categorical = ensemble.category_set >= 0
@@ -85,8 +85,8 @@ def to_table(ensemble: TreeEnsemble) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=SCHEMA.with_metadata(metadata))
 
 
-def from_table(table: pa.Table) -> TreeEnsemble:
-    """Read what `to_table` wrote.
+def ensemble_from_table(table: pa.Table) -> TreeEnsemble:
+    """Read what `ensemble_to_table` made, trusting nothing in it.
 
     Raises:
         ModelRefused: The table has other columns, nulls in the wrong place, or unsound trees.

@@ -31,7 +31,7 @@ from batchinf_assets.snapshots.freeze import freeze_snapshot, frozen_record, sna
 from batchinf_assets.snapshots.held import held_correction
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
-from batchinf_assets_tests.publishing.conftest import NOW, Desk
+from batchinf_assets_tests.publishing.desk import NOW, Desk
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batchinf_assets.lake.files import LARGEST_DOCUMENT
+from batchinf_assets.lake.versioned import LARGEST_DOCUMENT
 from batchinf_assets.publishing.proof.past_declaration import _kept_definition
 
 DEFINITION = b'{"sql":"SELECT 1","columns":{},"source":{},"outcomes":null,"references":{}}'

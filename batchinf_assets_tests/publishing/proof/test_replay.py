@@ -22,7 +22,7 @@ from batchinf_assets.spec.load import Pipeline
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World
-    from batchinf_assets_tests.publishing.conftest import Desk
+    from batchinf_assets_tests.publishing.desk import Desk
 
 ROWS = 737
 SHARD_ROWS = 200

@@ -24,7 +24,7 @@ from batchinf_assets.snapshots.freeze import freeze_snapshot, load_snapshot
 from batchinf_assets.spec.contract import ColumnSpec
 
 if TYPE_CHECKING:
-    from batchinf_assets_tests.publishing.conftest import Desk
+    from batchinf_assets_tests.publishing.desk import Desk
 
 NOW = datetime(2013, 7, 4, 5, tzinfo=UTC)
 

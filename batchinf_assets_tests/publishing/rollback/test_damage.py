@@ -23,7 +23,7 @@ from batchinf_assets.scoring.condemnations import condemned
 from batchinf_assets.snapshots.freeze import frozen_rows
 from batchinf_assets.spec.evaluation import RollbackSpec
 from batchinf_assets_tests.nobody import as_nobody, give_to_nobody
-from batchinf_assets_tests.publishing.conftest import Desk
+from batchinf_assets_tests.publishing.desk import Desk
 from batchinf_assets_tests.publishing.proof.test_verify import (
     add_a_file_to_the_model,
     change_the_model,

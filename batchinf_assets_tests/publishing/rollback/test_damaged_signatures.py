@@ -27,7 +27,7 @@ from batchinf_assets.registry.promotions import PromotionLog
 from batchinf_assets.registry.signing import sign_document
 from batchinf_assets.registry.trust import promotion_log
 from batchinf_assets.scoring.predictions import REVISION
-from batchinf_assets_tests.publishing.conftest import Desk
+from batchinf_assets_tests.publishing.desk import Desk
 from batchinf_assets_tests.publishing.proof.test_verify import output, table
 from batchinf_assets_tests.publishing.rollback.test_damage import broken
 

@@ -19,7 +19,7 @@ from batchinf_assets.publishing.rollback.remedies import (
 from batchinf_assets.publishing.rollback.roll_back import Rollback
 from batchinf_assets.spec.evaluation import RollbackSpec
 from batchinf_assets.spec.load import Pipeline
-from batchinf_assets_tests.publishing.conftest import Desk
+from batchinf_assets_tests.publishing.desk import Desk
 from batchinf_assets_tests.publishing.proof.test_verify import damage_the_snapshot, flip_a_bit
 from batchinf_assets_tests.publishing.two_revisions import NOW, Shown
 

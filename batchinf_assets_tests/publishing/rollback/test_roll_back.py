@@ -25,7 +25,7 @@ from batchinf_assets.publishing.rollback.roll_back import attempt_rollback
 from batchinf_assets.publishing.rollback.target import NothingToGoBackTo
 from batchinf_assets.scoring.condemnations import RevisionCondemned, verdicts
 from batchinf_assets.telemetry.ledger import Ledger
-from batchinf_assets_tests.publishing.conftest import Held
+from batchinf_assets_tests.publishing.desk import Held
 from batchinf_assets_tests.publishing.two_revisions import (
     NOW,
     ROWS,

@@ -36,7 +36,7 @@ from batchinf_assets.scoring.condemnations import (
     verdicts,
 )
 from batchinf_assets.spec.evaluation import RollbackSpec
-from batchinf_assets_tests.publishing.conftest import Desk
+from batchinf_assets_tests.publishing.desk import Desk
 from batchinf_assets_tests.publishing.two_revisions import (
     NOW,
     Died,

@@ -28,7 +28,7 @@ from batchinf_assets.publishing.visible import published_revisions, visible_revi
 from batchinf_assets.scoring.condemnations import RevisionCondemned, condemned
 from batchinf_assets.spec.evaluation import RollbackSpec
 from batchinf_assets.spec.pipeline import PipelineSpec
-from batchinf_assets_tests.publishing.conftest import Desk, Held
+from batchinf_assets_tests.publishing.desk import Desk, Held
 from batchinf_assets_tests.publishing.two_revisions import (
     ROWS,
     Died,

@@ -26,7 +26,7 @@ from batchinf_assets.registry.keyring import Keyring, read_keyring, write_keyrin
 from batchinf_assets.registry.keys import create_signing_key
 from batchinf_assets.spec.evaluation import RollbackCause, RollbackSpec
 from batchinf_assets_tests.nobody import as_nobody, give_to_nobody
-from batchinf_assets_tests.publishing.conftest import Desk
+from batchinf_assets_tests.publishing.desk import Desk
 from batchinf_assets_tests.publishing.proof.test_verify import (
     flip_a_bit,
     lose_the_model,

@@ -27,7 +27,7 @@ from batchinf_assets.telemetry.attempt import AttemptRecord
 from batchinf_assets_tests.spec.test_pipeline import toy
 
 if TYPE_CHECKING:
-    from batchinf_assets_tests.publishing.conftest import Desk
+    from batchinf_assets_tests.publishing.desk import Desk
 
 SPEC = toy()
 AT = datetime(2013, 1, 4, 6, 30, tzinfo=UTC)

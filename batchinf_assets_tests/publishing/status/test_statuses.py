@@ -19,7 +19,7 @@ from batchinf_assets.snapshots.freeze import snapshot_table
 
 if TYPE_CHECKING:
     from batchinf_assets.publishing.status.window_status import WindowStatus
-    from batchinf_assets_tests.publishing.conftest import Desk
+    from batchinf_assets_tests.publishing.desk import Desk
 
 
 def statuses(

@@ -20,7 +20,7 @@ from batchinf_assets.publishing.tickets.tickets import close_ticket, open_ticket
 from batchinf_assets.spec.evaluation import GateSpec
 
 if TYPE_CHECKING:
-    from batchinf_assets_tests.publishing.conftest import Desk
+    from batchinf_assets_tests.publishing.desk import Desk
 
 NOW = datetime(2013, 7, 5, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=3)

@@ -33,7 +33,7 @@ from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets_tests.s3_server import ENVIRON, moto_server, new_bucket, place_at
 
 if TYPE_CHECKING:
-    from batchinf_assets_tests.publishing.conftest import Desk
+    from batchinf_assets_tests.publishing.desk import Desk
 
 STAGED, EXPIRED = timedelta(days=3), timedelta(days=91)
 

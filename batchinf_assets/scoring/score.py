@@ -16,8 +16,9 @@ from batchinf_assets.features.build import (
     load_features,
 )
 from batchinf_assets.lake.layout import row_group_rows
+from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.document import Manifest, declaration_digest
-from batchinf_assets.manifest.files import OutputRecord, QuarantineRecord
+from batchinf_assets.manifest.files import OutputRecord
 from batchinf_assets.manifest.inputs import WindowRecord
 from batchinf_assets.manifest.means import CodeRecord
 from batchinf_assets.manifest.work import CountsRecord, ResourcesRecord, ShardsRecord
@@ -89,65 +90,61 @@ def score_window(
         RunOverCap: The run has taken more than its cap; finished shards stay.
         ShardFailed: A shard failed for want of space, memory or access; the others stay.
     """
-    with ThreadPoolExecutor(1) as beside:  # the first time in a process both take a while
-        code = beside.submit(running_code)
-        snapshot, features = _inputs(project, pipeline, window)
-        version = snapshot_table(project, pipeline.spec).version_of(window)
-    draft = _describe(
-        pipeline, window, snapshot, version, features, model, attempt, now, code.result()
-    )
-    draft = draft.model_copy(update={"quarantine": _quarantined(project, pipeline, window, draft)})
+    spec = pipeline.spec
+    features, draft = _drafted(project, pipeline, window, model, attempt, now)
     attempt.works_on(draft)
-    require_inputs_not_condemned(project, pipeline.spec, window, draft)
-    store = manifests(project, pipeline.spec)
+    require_inputs_not_condemned(project, spec, window, draft)
+    store = manifests(project, spec)
     attempt.require_held()
     store.drop_draft(window)
-    table = predictions_table(project, pipeline.spec)
+    folder = predictions_table(project, spec).folder
     visible: tuple[OutputRecord, ...] = ()
-    if published_revision(project, pipeline.spec, window) == draft.revision:
+    if published_revision(project, spec, window) == draft.revision:
         published = store.read(window, draft.revision)
         visible = published.outputs
-        if not any(changed_files(table.folder, visible)):
+        if not any(changed_files(folder, visible)):
             attempt.works_on(published)
             return published
     with measure() as span:
-        correction = correct(
-            project,
-            pipeline.spec,
-            window,
-            draft,
-            features.groups,
-            None if visible else superseded,
-        )
+        kept = None if visible else superseded
+        correction = correct(project, spec, window, draft, features.groups, kept)
         done = finish_shards(
-            ShardScoring(
-                pipeline=pipeline,
-                window=window,
-                features=features.groups,
-                scorer=model.scorer,
-                profile=model.artifact.profile,
-                earlier=correction.earlier,
-            ),
-            plan_shards(features.groups.rows, pipeline.spec.shard_rows),
-            revision_folder(project, pipeline.spec, window, draft.revision),
-            checkpoints_of(project, pipeline.spec, window, draft.revision),
+            _scoring(pipeline, window, features, model, correction),
+            plan_shards(features.groups.rows, spec.shard_rows),
+            revision_folder(project, spec, window, draft.revision),
+            checkpoints_of(project, spec, window, draft.revision),
             attempt=attempt.token,
             require_held=attempt.require_next_shard,
             published=visible,
         )
-    checks = (
-        *(
-            check_accounted(check, draft.counts)
-            for check in check_shards(pipeline, features, table.folder, done.checkpoints)
-        ),
-        check_trained_features(features, model),
-    )
-    require_passed(checks, pipeline.spec.name, window)
+    checks = _checked(pipeline, features, model, draft, folder, done)
+    require_passed(checks, spec.name, window)
     finished = _finished(draft, done, checks, span.use, correction)
     attempt.require_held()
     store.write_draft(window, finished)
     attempt.scored(finished, bytes_written=done.bytes_written, retries=done.retries)
     return finished
+
+
+def _drafted(
+    project: Project,
+    pipeline: Pipeline,
+    window: Window,
+    model: ScoringModel,
+    attempt: Attempt,
+    now: datetime,
+) -> tuple[Features, Manifest]:
+    """Return what is scored, and a manifest that says all that is known before it is."""
+    with ThreadPoolExecutor(1) as beside:  # the first time in a process both take a while
+        code = beside.submit(running_code)
+        snapshot, features = _inputs(project, pipeline, window)
+        version = snapshot_table(project, pipeline.spec).version_of(window)
+    rejected = (snapshot.record.rejected, features.record.rejected)
+    draft = _describe(
+        pipeline, window, snapshot, version, features, model, attempt, now, code.result()
+    )
+    quarantine = quarantine_record(project, pipeline.spec, window, rejected)
+    return features, draft.model_copy(update={"quarantine": quarantine})
 
 
 def _inputs(project: Project, pipeline: Pipeline, window: Window) -> tuple[Snapshot, Features]:
@@ -212,11 +209,36 @@ def _describe(
     )
 
 
-def _quarantined(
-    project: Project, pipeline: Pipeline, window: Window, draft: Manifest
-) -> QuarantineRecord | None:
-    rejected = (draft.snapshot.rejected, draft.features.rejected)
-    return quarantine_record(project, pipeline.spec, window, rejected)
+def _scoring(
+    pipeline: Pipeline,
+    window: Window,
+    features: Features,
+    model: ScoringModel,
+    correction: Correction,
+) -> ShardScoring:
+    return ShardScoring(
+        pipeline=pipeline,
+        window=window,
+        features=features.groups,
+        scorer=model.scorer,
+        profile=model.artifact.profile,
+        earlier=correction.earlier,
+    )
+
+
+def _checked(
+    pipeline: Pipeline,
+    features: Features,
+    model: ScoringModel,
+    draft: Manifest,
+    folder: Place,
+    done: FinishedShards,
+) -> tuple[CheckResult, ...]:
+    shards = check_shards(pipeline, features, folder, done.checkpoints)
+    return (
+        *(check_accounted(check, draft.counts) for check in shards),
+        check_trained_features(features, model),
+    )
 
 
 def _finished(

@@ -9,27 +9,27 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
 
 from batchinf_assets.errors import ManifestInvalid
-from batchinf_assets.lake.files import fsync, naming, temporary_beside
+from batchinf_assets.lake.files import fsync, naming, open_input, temporary_beside
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
-from batchinf_assets.windows import Window
 
 Read = TypeVar("Read")
 
@@ -62,10 +62,12 @@ class Commit:
     Attributes:
         version: The version that it made.
         metadata: What its writer said of it, and what delta-rs did.
+        tokens: Those that it keeps, by window key.
     """
 
     version: int
     metadata: Mapping[str, str]
+    tokens: Mapping[str, int]
 
 
 def has_log(folder: Place) -> bool:
@@ -98,12 +100,22 @@ def up_to_date(folder: Place, opened: Callable[[Place], DeltaTable]) -> DeltaTab
         StorageRefused: The store does not let us read it.
         StorageUnavailable: The store does not answer.
     """
-    with _named(folder):
+    try:
         table = opened(folder)
         if not isinstance(folder, Path):
             table.update_incremental()
         elif _has_moved(folder, table.version()):
             _listed(table.update_incremental)
+    except (DeltaError, OSError) as error:
+        if isinstance(folder, S3Place) and failed_on_the_way(error):
+            raise storage_failure(folder / LOG, error) from error
+        if isinstance(error, OSError):
+            raise
+        raise ManifestInvalid(
+            f"The log {folder / LOG} of table {folder.name} cannot be read: "
+            f"{str(error).splitlines()[0].rstrip('.')}.",
+            next_step="Restore the folder from a backup; no file beside it was touched.",
+        ) from error
     return table
 
 
@@ -126,38 +138,6 @@ def _has_moved(folder: Path, known: int) -> bool:
     """
     log = folder / LOG
     return (log / COMMIT.format(known + 1)).exists() or not (log / COMMIT.format(known)).exists()
-
-
-def newest_token(folder: Place, table: DeltaTable, window: Window) -> int:
-    """Return the highest token that the log knows for a window, 0 without one.
-
-    Args:
-        folder: The table's root.
-        table: The table as of the version that is asked.
-        window: The window.
-
-    Raises:
-        BatchinfError: As `up_to_date` does.
-        OSError: The log cannot be read.
-    """
-    with _named(folder):
-        return table.transaction_version(window.key) or 0
-
-
-@contextmanager
-def _named(folder: Place) -> Generator[None]:
-    try:
-        yield
-    except (DeltaError, OSError) as error:
-        if isinstance(folder, S3Place) and failed_on_the_way(error):
-            raise storage_failure(folder / LOG, error) from error
-        if isinstance(error, OSError):
-            raise
-        raise ManifestInvalid(
-            f"The log {folder / LOG} of table {folder.name} cannot be read: "
-            f"{str(error).splitlines()[0].rstrip('.')}.",
-            next_step="Restore the folder from a backup; no file beside it was touched.",
-        ) from error
 
 
 def make_table(folder: Place, columns: pa.Schema, partition: str) -> None:
@@ -297,6 +277,45 @@ def read_commits(folder: Place, versions: Sequence[int]) -> list[Commit]:
 def forget_commits(folder: Place) -> None:
     """Read commits anew from now on, because another log is in the place of the one that was."""
     _READ.pop(folder, None)
+    tokens_at.cache_clear()
+
+
+@lru_cache(maxsize=64)
+def tokens_at(folder: Place, version: int) -> Mapping[str, int]:
+    """Return the highest token that a log knows for each window, by key, as of one version.
+
+    All at once: delta-rs would read the log's newest sum, and all commits since, for each window.
+
+    Raises:
+        ManifestInvalid: The log is damaged.
+        OSError: It cannot be read.
+        StorageRefused: The store does not let us read it.
+        StorageUnavailable: The store does not answer.
+    """
+    summed, tokens = _sum_of_tokens(folder / LOG)
+    for commit in read_commits(folder, range(summed + 1, version + 1)):
+        tokens |= commit.tokens
+    return tokens
+
+
+def _sum_of_tokens(log: Place) -> tuple[int, dict[str, int]]:
+    """Return the tokens of the newest sum, and its version; of none that is one file, none and -1.
+
+    Then they are read from the commits: all are kept (`KEEP_THE_LOG`).
+    """
+    place = log / LAST_CHECKPOINT
+    try:
+        version = int(json.loads(place.read_bytes())["version"])
+        place = log / CHECKPOINT.format(version)
+        found = pq.read_table(open_input(place), columns=["txn"])["txn"].to_pylist()
+        return version, {str(t["appId"]): int(t["version"]) for t in found if t is not None}
+    except FileNotFoundError:
+        return -1, {}
+    except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise ManifestInvalid(
+            f"The sum {place} of a table's log cannot be read.",
+            next_step="Restore the folder from a backup; no file beside it was touched.",
+        ) from error
 
 
 def latest_commit(folder: Place, key: str, value: str, newest: int) -> Commit | None:
@@ -327,14 +346,19 @@ def _read_commit(folder: Place, version: int) -> Commit:
     place = folder / LOG / COMMIT.format(version)
     try:
         lines: list[dict[str, Any]] = [json.loads(line) for line in place.read_bytes().splitlines()]
-        info = next((line["commitInfo"] for line in lines if "commitInfo" in line), {})
+        info = next(_of(lines, "commitInfo"), {})
         metadata = {str(name): str(value) for name, value in info.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        tokens = {str(t["appId"]): int(t["version"]) for t in _of(lines, "txn")}
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ManifestInvalid(
             f"Commit {place} cannot be read.",
             next_step="Restore the folder from a backup; no file beside it was touched.",
         ) from error
-    return Commit(version=version, metadata=metadata)
+    return Commit(version=version, metadata=metadata, tokens=tokens)
+
+
+def _of(lines: Iterable[Mapping[str, Any]], kind: str) -> Iterator[Mapping[str, Any]]:
+    return (line[kind] for line in lines if kind in line)
 
 
 def _renamed(folder: Path, target: Path) -> bool:

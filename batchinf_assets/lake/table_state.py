@@ -1,6 +1,6 @@
 """What a table's log says of its windows: their files, and the tokens of those who wrote them.
 
-delta-rs reads a log as a whole. What was committed since is read on a local disk commit by commit
+delta-rs reads a log as a whole. What was committed since is read commit by commit
 (https://github.com/delta-io/delta/blob/master/PROTOCOL.md): delta-rs would list the folder for it,
 and then all files of the table anew, which takes longer than a small window's own work.
 """
@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ from deltalake import DeltaTable
 
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table_log import (
+    CHECKPOINT_COMMITS,
     COMMIT,
     LOG,
     forget_commits,
-    newest_token,
     open_table,
+    tokens_at,
     up_to_date,
 )
 from batchinf_assets.windows import Window
@@ -58,7 +59,9 @@ class TableState:
     def token_of(self, window: Window) -> int:
         """Return the highest token that the log knows for a window, 0 without one."""
         token = self.tokens.get(window.key)
-        return newest_token(self.folder, self.read, window) if token is None else token
+        if token is None:
+            token = tokens_at(self.folder, self.read.version()).get(window.key, 0)
+        return token
 
 
 def table_state(folder: Place) -> TableState:
@@ -72,7 +75,7 @@ def table_state(folder: Place) -> TableState:
     """
     known = _known(folder)
     state = _followed(known) if known is not None else None
-    _KNOWN[folder] = state = state or _read(folder, known)
+    _KNOWN[folder] = state = state or _read(folder)
     return state
 
 
@@ -107,11 +110,9 @@ def read_table(folder: Place) -> DeltaTable:
     return up_to_date(folder, _opened)
 
 
-def _read(folder: Place, known: TableState | None) -> TableState:
+def _read(folder: Place) -> TableState:
     table = up_to_date(folder, _opened)
     version = table.version()
-    if known is not None and known.read is table and known.version == version:
-        return known
     actions = pa.table(table.get_add_actions(flatten=True))
     columns = [actions.column(n) for n in (f"partition.{PARTITION}", "path", "size_bytes")]
     files: dict[str, dict[str, int]] = {}
@@ -135,12 +136,16 @@ def _file(folder: Place, version: int) -> tuple[int, int] | None:
 
 
 def _followed(known: TableState) -> TableState | None:
-    """Return the state after the commits since; None where delta-rs has to read the log."""
-    if not isinstance(known.folder, Path):
-        return None
-    newer = [*_contents(known.folder / LOG, known.version + 1)]
+    """Return the state after the commits since; None where delta-rs has to read the log.
+
+    So it has after so many that the log was summed up since, as it begins with the newest sum.
+    """
+    contents = _contents(known.folder / LOG, known.version + 1)
+    newer = [*islice(contents, CHECKPOINT_COMMITS + 1)]
     if not newer:
         return known
+    if len(newer) > CHECKPOINT_COMMITS:
+        return None
     files, tokens = dict(known.files), dict(known.tokens)
     if not all(_applied(content, files, tokens) for content in newer):
         return None
@@ -149,7 +154,7 @@ def _followed(known: TableState) -> TableState | None:
     return replace(known, version=version, files=files, tokens=tokens, newest=newest)
 
 
-def _contents(log: Path, version: int) -> Iterator[bytes]:
+def _contents(log: Place, version: int) -> Iterator[bytes]:
     """Read commits until there is none: they are numbered without a gap, and each appears whole."""
     with suppress(FileNotFoundError):
         for number in count(version):

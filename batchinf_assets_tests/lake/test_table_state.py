@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote
+from uuid import uuid4
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake import table_log as log_room
 from batchinf_assets.lake import table_state as room
 from batchinf_assets.lake.files import write_parquet
+from batchinf_assets.lake.place import Place, path_within
+from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.lake.table_log import COMMIT, LOG
 from batchinf_assets.windows import Window, WindowSpec
@@ -34,6 +38,8 @@ STEPS = st.lists(
     st.tuples(st.sampled_from(WINDOWS), st.lists(st.integers(0, 3), max_size=3, unique=True)),
     max_size=8,
 )
+NUMBERS = st.sets(st.integers(0, 8))
+"""After which steps something is done."""
 
 
 def put(table: WindowTable, window: Window, names: list[int], token: int) -> None:
@@ -44,7 +50,7 @@ def put(table: WindowTable, window: Window, names: list[int], token: int) -> Non
 
 def as_a_whole(table: WindowTable) -> tuple[dict[str, list[str]], dict[str, int]]:
     """What delta-rs says that knows nothing yet."""
-    delta = DeltaTable(str(table.folder))
+    delta = opened(table)
     actions = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
     files: dict[str, list[str]] = {}
     for each in sorted(actions, key=lambda action: action["path"]):
@@ -52,29 +58,74 @@ def as_a_whole(table: WindowTable) -> tuple[dict[str, list[str]], dict[str, int]
     return files, {w.key: delta.transaction_version(w.key) or 0 for w in WINDOWS}
 
 
+def opened(table: WindowTable) -> DeltaTable:
+    if isinstance(table.folder, S3Place):
+        return DeltaTable(table.folder.url, storage_options=table.folder.storage_options())
+    return DeltaTable(str(table.folder))
+
+
 def as_followed(table: WindowTable) -> tuple[dict[str, list[str]], dict[str, int]]:
-    folder = Path(str(table.folder))
     found = {
-        key: [str(Path(str(path)).relative_to(folder)) for path in paths]
+        key: [path_within(path, table.folder) for path in paths]
         for key, paths in table.files().items()
     }
     return found, {window.key: table.token_of(window) for window in WINDOWS}
 
 
+def forget() -> None:
+    """Know of the logs what a new process knows."""
+    room._KNOWN.clear()
+    room._opened.cache_clear()
+    log_room._READ.clear()
+    log_room.tokens_at.cache_clear()
+
+
+def follow(
+    folder: Place,
+    steps: list[tuple[Window, list[int]]],
+    seen: set[int],
+    summed: set[int],
+    forgotten: set[int],
+) -> None:
+    table = WindowTable(folder, SCHEMA)
+    put(table, WINDOWS[0], [0], 1)
+    as_followed(table)
+    for number, (window, names) in enumerate(steps):
+        put(WindowTable(folder, SCHEMA), window, names, number + 2)
+        if number in summed:
+            opened(table).create_checkpoint()
+        if number in forgotten:
+            forget()
+        if number in seen:
+            as_followed(WindowTable(folder, SCHEMA))
+    assert as_followed(WindowTable(folder, SCHEMA)) == as_a_whole(WindowTable(folder, SCHEMA))
+
+
 @settings(max_examples=30, deadline=None, derandomize=True, database=None)
-@given(steps=STEPS, seen=st.sets(st.integers(0, 8)))
+@given(steps=STEPS, seen=NUMBERS, summed=NUMBERS, forgotten=NUMBERS)
 def test_commits_are_followed_as_delta_reads_them(
-    steps: list[tuple[Window, list[int]]], seen: set[int]
+    steps: list[tuple[Window, list[int]]], seen: set[int], summed: set[int], forgotten: set[int]
 ) -> None:
     with TemporaryDirectory() as root:
-        folder = Path(root) / "a lake" / "predictions"
-        put(WindowTable(folder, SCHEMA), WINDOWS[0], [0], 1)
-        as_followed(WindowTable(folder, SCHEMA))
-        for number, (window, names) in enumerate(steps):
-            put(WindowTable(folder, SCHEMA), window, names, number + 2)
-            if number in seen:
-                as_followed(WindowTable(folder, SCHEMA))
-        assert as_followed(WindowTable(folder, SCHEMA)) == as_a_whole(WindowTable(folder, SCHEMA))
+        follow(Path(root) / "a lake" / "predictions", steps, seen, summed, forgotten)
+
+
+@settings(
+    max_examples=5,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(steps=STEPS, seen=NUMBERS, summed=NUMBERS, forgotten=NUMBERS)
+def test_commits_on_s3_are_followed_as_delta_reads_them(
+    s3_lake: S3Place,
+    steps: list[tuple[Window, list[int]]],
+    seen: set[int],
+    summed: set[int],
+    forgotten: set[int],
+) -> None:
+    follow(s3_lake / uuid4().hex / "predictions", steps, seen, summed, forgotten)
 
 
 @pytest.fixture
@@ -85,9 +136,14 @@ def table(tmp_path: Path) -> WindowTable:
     return made
 
 
+@pytest.mark.parametrize("where", ["disk", "s3"])
 def test_what_is_new_is_not_asked_of_delta(
-    table: WindowTable, monkeypatch: pytest.MonkeyPatch
+    where: str, tmp_path: Path, s3_lake: S3Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    folder = tmp_path / "predictions" if where == "disk" else s3_lake / "predictions"
+    table = WindowTable(folder, SCHEMA)
+    put(table, WINDOWS[0], [0], 1)
+    assert len(table.files()) == 1
     put(table, WINDOWS[1], [1, 2], 5)
     monkeypatch.delattr(room, "open_table")
     monkeypatch.delattr(room, "up_to_date")
@@ -96,6 +152,79 @@ def test_what_is_new_is_not_asked_of_delta(
         WINDOWS[1].key: 2,
     }
     assert table.token_of(WINDOWS[1]) == 5
+
+
+def test_where_much_was_committed_since_delta_reads_it_from_the_logs_sum(
+    table: WindowTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Place] = []
+    up_to_date = room.up_to_date
+
+    def noted(folder: Place, opened: Callable[[Place], DeltaTable]) -> DeltaTable:
+        read.append(folder)
+        return up_to_date(folder, opened)
+
+    monkeypatch.setattr(room, "CHECKPOINT_COMMITS", 3)
+    monkeypatch.setattr(room, "up_to_date", noted)
+    commit_elsewhere(table, [2, 3, 4])
+    assert as_followed(table) == as_a_whole(table)
+    assert not read
+    commit_elsewhere(table, [5, 6, 7, 8])
+    assert as_followed(table) == as_a_whole(table)
+    assert read == [table.folder]
+
+
+def commit_elsewhere(table: WindowTable, versions: list[int]) -> None:
+    """Put fences of a window into the log, as another process does."""
+    for version in versions:
+        txn = {"txn": {"appId": WINDOWS[2].key, "version": version}}
+        log_room.put_commit(table.folder, version, [{"commitInfo": {}}, txn])
+
+
+def test_tokens_are_read_once_for_all_windows(
+    table: WindowTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(table, WINDOWS[1], [1], 4)
+    opened(table).create_checkpoint()
+    put(table, WINDOWS[2], [1], 6)
+    forget()
+    read: list[int] = []
+    look = log_room._read_commit
+
+    def noted(folder: Place, version: int) -> log_room.Commit:
+        read.append(version)
+        return look(folder, version)
+
+    monkeypatch.setattr(log_room, "_read_commit", noted)
+    assert [table.token_of(window) for window in WINDOWS] == [1, 4, 6, 0]
+    assert read == [3]
+
+
+@pytest.mark.parametrize("what", ["in parts", "gone"])
+def test_tokens_are_read_from_the_commits_where_the_sum_is_no_single_file(
+    table: WindowTable, what: str
+) -> None:
+    put(table, WINDOWS[1], [1], 4)
+    opened(table).create_checkpoint()
+    log = Path(str(table.folder), LOG)
+    (sum_,) = log.glob("*.checkpoint.parquet")
+    if what == "gone":
+        sum_.unlink()
+    else:
+        sum_.rename(log / f"{2:020d}.checkpoint.{1:010d}.{1:010d}.parquet")
+        pointer = {"version": 2, "size": 4, "parts": 1}
+        (log / "_last_checkpoint").write_text(json.dumps(pointer))
+    forget()
+    assert log_room.tokens_at(table.folder, 2) == {WINDOWS[0].key: 1, WINDOWS[1].key: 4}
+
+
+@pytest.mark.parametrize("name", ["_last_checkpoint", f"{2:020d}.checkpoint.parquet"])
+def test_a_damaged_sum_of_a_log_is_named(table: WindowTable, name: str) -> None:
+    put(table, WINDOWS[1], [1], 4)
+    opened(table).create_checkpoint()
+    Path(str(table.folder), LOG, name).write_bytes(b"{")
+    with pytest.raises(ManifestInvalid, match=f"{name} .*cannot be read"):
+        log_room.tokens_at(table.folder, 2)
 
 
 def test_a_window_that_was_emptied_is_no_window(table: WindowTable) -> None:

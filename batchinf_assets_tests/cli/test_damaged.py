@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
+import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import dagster as dg
 import pytest
 import yaml
 from click.testing import Result
+from sqlalchemy.exc import OperationalError
 
+from batchinf_assets.orchestration.resources import Workplace
+from batchinf_assets.orchestration.rollback.roll_back import untold_rollback
+from batchinf_assets.orchestration.unfinished.rollbacks import GRACE, finish_rollbacks
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import announcements
 from batchinf_assets.publishing.rollback import remedies
@@ -157,6 +165,40 @@ def test_who_may_not_write_is_told_what_was_found_first(
     assert kept.startswith(f"batchinf: {DAY}: It was not taken back: [Errno 13] Permission denied")
     assert told.stdout.endswith("1 of 2 windows verify.\n")
     assert seen(fine) == days
+
+
+def test_what_was_taken_back_and_dagster_could_not_be_told_of_is_told_by_the_sensor(
+    revisions: tuple[str, str],
+    acting: Callable[[], None],
+    batchinf: Run,
+    project: Project,
+    pipeline: Pipeline,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old, bad = revisions
+    acting()
+    damage(project, bad)
+
+    def is_locked(*_given: object) -> NoReturn:
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError("database is locked"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dg.DagsterInstance, "report_runless_asset_event", is_locked)
+        told = batchinf("verify", "flight_delays", DAY, "--take-back")
+        again = batchinf("verify", "flight_delays", DAY, "--take-back")
+    assert (told.exit_code, again.exit_code) == (1, 0), told.output
+    assert told.stderr.splitlines()[-1] == (
+        f"batchinf: {DAY}: Rolled back by itself: readers see revision {old} now. Not everybody "
+        "was told: Dagster's database could not be written: OperationalError. Make room, or mend "
+        "what DAGSTER_HOME names. The sensor `flight_delays_unfinished` does that then."
+    )
+    window = pipeline.spec.window.window(DAY)
+    untold = untold_rollback(instance, project, pipeline.spec, window)
+    assert untold is not None
+    workplace, log = Workplace(), logging.getLogger("test")
+    finish_rollbacks(instance, workplace, pipeline.spec, datetime.now(UTC) + 2 * GRACE, log)
+    assert untold_rollback(instance, project, pipeline.spec, window) is None
 
 
 def test_a_window_that_cannot_be_read_is_not_known_and_hides_no_other(

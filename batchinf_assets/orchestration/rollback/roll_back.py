@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from pydantic import Field
+from sqlalchemy.exc import DBAPIError
 
+from batchinf_assets.errors import StorageFailed
 from batchinf_assets.manifest.values import RevisionId
 from batchinf_assets.orchestration.keys import asset_key
 from batchinf_assets.orchestration.metadata.results import Metadata
@@ -109,11 +111,20 @@ def tell_dagster(
         spec: The pipeline.
         done: The rollback.
         log: Takes events for the run that did it; without a run they belong to none.
+
+    Raises:
+        StorageFailed: Dagster's database cannot be written.
     """
-    for event in rollback_events(spec.name, done):
-        (log or instance.report_runless_asset_event)(event)
-    if done.told is not None and done.after is None:
-        show_withdrawn(instance, spec, done.told)
+    try:
+        for event in rollback_events(spec.name, done):
+            (log or instance.report_runless_asset_event)(event)
+        if done.told is not None and done.after is None:
+            show_withdrawn(instance, spec, done.told)
+    except DBAPIError as error:  # whose text quotes the statement, and may quote the address
+        raise StorageFailed(
+            f"Dagster's database could not be written: {type(error.orig).__name__}.",
+            next_step="Make room, or mend what DAGSTER_HOME names.",
+        ) from error
 
 
 def untold_rollback(

@@ -13,10 +13,11 @@ from datetime import datetime
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import BatchinfError, KeyringInvalid
 from batchinf_assets.project import Project
+from batchinf_assets.publishing.announcements import last_announcement
 from batchinf_assets.publishing.proof.verify import Verification
 from batchinf_assets.publishing.rollback.automatic import roll_back_if_condemned
 from batchinf_assets.publishing.rollback.damage import VERIFICATION, check_damage
-from batchinf_assets.publishing.rollback.roll_back import Rollback
+from batchinf_assets.publishing.rollback.roll_back import Rollback, as_announced
 from batchinf_assets.publishing.tickets.tickets import open_ticket
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.spec.pipeline import PipelineSpec
@@ -34,8 +35,8 @@ class Remedy:
 
     Attributes:
         damage: The failed check; None where nothing is damaged, or that is not known.
-        rollback: What was taken back; None where nothing was tried.
-        next_step: What a person can do; None where nothing is to be done, or nothing is known.
+        rollback: What was taken back; None where nothing was tried, or that failed.
+        next_step: What is left to do; None where nothing is to be done, or nothing is known.
     """
 
     damage: CheckResult | None = None
@@ -48,7 +49,8 @@ class Remedy:
         if done is None or done.told is None:
             return self.next_step or ""
         now = f"revision {done.after.revision}" if done.after else "nothing"
-        return f"{done.state.replace('_', ' ').capitalize()} by itself: readers see {now} now."
+        said = f"{done.state.replace('_', ' ').capitalize()} by itself: readers see {now} now."
+        return f"{said} {self.next_step or ''}".rstrip()
 
 
 def judge_damage(
@@ -106,7 +108,8 @@ def take_all_back(
                 tell(done)
         return done
 
-    return {**judged, **{key: _remedy(spec, key, check, act) for key, check in damaged.items()}}
+    done = {key: _remedy(project, spec, key, check, act, now=now) for key, check in damaged.items()}
+    return {**judged, **done}
 
 
 def _judged(
@@ -137,22 +140,47 @@ def _left(spec: PipelineSpec, damaged: int) -> Remedy:
 
 
 def _remedy(
+    project: Project,
     spec: PipelineSpec,
     key: str,
     check: CheckResult,
     act: Callable[[str, CheckResult], Rollback | None],
+    *,
+    now: datetime,
 ) -> Remedy:
     by_hand = _by_hand(spec, key, check)
     try:
         done = act(key, check)
     except (BatchinfError, OSError) as error:
-        return Remedy(next_step=f"It was not taken back: {error} Then repeat this, or `{by_hand}`.")
+        return _failed(project, spec, key, error, by_hand, now=now)
     if done is None:
         return Remedy(next_step="It was not taken back: readers see another revision by now.")
     if done.told is not None:
         return Remedy(rollback=done)
     nothing = f"No earlier revision is good. Let readers see nothing: `{by_hand} --withdraw`."
     return Remedy(rollback=done, next_step=nothing)
+
+
+def _failed(
+    project: Project,
+    spec: PipelineSpec,
+    key: str,
+    error: Exception,
+    by_hand: str,
+    *,
+    now: datetime,
+) -> Remedy:
+    """Say what an error left behind, which may have come after the commit."""
+    again, window = f"Then repeat this, or `{by_hand}`.", spec.window.window(key)
+    try:
+        said = last_announcement(project, spec, window)
+        if said is None or said.at != now:
+            return Remedy(next_step=f"It was not taken back: {error} {again}")
+        done = as_announced(project, spec, window, said)
+    except (BatchinfError, OSError):
+        return Remedy(next_step=f"Whether it was taken back is not known: {error} {again}")
+    left = f"Not everybody was told: {error} The sensor `{spec.name}_unfinished` does that then."
+    return Remedy(rollback=done, next_step=left)
 
 
 def _by_hand(spec: PipelineSpec, key: str, check: CheckResult) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from types import ModuleType
+from typing import NoReturn
 
 import pytest
 
 from batchinf_assets.publishing.announcements import announcements
 from batchinf_assets.publishing.proof.verify import verify_key
+from batchinf_assets.publishing.rollback import remedies, roll_back
 from batchinf_assets.publishing.rollback.remedies import (
     Remedy,
     Telling,
@@ -74,6 +77,52 @@ def test_where_nobody_can_be_told_nothing_is_taken_back(acting: Desk, shown: Sho
     assert f"--from {shown.bad} --reason TEXT`" in str(remedy)
     assert acting.visible() == shown.bad
     assert announcements(acting.project, acting.spec, acting.window) == []
+
+
+def fails(*_given: object) -> NoReturn:
+    raise OSError(5, "database is locked")
+
+
+@pytest.mark.parametrize(("room", "step"), [(None, ""), (roll_back, "announce")])
+def test_what_was_taken_back_is_never_said_not_to_be(
+    acting: Desk,
+    shown: Shown,
+    monkeypatch: pytest.MonkeyPatch,
+    room: ModuleType | None,
+    step: str,
+) -> None:
+    flip_a_bit(acting)
+    if room is not None:
+        announced = getattr(room, step)
+        calls = iter([announced, fails])
+        monkeypatch.setattr(room, step, lambda *given: next(calls)(*given))
+    (remedy,) = taken_back(acting, lambda: nullcontext(fails)).values()
+    assert acting.visible() == shown.old
+    assert str(remedy) == (
+        f"Rolled back by itself: readers see revision {shown.old} now. Not everybody was told: "
+        "[Errno 5] database is locked The sensor `flight_delays_unfinished` does that then."
+    )
+    assert remedy.rollback is not None
+    assert remedy.rollback.state == "rolled_back"
+
+
+def test_what_was_not_committed_is_said_not_to_be_taken_back(
+    acting: Desk, shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flip_a_bit(acting)
+    monkeypatch.setattr(roll_back, "show_revision", fails)
+    (remedy,) = taken_back(acting, lambda: nullcontext(print)).values()
+    assert "It was not taken back: [Errno 5] database is locked" in str(remedy)
+    assert acting.visible() == shown.bad
+
+
+def test_where_nobody_can_look_it_is_not_known_whether_it_was_taken_back(
+    acting: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flip_a_bit(acting)
+    monkeypatch.setattr(remedies, "last_announcement", fails)
+    (remedy,) = taken_back(acting, lambda: nullcontext(fails)).values()
+    assert "Whether it was taken back is not known: [Errno 5] database is locked" in str(remedy)
 
 
 def test_what_does_not_verify_and_is_not_damaged_needs_no_remedy(acting: Desk) -> None:

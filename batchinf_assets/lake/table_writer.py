@@ -67,6 +67,8 @@ COLUMN_FEATURES = frozenset({"timestampNtz", "timestampNanos"})
 LEGACY_FEATURES = frozenset({"appendOnly", "invariants"})
 """Features that every table has that lists none, used or not."""
 
+APPEND_ONLY = "delta.appendOnly"
+
 Action = dict[str, Any]
 
 
@@ -125,6 +127,7 @@ class WindowWriter:
         added = None if files is None else [_added(each, self._folder, window) for each in files]
         first = state = table_state(self._folder)
         failure: OSError | StorageUnavailable | None = None
+        since: Sequence[Commit] = ()
         for _ in range(COMMIT_TRIES):
             made = state.version + 1
             try:
@@ -141,7 +144,7 @@ class WindowWriter:
             self._require_unfenced(state, window, token)  # a fence may be what the commit met
             if not (isinstance(failure, FileExistsError) and _are_of_others(since, window)):
                 break
-        raise self._refusal(window, failure) from failure
+        raise self._refusal(window, failure, since) from failure
 
     def _kept(self, first: TableState, made: int) -> int:
         sync_commits(self._folder, range(first.version + 1, made + 1))
@@ -170,7 +173,7 @@ class WindowWriter:
         Raises:
             Fenced: The log knows a higher token for the window.
             InvalidSpec: A column's declared type differs from the table's.
-            ManifestInvalid: The table asks its writers for what we do not do.
+            ManifestInvalid: The table asks its writers for what we do not do, or to remove nothing.
         """
         self._require_unfenced(state, window, token)
         self._require_understood(state)
@@ -183,14 +186,15 @@ class WindowWriter:
         }
         staying = {each["add"]["path"] for each in added or ()}
         visible = {} if added is None else state.files.get(window.key, {})
+        removed = [
+            _removed(path, size, window) for path, size in visible.items() if path not in staying
+        ]
+        if removed:
+            self._require_replaceable(state, window)
         return [
             {"commitInfo": info},
             *self._new_columns(state),
-            *(
-                _removed(path, size, window)
-                for path, size in visible.items()
-                if path not in staying
-            ),
+            *removed,
             *(added or ()),
             {"txn": {"appId": window.key, "version": token}},
         ]
@@ -244,7 +248,18 @@ class WindowWriter:
                 "changed.",
             )
 
-    def _refusal(self, window: Window, failure: Exception | None) -> Exception:
+    def _require_replaceable(self, state: TableState, window: Window) -> None:
+        if state.read.metadata().configuration.get(APPEND_ONLY, "").lower() == "true":
+            raise ManifestInvalid(
+                f"Table {self._name} has the property {APPEND_ONLY}, so that nothing may take the "
+                f"place of what it holds of {window.key}.",
+                next_step="Nothing was changed; set the property to false where windows may be "
+                "replaced again.",
+            )
+
+    def _refusal(
+        self, window: Window, failure: Exception | None, since: Sequence[Commit]
+    ) -> Exception:
         if isinstance(failure, StorageUnavailable):
             return failure
         if isinstance(failure, OSError) and not isinstance(failure, FileExistsError):
@@ -255,16 +270,35 @@ class WindowWriter:
                 f"{self._folder / LOG} could not be written: {failure.strerror or failure}.",
                 next_step=f"{mend} and run the window again; nothing was changed.",
             )
-        return LostRace(
-            f"Another run changed table {self._name} while this one committed {window.key}.",
-            next_step="Nothing was changed by this run; run it again to work on the new state.",
-        )
+        return self._lost_race(window, since)
+
+    def _lost_race(self, window: Window, since: Sequence[Commit]) -> LostRace:
+        again = "run it again to work on the new state"
+        if _are_of_others(since, window):
+            what = (
+                f"Table {self._name} got commits of other windows before that of {window.key}, "
+                f"{COMMIT_TRIES} times in a row."
+            )
+            again = "run it again while fewer windows are worked on side by side"
+        elif window.key in _windows_of(since):
+            what = f"Another run changed {window.key} in table {self._name} while this one did."
+        else:
+            what = (
+                f"Something else than a run changed table {self._name} while this one "
+                f"committed {window.key}."
+            )
+        return LostRace(what, next_step=f"Nothing was changed by this run; {again}.")
 
 
 def _are_of_others(commits: Sequence[Commit], window: Window) -> bool:
     """Say whether all that a commit met is about other windows."""
-    about = {each.metadata.get(WINDOW_KEY) or each.metadata.get(FENCE_KEY) for each in commits}
+    about = _windows_of(commits)
     return bool(about) and about.isdisjoint({None, window.key})
+
+
+def _windows_of(commits: Sequence[Commit]) -> set[str | None]:
+    """Return the keys of the windows that commits are about, None for those about none."""
+    return {each.metadata.get(WINDOW_KEY) or each.metadata.get(FENCE_KEY) for each in commits}
 
 
 def _protocol(asked: frozenset[str], needed: frozenset[str]) -> Iterator[Action]:

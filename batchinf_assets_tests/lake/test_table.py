@@ -8,6 +8,7 @@ import stat
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -485,6 +486,64 @@ def test_a_table_that_asks_more_of_its_writers_is_left_alone(folder: Path) -> No
     with pytest.raises(ManifestInvalid, match="columnMapping"):
         put(table, FIRST, [2])
     assert contents(folder) == {"2013-01-01": [1]}
+
+
+def test_who_lost_a_race_is_told_to_whom(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(WindowTable(folder, SCHEMA), FOURTH, [0])
+    numbers = count(1)
+
+    def another_window() -> None:
+        put(WindowTable(folder, SCHEMA), SECOND, [next(numbers)])
+
+    def same_window() -> None:
+        put(WindowTable(folder, SCHEMA), FIRST, [next(numbers)])
+
+    def other_tool() -> None:
+        DeltaTable(folder).alter.set_table_properties({"delta.appendOnly": "false"})
+
+    monkeypatch.setattr(writer_room, "COMMIT_TRIES", 3)
+    for act, said in [
+        (
+            another_window,
+            "Table predictions got commits of other windows before that of 2013-01-01, 3 times in "
+            "a row. Nothing was changed by this run; run it again while fewer windows are worked "
+            "on side by side.",
+        ),
+        (
+            same_window,
+            "Another run changed 2013-01-01 in table predictions while this one did. Nothing was "
+            "changed by this run; run it again to work on the new state.",
+        ),
+        (
+            other_tool,
+            "Something else than a run changed table predictions while this one committed "
+            "2013-01-01. Nothing was changed by this run; run it again to work on the new state.",
+        ),
+    ]:
+        late = WindowTable(folder, SCHEMA)
+        file = staged(late, FIRST, [100])
+        meanwhile(late, act, monkeypatch)
+        with pytest.raises(LostRace) as lost:
+            late.commit(FIRST, [file], {})
+        assert str(lost.value) == said
+
+
+@pytest.mark.parametrize("value", ["true", "True"])
+def test_of_a_table_that_only_grows_no_window_is_replaced(folder: Path, value: str) -> None:
+    table, other = WindowTable(folder, SCHEMA), WindowTable(folder, WIDER)
+    put(table, FIRST, [1])
+    DeltaTable(folder).alter.set_table_properties({"delta.appendOnly": value})
+    with pytest.raises(ManifestInvalid, match=r"predictions has the property delta\.appendOnly"):
+        put(table, FIRST, [2])
+    with pytest.raises(ManifestInvalid, match=r"delta\.appendOnly.* 2013-01-01"):
+        table.commit(FIRST, [], {})
+    table.fence(FIRST, 2)
+    put(table, SECOND, [3])
+    other.commit(THIRD, [staged(other, THIRD, [4], WIDER)], {})
+    assert contents(folder) == {"2013-01-01": [1], "2013-01-02": [3], "2013-01-03": [4]}
+    DeltaTable(folder).alter.set_table_properties({"delta.appendOnly": "false"})
+    table.commit(FIRST, [staged(table, FIRST, [2])], {}, token=2)
+    assert contents(folder)["2013-01-01"] == [2]
 
 
 def test_a_column_no_longer_declared_stays_for_the_windows_that_have_it(folder: Path) -> None:

@@ -56,11 +56,12 @@ def keys_trust(*, text: str | None, days: int, since: datetime | None, json_: bo
     """Trust a public key, or that of the private key which the environment names.
 
     For a key that was made elsewhere: a colleague's, or one in AWS Secrets Manager. What it signed
-    before --from does not verify here.
+    before --from does not verify here. One that is trusted already is so since --from, if that is
+    earlier; until when stays as it is.
     """
     from batchinf_assets.orchestration.secrets import fetch_secret
     from batchinf_assets.registry.keyring import trust_key
-    from batchinf_assets.registry.keys import key_id, load_signing_key
+    from batchinf_assets.registry.keys import load_signing_key
 
     project, now = here(), datetime.now(UTC)
     public = (
@@ -74,11 +75,15 @@ def keys_trust(*, text: str | None, days: int, since: datetime | None, json_: bo
             f"--from {not_before:%Y-%m-%d} is not over.",
             next_step="Give a day on which the key was already in use, or none.",
         )
-    trust_key(project.keys, public, not_before=not_before, not_after=now + timedelta(days=days))
+    not_after = now + timedelta(days=days)
+    key = trust_key(project.keys, public, not_before=not_before, not_after=not_after)
     if json_:
-        print_json({"key_id": key_id(public), "folder": project.shown(project.keys)})
+        print_json({"key_id": key.id, "folder": project.shown(project.keys)})
         return
-    click.echo(f"Key {key_id(public)} is trusted in {project.shown(project.keys)} for {days} days.")
+    click.echo(
+        f"Key {key.id} is trusted in {project.shown(project.keys)} from {key.not_before:%Y-%m-%d} "
+        f"to {key.not_after:%Y-%m-%d}."
+    )
 
 
 @keys.command("list")

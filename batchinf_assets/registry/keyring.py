@@ -143,7 +143,10 @@ class Keyring(_Frozen):
             raise KeyringInvalid(
                 f"The keyring has no key '{id_[:32]}'.", next_step=f"It has: {known}."
             )
-        change = {"revoked_at": at, "revocation_reason": reason}
+        return self.with_change(id_, revoked_at=at, revocation_reason=reason)
+
+    def with_change(self, id_: str, **change: datetime | str) -> Keyring:
+        """Return a keyring in which fields of a key have other values."""
         return Keyring(
             keys=tuple(k.model_copy(update=change) if k.id == id_ else k for k in self.keys)
         )
@@ -208,21 +211,45 @@ def init_keys(folder: Path, *, not_before: datetime, not_after: datetime) -> Sig
     return key
 
 
-def trust_key(folder: Path, public: bytes, *, not_before: datetime, not_after: datetime) -> None:
+def trust_key(
+    folder: Path, public: bytes, *, not_before: datetime, not_after: datetime
+) -> PublicKey:
     """Add a raw public key to the keyring, which is made if there is none.
 
+    One that is known is trusted since an earlier time, and no longer than it is.
+
+    Returns:
+        The key as it is trusted now.
+
     Raises:
-        KeyringInvalid: The keyring is damaged, or knows the key already.
+        KeyringInvalid: The keyring is damaged, or trusts the key since then already, or no more.
     """
     with _locked(folder):
-        keyring = _known(folder)
-        if keyring.find(key_id(public)) is not None:
-            raise KeyringInvalid(
-                f"The keyring knows key {key_id(public)} already.",
-                next_step="See `batchinf keys list`.",
-            )
-        added = keyring.with_key(public, not_before=not_before, not_after=not_after)
-        write_keyring(folder, added)
+        keyring, id_ = _known(folder), key_id(public)
+        known = keyring.find(id_)
+        if known is None:
+            changed = keyring.with_key(public, not_before=not_before, not_after=not_after)
+        else:
+            _require_earlier(known, not_before)
+            changed = keyring.with_change(id_, not_before=not_before)
+        write_keyring(folder, changed)
+    return changed.trusted(id_, None, "What is trusted")
+
+
+def _require_earlier(known: PublicKey, not_before: datetime) -> None:
+    if known.revoked_at is not None:
+        raise KeyringInvalid(
+            f"Key {known.id} was revoked on {in_utc(known.revoked_at)}.",
+            next_step="Nothing that it signed counts again; use another key (`batchinf keys "
+            "init`).",
+        )
+    if not_before >= known.not_before:
+        raise KeyringInvalid(
+            f"The keyring knows key {known.id} already, valid from {in_utc(known.not_before)} to "
+            f"{in_utc(known.not_after)}.",
+            next_step="Name an earlier day to trust what it signed before (`batchinf keys trust "
+            "--from DATE`); one that expires is followed by a new one (`batchinf keys init`).",
+        )
 
 
 def revoke_key(folder: Path, id_: str, *, at: datetime, reason: str) -> None:

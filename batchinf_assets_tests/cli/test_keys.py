@@ -123,6 +123,27 @@ def test_a_key_is_trusted_from_the_day_on_that_is_named(
     assert trusted["not_after"] >= own["not_after"]
 
 
+def test_a_known_key_may_be_trusted_since_earlier_and_for_no_longer(
+    folder: Path, fine: Told, refused: Told
+) -> None:
+    fine("keys", "init")
+    public = base64.b64encode(create_signing_key(folder / "colleague.pem").public).decode()
+    trust = ("keys", "trust", "--public", public)
+    fine(*trust, "--from", "2013-07-01", "--days", "30")
+    _, before = json.loads(fine("keys", "list", "--json"))
+    for words in ((), ("--from", "2013-07-01"), ("--from", "2013-07-02", "--days", "3650")):
+        line = refused(*trust, *words)
+        assert f"knows key {before['id']} already, valid from 2013-07-01" in line
+        assert "`batchinf keys trust --from DATE`" in line
+    told = fine(*trust, "--from", "2013-06-01", "--days", "3650")
+    assert f"from 2013-06-01 to {before['not_after'][:10]}." in told
+    _, after = json.loads(fine("keys", "list", "--json"))
+    assert after == {**before, "not_before": "2013-06-01T00:00:00Z"}
+    fine("keys", "revoke", before["id"], "--reason", "Lost")
+    assert "was revoked on" in refused(*trust, "--from", "2013-05-01")
+    assert json.loads(fine("keys", "list", "--json"))[1]["not_before"] == after["not_before"]
+
+
 @pytest.mark.parametrize("place", ["keyring.json", "."])
 def test_a_keyring_that_others_may_write_is_refused(
     folder: Path, fine: Told, refused: Told, place: str

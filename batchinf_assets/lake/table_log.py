@@ -262,6 +262,7 @@ def read_commits(folder: Place, versions: Sequence[int]) -> list[Commit]:
 
     Raises:
         ManifestInvalid: One is missing or damaged.
+        OSError: One is there and cannot be read.
     """
     read = _READ.setdefault(folder, {})
     missing = [version for version in versions if version not in read]
@@ -349,7 +350,7 @@ def _read_commit(folder: Place, version: int) -> Commit:
         info = next(_of(lines, "commitInfo"), {})
         metadata = {str(name): str(value) for name, value in info.items()}
         tokens = {str(t["appId"]): int(t["version"]) for t in _of(lines, "txn")}
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except (FileNotFoundError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ManifestInvalid(
             f"Commit {place} cannot be read.",
             next_step="Restore the folder from a backup; no file beside it was touched.",

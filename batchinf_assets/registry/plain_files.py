@@ -42,9 +42,10 @@ def read_plain(
     except FileNotFoundError as error:
         raise refused(what, f"{one_line(path.name)} is missing", missing) from error
     except OSError as error:
-        reason = Refusal.NO_PLAIN_FILE if error.errno in _NO_FILE else Refusal.UNREADABLE
         problem = f"{one_line(path.name)} cannot be read ({error.strerror})"
-        raise refused(what, problem, reason) from error
+        if error.errno in _NO_FILE:
+            raise refused(what, problem, Refusal.NO_PLAIN_FILE) from error
+        raise _unreadable(what, problem) from error
 
 
 def plain_folder_names(folder: Path, what: str) -> frozenset[str]:
@@ -60,8 +61,7 @@ def plain_folder_names(folder: Path, what: str) -> frozenset[str]:
     except FileNotFoundError as error:
         raise refused(what, f"{folder} is no folder any more", Refusal.MISSING_FILE) from error
     except OSError as error:
-        problem = f"{folder} cannot be read ({error.strerror})"
-        raise refused(what, problem, Refusal.UNREADABLE) from error
+        raise _unreadable(what, f"{folder} cannot be read ({error.strerror})") from error
 
 
 def refused(what: str, problem: str, reason: Refusal) -> ModelRefused:
@@ -71,6 +71,15 @@ def refused(what: str, problem: str, reason: Refusal) -> ModelRefused:
         reason=reason,
         next_step="Restore the folder from a backup and find out who changed it; or register the "
         "model again (`batchinf model register`) and promote it.",
+    )
+
+
+def _unreadable(what: str, problem: str) -> ModelRefused:
+    """Return the refusal of what may be as it was signed, for all that anybody knows."""
+    return ModelRefused(
+        f"{what}: {problem}.",
+        reason=Refusal.UNREADABLE,
+        next_step="Let this user read it, or mend the disk; nobody knows that it was changed.",
     )
 
 

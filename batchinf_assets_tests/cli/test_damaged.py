@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import dagster as dg
 import pytest
@@ -21,11 +21,15 @@ from batchinf_assets.orchestration.rollback.roll_back import untold_rollback
 from batchinf_assets.orchestration.unfinished.rollbacks import GRACE, finish_rollbacks
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import announcements
+from batchinf_assets.publishing.proof import verify
 from batchinf_assets.publishing.rollback import remedies
 from batchinf_assets.publishing.tickets.tickets import read_tickets
+from batchinf_assets.registry.registry import Registry
 from batchinf_assets.spec import load as spec_module
 from batchinf_assets.spec.load import DEFS_FOLDER, Pipeline
+from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.ledger import Ledger
+from batchinf_assets.windows import Window
 from batchinf_assets_tests.cli.test_rollback import DAY, revisions
 from batchinf_assets_tests.nobody import as_nobody, give_to_nobody, show_to_nobody
 
@@ -219,6 +223,41 @@ def test_a_window_that_cannot_be_read_is_not_known_and_hides_no_other(
     assert (found["window"], found["holds"], found["known"]) == (NEXT, False, True)
     assert "not known whether it holds" in named.stderr
     path.parent.chmod(0o755)
+    assert seen(fine) == days
+
+
+@pytest.mark.parametrize("words", [("--all",), ("--all", "--take-back")])
+def test_a_lake_that_dies_half_way_leaves_the_rest_unknown_and_what_was_found_told(
+    days: dict[str, str],
+    batchinf: Run,
+    fine: Told,
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+) -> None:
+    damage(project, days[DAY])
+    lake = Path(str(project.lake))
+    give_to_nobody(lake.parent)
+    give_to_nobody(project.keys)
+    look = verify.verify_window
+
+    def dying(given: Project, registry: Registry, spec: PipelineSpec, window: Window, **how: Any):
+        if window.key == NEXT:
+            lake.chmod(0)
+        return look(given, registry, spec, window, **how)
+
+    monkeypatch.setattr(verify, "verify_window", dying)
+    with as_nobody():
+        told = batchinf("verify", "flight_delays", *words)
+    lake.chmod(0o755)
+    assert told.exit_code == 1
+    for said in (
+        f"batchinf: {DAY}: Rows must be in file window={DAY}/",
+        f"batchinf: {NEXT}: It is not known whether it holds: [Errno 13] Permission denied",
+        f"batchinf: {DAY}: Whether it is damaged is not known: [Errno 13] Permission denied",
+    ):
+        assert said in told.stderr
+    assert told.stdout.endswith("0 of 2 windows verify.\n")
     assert seen(fine) == days
 
 

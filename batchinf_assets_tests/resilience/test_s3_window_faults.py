@@ -23,11 +23,15 @@ from batchinf_assets.lake.s3_access import S3Limits
 from batchinf_assets.lake.table_log import open_table, read_commits
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import CHECKOUT, Project
+from batchinf_assets.publishing.proof.verify import Verification, verify_key
 from batchinf_assets.publishing.publish import REVISION
+from batchinf_assets.publishing.rollback.remedies import judge_damage
+from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.predictions import predictions_table
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.windows import Window
+from batchinf_assets_tests.publishing.proof.new_look import forget
 from batchinf_assets_tests.resilience.fault_proxy import Fault, FaultProxy, fault_proxy
 from batchinf_assets_tests.resilience.window_run import (
     DAY,
@@ -291,3 +295,33 @@ def assert_plain(error: BatchinfError) -> None:
     assert "s3://lake-" in error.message
     for trace in ("\n", "http", "Signature", *ENVIRON.values()):
         assert trace not in str(error)
+
+
+@pytest.mark.parametrize("kind", ["503", "403", "hang"])
+def test_a_store_that_fails_while_a_window_is_verified_leaves_it_unknown(
+    on_s3: OnS3, kind: str
+) -> None:
+    on_s3.run()
+    impatient = replace(IMPATIENT, stall_seconds=0.2, request_seconds=0.2, retries=0)
+    project = replace(
+        on_s3.project, lake=place_at(on_s3.proxy.url, on_s3.direct.lake.bucket, limits=impatient)
+    )
+    spec, registry = on_s3.pipeline.spec, Registry.at(project, os.environ)
+
+    def look(*faults: Fault) -> Verification:
+        on_s3.proxy.inject(*faults)
+        forget(project, spec)
+        return verify_key(project, registry, spec, DAY)
+
+    assert look().holds
+    revision, asked = look().revision, len(on_s3.proxy.seen())
+    commits = open_table(predictions_table(on_s3.direct, spec).folder).version()
+    for after in range(0, asked, asked // 8):
+        fault = Fault(kind="hang") if kind == "hang" else Fault(kind="status", status=int(kind))
+        found = look(replace(fault, after=after))
+        assert (found.holds, found.known) == (False, False), (after, found.problems)
+        assert all("not known whether it holds" in each for each in found.problems), after
+        judged = judge_damage(project, registry, spec, [replace(found, revision=revision)])
+        assert all(remedy.damage is None for remedy in judged.values())
+    assert look().holds
+    assert open_table(predictions_table(on_s3.direct, spec).folder).version() == commits

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import pyarrow as pa
 
@@ -54,7 +56,7 @@ class Verification:
         window: The window's key.
         revision: The revision that was looked at, or None where nothing is published.
         problems: What is wrong, one sentence each; empty if all holds.
-        known: False where it could not be looked at.
+        known: False where not everything could be looked at.
     """
 
     window: str
@@ -84,6 +86,10 @@ def verify_window(
         spec: The pipeline.
         window: The window.
         revision: One that was superseded; the one that readers see if None.
+
+    Raises:
+        BatchinfError: The store failed before anything wrong was found; after that it is told.
+        OSError: The same, of a disk.
     """
     files = predictions_table(project, spec).files_of(window)
     visible = files[0].parent.name if files else empty_revision(project, spec, window)
@@ -92,9 +98,19 @@ def verify_window(
         nothing = (_nothing(project, spec, window), *_untold(project, spec, window))
         return Verification(window=window.key, revision=None, problems=nothing)
     seen = files if looked_at == visible else None
-    found = _until_unreadable(_problems(project, registry, spec, window, looked_at, seen))
-    problems = tuple(dict.fromkeys(found))
-    return Verification(window=window.key, revision=looked_at, problems=problems)
+    found = list[str]()
+    try:
+        for problem in _problems(project, registry, spec, window, looked_at, seen):
+            found.append(problem)
+    except (ManifestInvalid, WindowMissing) as error:
+        found.append(_sentence(error))
+    except (BatchinfError, OSError) as error:
+        if not found:
+            raise
+        found.append(_Unread(error))
+    problems = tuple(map(str, dict.fromkeys(found)))
+    known = not any(isinstance(problem, _Unread) for problem in found)
+    return Verification(window=window.key, revision=looked_at, problems=problems, known=known)
 
 
 def verify_key(
@@ -128,8 +144,28 @@ def _undeclared(key: str) -> Verification:
 
 
 def _not_known(key: str, error: Exception) -> Verification:
-    problem = f"It is not known whether it holds: {error}"
+    problem = str(_Unread(error))
     return Verification(window=key, revision=None, problems=(problem,), known=False)
+
+
+class _Unread(str):
+    """What could not be looked at; every other problem is that something is not as it should be."""
+
+    __slots__ = ()
+
+    def __new__(cls, error: Exception) -> Self:
+        return super().__new__(cls, f"It is not known whether it holds: {error}")
+
+
+_OF_WHAT_IS_THERE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+"""Errors that are a file's, not the disk's and not for want of rights; pyarrow's have no number."""
+
+
+def _sentence(error: BatchinfError) -> str:
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno not in _OF_WHAT_IS_THERE:
+        return _Unread(error)
+    return str(error)
 
 
 def _nothing(project: Project, spec: PipelineSpec, window: Window) -> str:
@@ -143,7 +179,7 @@ def _until_unreadable(problems: Iterator[str]) -> Iterator[str]:
     try:
         yield from problems
     except (ManifestInvalid, WindowMissing) as error:
-        yield str(error)
+        yield _sentence(error)
 
 
 def _problems(
@@ -200,7 +236,7 @@ def _signature(
     try:
         read_signed_manifest(store, window, revision, read_keyring(registry.keys))
     except (ManifestInvalid, KeyringInvalid) as error:
-        yield str(error)
+        yield _sentence(error)
     sha256 = hashlib.sha256(store.body(window, revision)).hexdigest()
     committed = publications(project, spec, window)
     named = next((each for each in committed if each.metadata[REVISION] == revision), None)
@@ -285,7 +321,7 @@ def model_problems(registry: Registry, manifest: Manifest) -> Iterator[str]:
         log = promotion_log(registry, model.name, model.alias)
         records = {record.sequence: record for record in log.history(keyring)}
     except (ModelRefused, KeyringInvalid) as error:
-        yield str(error)
+        yield _sentence(error)
         return
     promotion = records.get(model.promotion or 0)
     promoted = (promotion.version, promotion.digest) if promotion else None

@@ -82,14 +82,19 @@ def _nodes(
 ) -> _Nodes:
     split = ~leaf
     return _Nodes(
-        column=np.where(split, column, LEAF).astype(np.int32),
+        column=_of_splits(split, column),
         threshold=np.where(split, threshold, 0.0),
-        left=np.where(split, left, LEAF).astype(np.int32),
-        right=np.where(split, right, LEAF).astype(np.int32),
+        left=_of_splits(split, left),
+        right=_of_splits(split, right),
         missing_left=np.where(split, missing_left, 0).astype(np.bool_),
         category_set=np.full(len(leaf), LEAF, dtype=np.int32),
         value=np.where(leaf[:, None], value, 0.0),
     )
+
+
+def _of_splits(split: Any, index: Any) -> npt.NDArray[np.int32]:
+    """Return the index of splits; of histogram trees it is unsigned, a type that has no LEAF."""
+    return np.where(split, index.astype(np.int64), LEAF).astype(np.int32)
 
 
 def _joined(trees: Sequence[_Nodes]) -> dict[str, Any]:

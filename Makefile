@@ -1,9 +1,14 @@
-# The stable commands. Needs Python 3.11 or newer, git and make; everything stays in this folder.
+# The stable commands. Needs Python 3.11 to 3.14, git and make; everything stays in this folder.
 PYTHON ?= python3
 PORT ?= 3000
 N ?= 300
 BENCH ?= --kill --scale
 BIN := .venv/bin
+SUPPORTED := import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 14) else \
+  "batchinf runs on Python 3.11 to 3.14, and $(PYTHON) is %d.%d. Name another one, for instance: \
+  make demo PYTHON=python3.13" % sys.version_info[:2])
+# An environment without pip is what Python leaves where Debian's python3-venv was missing.
+venv = test -x $(1)/bin/pip || { "$(PYTHON)" -c '$(SUPPORTED)' && "$(PYTHON)" -m venv --clear $(1); }
 
 export DAGSTER_HOME := $(CURDIR)/data/dagster
 export VIRTUAL_ENV := $(CURDIR)/.venv
@@ -64,13 +69,13 @@ lock: ## renew the pinned versions from pyproject.toml; needs uv
 	  -o requirements-rivals.lock requirements-rivals.in
 
 .venv-mlflow/installed: requirements-mlflow.lock ## an MLflow server, for the test that uses one
-	@test -x .venv-mlflow/bin/python || "$(PYTHON)" -m venv .venv-mlflow
+	@$(call venv,.venv-mlflow)
 	@.venv-mlflow/bin/python -m pip install --quiet --require-hashes --no-deps \
 	  -r requirements-mlflow.lock
 	@touch $@
 
 .venv-rivals/installed: requirements-rivals.lock ## Ray and Spark, for the benchmark beside them
-	@test -x .venv-rivals/bin/python || "$(PYTHON)" -m venv .venv-rivals
+	@$(call venv,.venv-rivals)
 	@.venv-rivals/bin/python -m pip install --quiet --require-hashes --no-deps \
 	  -r requirements-rivals.lock
 	@touch $@
@@ -79,10 +84,10 @@ clean: ## forget everything that was landed, scored and logged; keys stay
 	rm -rf data/keys/promotions-seen.json data/landing data/lake data/dagster/history data/dagster/schedules data/dagster/storage
 
 .venv/installed: requirements.lock requirements-build.lock pyproject.toml
+	@$(call venv,.venv)
 	@echo "Installing into .venv; this happens once and takes about a minute."
-	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-build.lock
 	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --no-build-isolation \
-	  -r requirements.lock
+	  --use-pep517 -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
 	@touch $@

@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -274,7 +275,8 @@ def test_an_alias_that_another_process_makes_at_the_same_moment_is_moved(toys):
 
 def row_of_the_alias(registry, *, version):
     """Insert what MLflow inserts for `one@champion`, as another process; return how many rows."""
-    with sqlite3.connect(registry.tracking_uri.removeprefix("sqlite:///")) as database:
+    path = registry.tracking_uri.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path)) as database, database:
         return database.execute(
             "INSERT INTO registered_model_aliases (workspace, name, alias, version) "
             "SELECT workspace, name, 'champion', ? FROM registered_models WHERE name = 'one'",

@@ -190,7 +190,7 @@ def test_a_deep_schema_is_refused_before_it_is_parsed():
 
 
 def test_a_deep_schema_cannot_hide_in_another_encoding():
-    deep = '{"a":' * 5000 + "1" + "}" * 5000
+    deep = '{"a":' * 100_000 + "1" + "}" * 100_000
     with pytest.raises(RecursionError):
         json.loads(deep.encode("utf-16-le"))
     refused(packed(deep, encoding="utf-16-le"), Refusal.UNREADABLE, "no JSON|UTF-8")

@@ -27,6 +27,7 @@ from batchinf_assets.errors import (
     RunOverCap,
     WindowRefused,
 )
+from batchinf_assets.lake.entries import exists
 from batchinf_assets.lake.lease import HeldLease, Lease, hold, read_lease
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.schema import arrow_schema
@@ -254,7 +255,7 @@ class _Stage:
 
     def _lowest_token(self, place: Place) -> int:
         """Return the lowest token allowed: a lease that was lost or restored is behind the logs."""
-        if place.exists() and self.name not in FENCED:
+        if exists(place) and self.name not in FENCED:
             return 1
         folder = self.project.lake / self.spec.name
         tables = FENCED.get(self.name, FENCED[PUBLISHED])

@@ -19,6 +19,7 @@ from batchinf_assets.cli.workplace import (
     signing_key,
 )
 from batchinf_assets.console import Console, print_json
+from batchinf_assets.lake.entries import exists
 from batchinf_assets.project import Project
 from batchinf_assets.spec.load import load_pipeline
 
@@ -103,7 +104,7 @@ def _demo_key(project: Project) -> SigningKey:
     """Return the key to sign with; the demo makes one where nothing was ever trusted."""
     from batchinf_assets.registry.keyring import KEYRING_FILE, init_keys
 
-    if (project.keys / KEYRING_FILE).exists():
+    if exists(project.keys / KEYRING_FILE):
         return signing_key(project)
     now = datetime.now(UTC)
     return init_keys(project.keys, not_before=now, not_after=now + timedelta(days=730))

@@ -12,6 +12,7 @@ import yaml
 
 from batchinf_assets.console import one_line
 from batchinf_assets.errors import UsageError
+from batchinf_assets.lake.entries import exists, is_dir
 from batchinf_assets.project import Project
 from batchinf_assets.spec.load import Pipeline
 
@@ -33,8 +34,8 @@ def here() -> Project:
     """Return the folders that the environment names."""
     found = Project.here(os.environ)
     if not isinstance(found.lake, Path):
-        found.lake.is_dir()  # refused here if there is no such bucket: no object would say so
-    elif found.lake.exists() and not found.lake.is_dir():
+        is_dir(found.lake)  # refused here if there is no such bucket: no object would say so
+    elif exists(found.lake) and not is_dir(found.lake):
         raise UsageError(
             f"The lake {found.shown(found.lake)} is no folder.",
             next_step="Set BATCHINF_LAKE to a folder.",

@@ -23,6 +23,7 @@ from batchinf_assets.lake.digest import (
     json_sha256,
     sort_by,
 )
+from batchinf_assets.lake.entries import is_file
 from batchinf_assets.lake.files import read_described, read_parquet, write_bytes
 from batchinf_assets.lake.layout import row_group_rows
 from batchinf_assets.lake.place import Place
@@ -123,7 +124,7 @@ def definition_place(project: Project, spec: PipelineSpec, digest: str) -> Place
 
 def _keep_definition(project: Project, pipeline: Pipeline, digest: str) -> None:
     place = definition_place(project, pipeline.spec, digest)
-    if not place.is_file():
+    if not is_file(place):
         write_bytes(place, canonical_json(_definition(pipeline)))
 
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from batchinf_assets.contracts.columns import ANY_LAYOUT, check_columns, conform
 from batchinf_assets.contracts.validate import check_values
 from batchinf_assets.errors import FeatureSqlFailed
+from batchinf_assets.lake.entries import exists
 from batchinf_assets.lake.query import query, quoted, refusal_text
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.manifest.files import FileRecord
@@ -84,13 +85,13 @@ def _outcome_files(
     landing: Landing, outcomes: OutcomesSpec, history: list[Window], limits: LimitsSpec
 ) -> Iterator[LandedFile]:
     for earlier in history:
-        if landing.path(outcomes.files, earlier).exists():
+        if exists(landing.path(outcomes.files, earlier)):
             yield landing.read(outcomes.files, earlier, limits=limits, columns=outcomes.columns)
 
 
 def _not_landed(landing: Landing, outcomes: OutcomesSpec, history: list[Window]) -> Iterator[str]:
     for earlier in history:
-        if not landing.path(outcomes.files, earlier).exists():
+        if not exists(landing.path(outcomes.files, earlier)):
             yield outcomes.files.replace("{window}", earlier.key)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from batchinf_assets.errors import BatchinfError
+from batchinf_assets.lake.entries import exists
 from batchinf_assets.lake.files import read_bounded, write_bytes
 from batchinf_assets.lake.versioned import Versioned, outdated
 
@@ -75,7 +76,7 @@ def create(place: ConditionalPlace, content: bytes) -> str:
     if not isinstance(place, Path):
         return place.create(content)
     with locked(place):
-        if place.exists():
+        if exists(place):
             raise FileExistsError(f"{place} exists already")
         write_bytes(place, content)
     return _version(content)

@@ -1,12 +1,14 @@
 """What lies in a folder of a lake, or a failure: never less than is there.
 
-`Path.glob` takes a folder that it may not list for an empty one, and what a lake does not hold
+`Path.glob` takes a folder that it may not list for an empty one, and `Path.exists`, `is_file` and
+`is_dir` of Python 3.14 take what they may not look at for nothing. But what a lake does not hold
 decides what readers see: a manifest without a signature, a revision that nobody condemned.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -50,3 +52,31 @@ def _scanned(folder: Path) -> list[os.DirEntry[str]]:
             return sorted(found, key=lambda entry: entry.name)
     except FileNotFoundError:
         return []
+
+
+def exists(place: Place) -> bool:
+    """Say whether something is there.
+
+    Raises:
+        OSError: We may not look.
+        StorageRefused: The store lets us not look.
+        StorageUnavailable: The store does not answer.
+    """
+    return _mode(place) is not None if isinstance(place, Path) else place.exists()
+
+
+def is_file(place: Place) -> bool:
+    """Say whether a file is there; raises as `exists` does."""
+    return stat.S_ISREG(_mode(place) or 0) if isinstance(place, Path) else place.is_file()
+
+
+def is_dir(place: Place) -> bool:
+    """Say whether a folder is there; raises as `exists` does."""
+    return stat.S_ISDIR(_mode(place) or 0) if isinstance(place, Path) else place.is_dir()
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None

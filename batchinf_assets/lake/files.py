@@ -23,6 +23,7 @@ from pydantic import BaseModel, ValidationError
 
 from batchinf_assets.errors import DocumentTooLarge, ManifestInvalid
 from batchinf_assets.lake.digest import canonical_json, file_sha256
+from batchinf_assets.lake.entries import is_dir, is_file
 from batchinf_assets.lake.layout import ROW_GROUP_ROWS, parquet_options
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.versioned import LARGEST_DOCUMENT
@@ -114,7 +115,7 @@ def holds(path: Place, size: int, sha256: str) -> bool:
     Raises:
         OSError: It is there and cannot be read.
     """
-    if not path.is_file() or path.stat().st_size != size:
+    if not is_file(path) or path.stat().st_size != size:
         return False
     return file_sha256(path) == sha256
 
@@ -206,7 +207,7 @@ def place_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
         try:
             staged.rename(folder)
         except OSError as error:  # a folder that is not empty is never replaced
-            if folder.is_dir():
+            if is_dir(folder):
                 raise FileExistsError(f"{folder} exists already") from error
             raise
     fsync(home)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.conditional import create, read_versioned, replace
-from batchinf_assets.lake.entries import entries
+from batchinf_assets.lake.entries import entries, is_file
 from batchinf_assets.lake.files import read_bounded, write_bytes
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.versioned import LARGEST_DOCUMENT, outdated
@@ -73,7 +73,7 @@ class ManifestStore:
             ManifestInvalid: It is missing or larger than any manifest.
         """
         path = self.path(window, revision)
-        if not path.is_file():
+        if not is_file(path):
             raise ManifestInvalid(
                 f"Revision {revision} of window {window} has no manifest at {path}.",
                 next_step="Restore it from a backup.",
@@ -100,7 +100,7 @@ class ManifestStore:
         found: dict[str, Place] = {}
         for place in entries(self._of(window), f"{revision}.*.sig"):
             name = SIGNATURE_NAME.fullmatch(place.name)
-            if name and name["stem"] == revision and place.is_file():
+            if name and name["stem"] == revision and is_file(place):
                 found[name["key"]] = place
         return found
 
@@ -145,7 +145,7 @@ class ManifestStore:
             ManifestInvalid: The draft is unreadable, or larger than any manifest.
         """
         path = self._of(window) / DRAFT
-        return parse_manifest(read_bounded(path), str(path)) if path.is_file() else None
+        return parse_manifest(read_bounded(path), str(path)) if is_file(path) else None
 
     def write_draft(self, window: Window, manifest: Manifest) -> None:
         """Keep a draft in the place of the window's earlier one.

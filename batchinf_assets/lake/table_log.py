@@ -26,6 +26,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
 
 from batchinf_assets.errors import ManifestInvalid
+from batchinf_assets.lake.entries import exists, is_dir
 from batchinf_assets.lake.files import fsync, naming, open_input, temporary_beside
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.s3 import S3Place
@@ -72,7 +73,7 @@ class Commit:
 
 def has_log(folder: Place) -> bool:
     """Say whether the table was ever made."""
-    return (folder / LOG).is_dir()
+    return is_dir(folder / LOG)
 
 
 def open_table(folder: Place) -> DeltaTable:
@@ -137,7 +138,7 @@ def _has_moved(folder: Path, known: int) -> bool:
     replaced.
     """
     log = folder / LOG
-    return (log / COMMIT.format(known + 1)).exists() or not (log / COMMIT.format(known)).exists()
+    return exists(log / COMMIT.format(known + 1)) or not exists(log / COMMIT.format(known))
 
 
 def make_table(folder: Place, columns: pa.Schema, partition: str) -> None:
@@ -201,7 +202,7 @@ def put_commit(folder: Place, version: int, actions: Iterable[Mapping[str, Any]]
     if not isinstance(place, Path):
         place.create(content)
         return
-    if place.exists():  # what is written aside first has to reach the disk
+    if exists(place):  # what is written aside first has to reach the disk
         raise FileExistsError(f"{place} exists already")
     temporary = temporary_beside(place)
     try:

@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, ConfigDict, Field
 
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.decisions import Decision, keep_decision, read_decision
-from batchinf_assets.lake.entries import entries
+from batchinf_assets.lake.entries import entries, is_file
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table_writer import COMMIT_KEY
 from batchinf_assets.manifest.values import RevisionId, Text
@@ -156,4 +156,4 @@ def _untold(
     commit = predictions_table(project, spec).commit_metadata(window)
     place = _folder(project, spec, window) / f"{commit.get(COMMIT_KEY)}.json"
     said = _said(spec, window, commit)
-    return (None if place.is_file() else said), place
+    return (None if is_file(place) else said), place

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from batchinf_assets.errors import ManifestInvalid
-from batchinf_assets.lake.entries import entries
+from batchinf_assets.lake.entries import entries, is_dir
 from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.lake.table_log import LOG
 from batchinf_assets.lake.table_state import PARTITION
@@ -55,7 +55,7 @@ def all_files(folder: Place) -> Iterator[Place]:
         for place in folder.rglob("*"):
             if LOG not in place.relative_to(folder).parts:
                 yield place
-    elif folder.is_dir() and not folder.is_symlink():
+    elif is_dir(folder) and not folder.is_symlink():
         yield from _walk(folder)
 
 

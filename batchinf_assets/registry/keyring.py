@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from batchinf_assets.errors import KeyringInvalid, ModelRefused, Refusal
+from batchinf_assets.lake.entries import exists
 from batchinf_assets.lake.files import write_bytes
 from batchinf_assets.registry.card import first_problem
 from batchinf_assets.registry.keys import (
@@ -301,4 +302,4 @@ def _locked(folder: Path) -> Generator[None]:
 
 
 def _known(folder: Path) -> Keyring:
-    return read_keyring(folder) if (folder / KEYRING_FILE).exists() else Keyring()
+    return read_keyring(folder) if exists(folder / KEYRING_FILE) else Keyring()

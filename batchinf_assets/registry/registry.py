@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from batchinf_assets.errors import ModelRefused, ModelUnavailable, Refusal, UsageError
+from batchinf_assets.lake.entries import exists
 from batchinf_assets.lake.place import Place, parse_place
 from batchinf_assets.project import Project
 from batchinf_assets.registry.artifact import ArtifactDraft, place_artifact
@@ -221,7 +222,7 @@ class Registry:
     def _absent(self) -> bool:
         """Whether the registry is an SQLite file that asking MLflow would create."""
         path = self.tracking_uri.removeprefix(SQLITE)
-        return path not in (self.tracking_uri, "", ":memory:") and not Path(path).exists()
+        return path not in (self.tracking_uri, "", ":memory:") and not exists(Path(path))
 
     @contextmanager
     def _asking(self) -> Generator[Any]:

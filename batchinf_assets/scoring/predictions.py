@@ -19,6 +19,7 @@ from batchinf_assets.attempts import predictions_table
 from batchinf_assets.checks import Violation
 from batchinf_assets.cores import usable_cores
 from batchinf_assets.errors import WindowMissing
+from batchinf_assets.lake.entries import is_file
 from batchinf_assets.lake.files import holds, read_parquet
 from batchinf_assets.lake.manifests import ManifestStore
 from batchinf_assets.lake.place import Place
@@ -140,7 +141,7 @@ def changed_files(folder: Place, outputs: tuple[OutputRecord, ...]) -> Iterator[
     with ThreadPoolExecutor(usable_cores()) as pool:  # hashing holds no lock
         whole = list(pool.map(partial(_is_whole, folder), outputs))
     for output in compress(outputs, map(not_, whole)):
-        if (folder / output.path).is_file():
+        if is_file(folder / output.path):
             yield Violation(column=None, rule=f"in file {output.path} as scored (bytes changed)")
         else:
             yield Violation(column=None, rule=f"in file {output.path} (it is missing)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
+from batchinf_assets.lake.entries import is_dir, is_file
 from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.lake.s3_listing import listed
 from batchinf_assets.snapshots.parts import Identity, identity_of, is_folder_of_parts, parts_of
@@ -32,7 +33,7 @@ def landed_files(folder: Place, pattern: str, windows: WindowSpec) -> dict[str, 
         place = path
         if is_folder_of_parts(PurePosixPath(after)):
             key, place = path.parent.name.removeprefix(before_name), path.with_name(after[1:])
-        if windows.has(key) and any(part.is_file() for part in parts_of(place)):
+        if windows.has(key) and any(is_file(part) for part in parts_of(place)):
             found[key] = place
     return found
 
@@ -47,7 +48,7 @@ def landed_windows(folder: Place, pattern: str, windows: WindowSpec) -> frozense
         StorageRefused: The store lets us not list it.
         StorageUnavailable: The store does not answer.
     """
-    return frozenset(landed_files(folder, pattern, windows)) if folder.is_dir() else None
+    return frozenset(landed_files(folder, pattern, windows)) if is_dir(folder) else None
 
 
 def listed_for(folder: Place, pattern: str) -> Place:

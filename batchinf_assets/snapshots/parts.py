@@ -16,6 +16,7 @@ from pathlib import PurePath
 import pyarrow as pa
 
 from batchinf_assets.lake.digest import file_sha256, json_sha256
+from batchinf_assets.lake.entries import is_file
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.query import query, quoted
 from batchinf_assets.manifest.files import FileRecord
@@ -43,7 +44,7 @@ def parts_of(path: Place) -> tuple[Place, ...]:
     if not is_folder_of_parts(path):
         return (path,)
     found = (each for each in path.parent.glob(path.name) if not each.name.startswith("."))
-    return tuple(sorted((each for each in found if each.is_file()), key=lambda each: each.parts))
+    return tuple(sorted((each for each in found if is_file(each)), key=lambda each: each.parts))
 
 
 def identity_of(path: Place) -> Identity:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from batchinf_assets.errors import ManifestInvalid, WindowMissing
 from batchinf_assets.lake.digest import content_digest, file_sha256
+from batchinf_assets.lake.entries import is_file
 from batchinf_assets.lake.files import DataFile, is_readable, read_parquet
 from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.lake.table import WindowTable
@@ -222,7 +223,7 @@ def _keep(project: Project, spec: PipelineSpec, window: Window, lines: pa.Table)
         return
     name = content_digest(lines, SCHEMA.names)[:16]
     path = table.path(window, name)
-    if visible != (path,) and path.is_file() and is_readable(path):
+    if visible != (path,) and is_file(path) and is_readable(path):
         size, sha256 = path.stat().st_size, file_sha256(path)
         kept = DataFile(path=path, rows=lines.num_rows, bytes=size, sha256=sha256)
         table.commit(window, [kept], {"batchinf.name": name})

@@ -24,7 +24,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
 
 from batchinf_assets.errors import LostRace, ManifestInvalid
-from batchinf_assets.lake.entries import entries
+from batchinf_assets.lake.entries import entries, is_file
 from batchinf_assets.lake.files import aside, fsync
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
@@ -141,8 +141,8 @@ class Ledger:
 
     def _rows(self, equal: Mapping[str, str | None]) -> pa.Table:
         # On S3 an object of the folder's name hides nothing, and asking for it is one more right.
-        is_file = isinstance(self.place, Path) and self.place.is_file()
-        if not is_file and not self._versions():
+        hidden = isinstance(self.place, Path) and is_file(self.place)
+        if not hidden and not self._versions():
             return LEDGER_SCHEMA.empty_table()
         wanted = [(name, "=", value) for name, value in equal.items() if value is not None]
         try:
@@ -218,7 +218,7 @@ class Ledger:
         The version seen last is looked for, because the whole folder may have been moved away.
         """
         seen = self._last_seen
-        if seen is not None and self._commit_place(seen).is_file():
+        if seen is not None and is_file(self._commit_place(seen)):
             yield from range(seen + 1, seen + 1 + COMMITS_FOLLOWED)
         newest = max(self._versions() or [self._create()])
         yield from range(newest + 1, newest + 1 + COMMITS_TRIED)

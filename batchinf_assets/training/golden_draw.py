@@ -25,6 +25,7 @@ from batchinf_assets.evaluation.golden.golden_provenance import (
 from batchinf_assets.evaluation.golden.golden_set import positives_among
 from batchinf_assets.features.labels import LABEL
 from batchinf_assets.lake.digest import sort_by
+from batchinf_assets.lake.entries import exists
 from batchinf_assets.lake.files import write_bytes, write_parquet
 from batchinf_assets.manifest.inputs import WindowRecord
 from batchinf_assets.project import Project
@@ -209,7 +210,7 @@ def proposed_place(
             f"{project.shown(declared)} is the golden set that counts; no draw replaces it.",
             next_step="Draw into another file, look at it, then put it in this one's place.",
         )
-    if path.exists() and not replace:
+    if exists(path) and not replace:
         raise UsageError(
             f"{project.shown(path)} holds an earlier proposal.",
             next_step="Look at it first; then draw into another file (-o FILE), or over it "

@@ -15,6 +15,7 @@ from batchinf_assets.evaluation.metrics.figures import Metrics
 from batchinf_assets.evaluation.metrics.tasks import task_of
 from batchinf_assets.features.build import feature_definition
 from batchinf_assets.features.labels import LABEL
+from batchinf_assets.lake.entries import is_file
 from batchinf_assets.project import Project
 from batchinf_assets.registry.artifact import PROFILE_FILE, draft_artifact, input_schema
 from batchinf_assets.registry.card import (
@@ -124,7 +125,7 @@ def register_file(
         GoldenSetInvalid: The golden set is missing or does not fit the features.
         WindowRefused: A training window breaks its contract.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise LandedFileMissing(
             f"There is no model file {path}.", next_step="Give the path of a skops or ONNX file."
         )

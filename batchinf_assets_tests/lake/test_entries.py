@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import batchinf_assets
-from batchinf_assets.lake.entries import entries
+from batchinf_assets.lake.entries import entries, exists, is_dir, is_file
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets_tests.nobody import as_nobody, give_to_nobody
@@ -28,6 +29,21 @@ LISTS_NO_LAKE = {
     "telemetry/resources.py": "what the kernel says of processes",
 }
 """Modules that may call `glob`, `rglob` or `iterdir`, and of what."""
+
+ASKS_NO_LAKE = {
+    "code_version.py": "our own code",
+    "lake/entries.py": "asks S3, which raises, and entries of a folder that was listed",
+    "lake/s3.py": "is S3, which raises",
+    "publishing/stored_files.py": "asks entries of a folder that was listed",
+    "registry/confinement.py": "libraries",
+    "registry/mirror.py": "looks through its own copies",
+    "registry/sandbox.py": "what is compiled",
+    "registry/sandbox_launcher.py": "libraries",
+    "spec/load.py": "what users declare",
+    "telemetry/recorder.py": "the machine's own spool",
+    "training/examination.py": "what a sandbox left in a folder of ours",
+}
+"""Modules that may call `exists`, `is_file` or `is_dir` of a path, and of what."""
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -82,12 +98,36 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
         list(entries(tmp_path / "file", "*"))
 
 
-def test_nobody_lists_a_lake_by_what_takes_a_refusal_for_nothing() -> None:
-    calls = {
+@pytest.mark.parametrize("asked", [exists, is_file, is_dir])
+def test_what_may_not_be_looked_at_is_not_absent(
+    tmp_path: Path, asked: Callable[[Place], bool]
+) -> None:
+    fill(tmp_path, "closed/a.json")
+    give_to_nobody(tmp_path)
+    (tmp_path / "closed").chmod(0o600)
+    with as_nobody(), pytest.raises(PermissionError):
+        asked(tmp_path / "closed" / "a.json")
+
+
+def test_what_is_there_is_a_file_or_a_folder(folder: Place) -> None:
+    fill(folder, "c/1.json")
+    told = [(exists(each), is_file(each), is_dir(each)) for each in (folder / "c", folder / "no")]
+    assert told == [(True, False, True), (False, False, False)]
+    file = folder / "c" / "1.json"
+    assert (exists(file), is_file(file), is_dir(file)) == (True, True, False)
+    assert not exists(file / "below")
+
+
+def modules_that_use(*methods: str) -> set[str]:
+    return {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
         if path.relative_to(PACKAGE).parts[0] != "defs"
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Attribute) and node.attr in ("glob", "rglob", "iterdir")
+        if isinstance(node, ast.Attribute) and node.attr in methods
     }
-    assert calls == set(LISTS_NO_LAKE)
+
+
+def test_nobody_lists_a_lake_by_what_takes_a_refusal_for_nothing() -> None:
+    assert modules_that_use("glob", "rglob", "iterdir") == set(LISTS_NO_LAKE)
+    assert modules_that_use("exists", "is_file", "is_dir") == set(ASKS_NO_LAKE)

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from batchinf_assets.errors import UsageError
 from batchinf_assets.evaluation.drift.distances import Difference, differences
 from batchinf_assets.lake.digest import content_digest, sort_by
+from batchinf_assets.lake.entries import is_file
 from batchinf_assets.lake.files import read_parquet
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table import WindowTable
@@ -120,7 +121,7 @@ def keep_sketches(
         others = [
             each
             for each in pc.unique(kept.column("revision")).to_pylist()
-            if each != revision and store.path(window, each).is_file()
+            if each != revision and is_file(store.path(window, each))
         ]
         tables.append(_only(kept, others).cast(SKETCH_SCHEMA))
     rows = sort_by(pa.concat_tables(tables), SKETCH_KEY)

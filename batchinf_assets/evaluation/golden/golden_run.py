@@ -13,6 +13,7 @@ from batchinf_assets.evaluation.metrics.figures import Metrics
 from batchinf_assets.evaluation.metrics.segments import SegmentMetrics
 from batchinf_assets.evaluation.metrics.tasks import task_of
 from batchinf_assets.lake.digest import file_sha256, json_sha256
+from batchinf_assets.lake.entries import is_file
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.said import score_array
@@ -71,7 +72,7 @@ class _GoldenRun:
 
 
 def _digest(path: Path) -> str | None:
-    return file_sha256(path) if path.is_file() else None
+    return file_sha256(path) if is_file(path) else None
 
 
 @lru_cache(maxsize=8)

@@ -27,6 +27,7 @@ from batchinf_assets.evaluation.golden.golden_provenance import (
 )
 from batchinf_assets.evaluation.metrics.segments import segment_rows
 from batchinf_assets.features.labels import undeclared_classes
+from batchinf_assets.lake.entries import is_file
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.manifest.judgement import GoldenSetRecord
 from batchinf_assets.project import Project
@@ -221,7 +222,7 @@ class _Verified:
 
 
 def _verified(path: Path) -> _Verified:
-    if not path.is_file():
+    if not is_file(path):
         raise GoldenSetInvalid(
             f"Golden set {path} is missing.",
             next_step="Restore it from version control or correct golden.file in defs.yaml.",

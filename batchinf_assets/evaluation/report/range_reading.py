@@ -23,6 +23,7 @@ from batchinf_assets.evaluation.report.places import (
 from batchinf_assets.evaluation.report.readings import Reading, Row, reading_of
 from batchinf_assets.evaluation.report.spreads import training_profile
 from batchinf_assets.evaluation.report.standing import Standing, standing_of
+from batchinf_assets.lake.entries import is_file
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
@@ -187,7 +188,7 @@ def _read(
         ),
         labelled=labelled if labelled and labelled.measured.revision == manifest.revision else None,
         manifest_link=manifest_link(project, spec, window, manifest, page),
-        report_link=link_to(project, own_report, page) if own_report.is_file() else None,
+        report_link=link_to(project, own_report, page) if is_file(own_report) else None,
         trailing_state=tables.trailing.get(window.key),
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from batchinf_assets.checks import quoted
 from batchinf_assets.errors import ManifestInvalid, ModelRefused
+from batchinf_assets.lake.entries import is_file
 from batchinf_assets.lake.files import read_bounded
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.document import Manifest
@@ -116,7 +117,7 @@ def training_profile(project: Project, manifest: Manifest) -> Profile | None:
 
 
 def _verified(place: Place, sha256: str) -> bytes | None:
-    content = read_bounded(place) if place.is_file() else b""
+    content = read_bounded(place) if is_file(place) else b""
     return content if hashlib.sha256(content).hexdigest() == sha256 else None
 
 

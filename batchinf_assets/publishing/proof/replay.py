@@ -25,6 +25,7 @@ from batchinf_assets.features.build import (
 )
 from batchinf_assets.features.views import build_views
 from batchinf_assets.lake.digest import RowsDigest, content_digest
+from batchinf_assets.lake.entries import is_file
 from batchinf_assets.lake.files import holds, read_parquet, write_parquet
 from batchinf_assets.lake.layout import row_group_rows
 from batchinf_assets.lake.place import Place
@@ -295,7 +296,7 @@ def _show(landed: Place, at: Path) -> None:
 
 def _changed(path: Place, file: FileRecord) -> Iterator[str]:
     if not holds(path, file.bytes, file.sha256):
-        found = "another one than was read then" if path.is_file() else "gone"
+        found = "another one than was read then" if is_file(path) else "gone"
         yield f"Landed file {file.path} is {found}."
 
 

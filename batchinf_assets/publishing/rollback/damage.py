@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.errors import ManifestInvalid, ModelRefused, Refusal
+from batchinf_assets.lake.entries import is_file
 from batchinf_assets.lake.manifests import ManifestStore
 from batchinf_assets.lake.place import path_within
 from batchinf_assets.manifest.document import Manifest
@@ -76,7 +77,7 @@ def _violations(
     keyring: Keyring,
 ) -> Iterator[Violation]:
     store = manifests(project, spec)
-    if not store.path(window, revision).is_file():
+    if not is_file(store.path(window, revision)):
         yield Violation(column=None, rule="a manifest that can be read", found="none")
         return
     body = store.body(window, revision)

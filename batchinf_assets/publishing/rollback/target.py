@@ -18,6 +18,7 @@ from batchinf_assets.errors import (
     Refusal,
     UsageError,
 )
+from batchinf_assets.lake.entries import is_file
 from batchinf_assets.lake.manifests import ManifestStore
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
@@ -178,7 +179,7 @@ def _signed(
     try:
         return read_signed_manifest(store, window, revision, keyring)
     except ManifestInvalid as error:
-        if not store.path(window, revision).is_file():
+        if not is_file(store.path(window, revision)):
             raise
         body = store.body(window, revision)
         worth = {*signers(store, window, revision, body, keyring).values()}

@@ -16,7 +16,7 @@ from batchinf_assets.attempts import lease_place
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import ManifestInvalid, UnknownWindow
 from batchinf_assets.lake.decisions import read_decision
-from batchinf_assets.lake.entries import entries
+from batchinf_assets.lake.entries import entries, is_file
 from batchinf_assets.lake.lease import read_lease
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.s3_listing import listed
@@ -194,7 +194,7 @@ def _asked_by(
 def _is_left(project: Project, spec: PipelineSpec, found: Condemnation) -> bool:
     """Whether it was tried and found that there is nothing to go back to: a person was told."""
     ticket = cause_ticket(spec, CHECK, _cause(spec, found), found.at)
-    return ticket_place(project, spec, ticket.id).is_file()
+    return is_file(ticket_place(project, spec, ticket.id))
 
 
 def _cause(spec: PipelineSpec, found: Condemnation) -> str:

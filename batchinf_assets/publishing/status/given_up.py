@@ -15,6 +15,7 @@ from typing import Literal
 
 from batchinf_assets.lake.conditional import create
 from batchinf_assets.lake.decisions import read_decision
+from batchinf_assets.lake.entries import is_file
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.tickets.ticket_documents import (
     Ticket,
@@ -79,7 +80,7 @@ class GivenUp:
 
 def is_told(project: Project, spec: PipelineSpec, given_up: GivenUp) -> bool:
     """Say whether there is a ticket of this, open or closed."""
-    return ticket_place(project, spec, given_up.ticket.id).is_file()
+    return is_file(ticket_place(project, spec, given_up.ticket.id))
 
 
 def open_given_up(project: Project, spec: PipelineSpec, given_up: GivenUp) -> None:

@@ -16,6 +16,7 @@ from batchinf_assets.attempts import (
     predictions_table,
     recorder_of,
 )
+from batchinf_assets.lake.entries import exists
 from batchinf_assets.lake.lease import HeldLease, Lease, hold, read_lease
 from batchinf_assets.lake.worker import Worker
 from batchinf_assets.project import Project
@@ -61,7 +62,7 @@ def holding_window(
         holder=run_id,
         stage=STAGE,
         on_takeover=bury,
-        at_least=1 if place.exists() else table.token_of(window) + 1,
+        at_least=1 if exists(place) else table.token_of(window) + 1,
     ) as held:
         yield held
 

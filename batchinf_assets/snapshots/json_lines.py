@@ -155,7 +155,8 @@ class _JsonLines:
         try:
             found = json.loads(line, object_pairs_hook=_Object)
         except (ValueError, RecursionError) as error:
-            why = quoted(str(error).partition(": line")[0])
+            deep = isinstance(error, RecursionError)
+            why = "nested too deep" if deep else quoted(str(error).partition(": line")[0])
             clause = f"has no JSON object in line {number} ({why})"
             raise self._limits.refused(LandingFault.MALFORMED_LINE, clause) from error
         if not isinstance(found, _Object):

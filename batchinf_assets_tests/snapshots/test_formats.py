@@ -376,7 +376,7 @@ BAD = [
         "a.jsonl",
         b'{"other": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",
         F.MALFORMED_LINE,
-        "has no JSON object in line 1 (maximum recursion depth exceeded",
+        "has no JSON object in line 1 (nested too deep)",
     ),
     Bad(
         "text for a number",

@@ -57,8 +57,6 @@ def test_a_script_without_train_is_refused(school: School, quick: Quick, script:
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("def train(:\n", "cannot be loaded: "),
-        ("import no_such_library\n", "cannot be loaded: No module named 'no_such_library'"),
         ("def train(features, labels):\n    return None\n", "returned NoneType, no fitted"),
         (
             "from sklearn.linear_model import LinearRegression\n"
@@ -73,3 +71,40 @@ def test_a_script_that_gives_no_classifier_is_named(
     with pytest.raises(InvalidSpec, match=rf"flight_delays/train\.py {reason}") as refusal:
         train_model(quick(script), school.labelled)
     assert "train(features, labels)" in refusal.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        (
+            "def train(:\n",
+            "cannot be loaded: SyntaxError: invalid syntax (train.py, line 1).",
+        ),
+        (
+            "import no_such_library\n",
+            "cannot be loaded in line 1: ModuleNotFoundError: No module named 'no_such_library'.",
+        ),
+        ("x = 1\ny = z\n", "cannot be loaded in line 2: NameError: name 'z' is not defined."),
+        (
+            "def train(features, labels):\n    return features['colour']\n",
+            "fails in line 2: KeyError: 'colour'.",
+        ),
+        (
+            "def train(features):\n    pass\n",
+            "fails: TypeError: train() takes 1 positional argument but 2 were given.",
+        ),
+        (
+            "def train(features, labels):\n    open('no-such-file.csv')\n",
+            "fails in line 2: FileNotFoundError: [Errno 2] No such file or directory: "
+            "'no-such-file.csv'.",
+        ),
+    ],
+)
+def test_a_script_that_raises_is_told_by_its_line_and_its_error(
+    school: School, quick: Quick, script: str, sentence: str
+) -> None:
+    with pytest.raises(InvalidSpec) as failure:
+        train_model(quick(script), school.labelled)
+    assert failure.value.message == f"flight_delays/train.py {sentence}"
+    assert "batchinf --debug model register flight_delays" in failure.value.next_step
+    assert failure.value.__cause__ is not None

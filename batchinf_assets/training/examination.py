@@ -55,6 +55,7 @@ from batchinf_assets.training.examine import (
 )
 
 SPEED_ROWS = 32_768
+FALSE_AND_TRUE = (("False", "True"), ("0", "1"), ("0.0", "1.0"), ("-1", "1"), ("-1.0", "1.0"))
 """Rows on which speed is measured, by repeating the golden ones: enough that what a call costs once
 does not count, few enough that scikit-learn answers them in a second."""
 
@@ -158,8 +159,19 @@ def _load(
 
 
 def _require_classes(estimator: Any | None, kind: Kind) -> None:
-    """Require the declared classes of an estimator; an ONNX model does not name its own."""
+    """Require the declared classes of an estimator; an ONNX model does not name its own.
+
+    A binary classifier tells false from true, in this order: of two words nobody knows which of
+    them is meant, and the alphabet would decide.
+    """
     own = [str(name) for name in getattr(estimator, "classes_", ())]
+    if kind.has_classes and len(own) == kind.outputs and tuple(own) not in FALSE_AND_TRUE:
+        raise ModelRefused(
+            f"The model tells {', '.join(own)} apart, where a binary classifier tells False from "
+            "True (or 0 from 1).",
+            reason=Refusal.SCHEMA,
+            next_step="Train it on labels that are true where the label of defs.yaml is.",
+        )
     if estimator is not None and kind.classes and own != sorted(kind.classes):
         raise ModelRefused(
             f"The model tells {', '.join(own) or 'no classes'} apart; prediction.classes are "

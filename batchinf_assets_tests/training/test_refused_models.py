@@ -167,6 +167,32 @@ def test_a_model_that_refuses_the_golden_rows_is_refused(empty: School, tmp_path
     assert "unknown categor" in str(error)
 
 
+def classifier_of(school: School, path: Path, labels: np.ndarray[Any, Any]) -> Path:
+    frame = model_frame(school.labelled.rows, school.pipeline.spec.features.columns)
+    columns = ColumnTransformer([("as_is", "passthrough", ["departure_minute"])])
+    skops.io.dump(make_pipeline(columns, LogisticRegression()).fit(frame, labels), path)
+    return path
+
+
+def test_a_classifier_of_two_words_is_refused_as_nobody_knows_which_of_them_is_meant(
+    empty: School, tmp_path: Path
+) -> None:
+    late = empty.labelled.rows.column("label").to_numpy()
+    path = classifier_of(empty, tmp_path / "model.skops", np.where(late, "late", "on time"))
+    error = refuse(empty, path, Refusal.SCHEMA)
+    assert "tells late, on time apart" in str(error)
+    assert "False from True (or 0 from 1)" in str(error)
+
+
+@pytest.mark.parametrize("type_", [np.bool_, np.int64, np.float64])
+def test_a_classifier_of_false_and_true_or_nought_and_one_is_taken(
+    empty: School, tmp_path: Path, type_: type
+) -> None:
+    late = empty.labelled.rows.column("label").to_numpy()
+    path = classifier_of(empty, tmp_path / "model.skops", late.astype(type_))
+    assert empty.register(path.read_bytes()).card.golden.rows > 0
+
+
 OWN_CLASS = """
 from sklearn.base import BaseEstimator, ClassifierMixin
 

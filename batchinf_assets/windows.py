@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import MAXYEAR, UTC, date, datetime, time
 from itertools import takewhile
@@ -167,6 +167,29 @@ class WindowSpec(BaseModel):
                 f"{self.timezone} to {self.end or 'now'} (end excluded).",
             )
         return found
+
+    def due_at(self, window: Window) -> datetime:
+        """Return from when on a window is scored."""
+        return window.start if self.due == "start" else window.end
+
+    def require_due(self, windows: Sequence[Window], now: datetime) -> None:
+        """Require that windows are over, or have begun where that is when they are scored.
+
+        What landed of one that is not is a part of it, and would be published as the whole.
+
+        Raises:
+            UnknownWindow: One of them is not there yet.
+        """
+        early = next((window for window in windows if self.due_at(window) > now), None)
+        if early is None:
+            return
+        what = "has not begun" if self.due == "start" else "is not over"
+        due, clock = self.due_at(early), now.astimezone(early.end.tzinfo)
+        raise UnknownWindow(
+            f"Window {early} {what}: it is due at {due:%Y-%m-%d %H:%M} "
+            f"{self.timezone}, and the clock says {clock:%Y-%m-%d %H:%M}.",
+            next_step="Run it then, or set the clock right if it is wrong.",
+        )
 
     def has(self, key: str) -> bool:
         """Say whether a window with this key is declared."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,11 +87,23 @@ def _asked(
         return _kept(pipeline, plan, shown=shown)
     if stale:
         found = plan_of(pipeline, first, last, shown=shown)
-        return _Asked(windows=to_run(found), left_out=left_out(found))
+        return _without_early(pipeline, _Asked(windows=to_run(found), left_out=left_out(found)))
     if first is None or last is None:
         raise _unclear("backfill run needs --from and --to, or --stale, or --plan.")
     windows = pipeline.spec.window.between(first, last)
+    pipeline.spec.window.require_due(windows, datetime.now(UTC))
     return _Asked(windows=[window.key for window in windows], left_out={})
+
+
+def _without_early(pipeline: Pipeline, asked: _Asked) -> _Asked:
+    spec, now = pipeline.spec.window, datetime.now(UTC)
+    early = [key for key in asked.windows if spec.due_at(spec.window(key)) > now]
+    if not early:
+        return asked
+    windows = [key for key in asked.windows if key not in early]
+    return replace(
+        asked, windows=windows, left_out={**asked.left_out, "they are not due yet": early}
+    )
 
 
 def _kept(pipeline: Pipeline, path: Path, *, shown: bool) -> _Asked:

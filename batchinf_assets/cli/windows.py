@@ -51,7 +51,9 @@ def run(*, pipeline: str, window: str, json_: bool) -> None:
     WINDOW is a window's key, such as 2013-07-01.
     """
     declared = load_pipeline(pipeline)
-    report = run_here(declared, [declared.spec.window.window(window)], shown=not json_)
+    asked = [declared.spec.window.window(window)]
+    declared.spec.window.require_due(asked, datetime.now(UTC))
+    report = run_here(declared, asked, shown=not json_)
     if json_:
         print_json(asdict(report))
     sys.exit(exit_code([report]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 import dagster as dg
@@ -17,6 +18,7 @@ from batchinf_assets.scoring.predictions import manifests, predictions_table, pu
 from batchinf_assets.spec.load import Pipeline
 
 WINDOW, NEXT = "2013-07-01", "2013-07-02"
+RANGE = ("--from", WINDOW, "--to", NEXT)
 HEX_DIGITS = 16
 
 Run = Callable[..., Result]
@@ -82,6 +84,43 @@ def test_a_backfill_runs_exactly_its_windows(
     again = json.loads(fine("backfill", "run", "flight_delays", *first_to_last, "--json"))
     assert [sorted(run["seconds"]) for run in again["runs"]] == [[WINDOW, NEXT]]
     assert again["left_out"] == {}
+
+
+@pytest.fixture
+def noon_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WINDOW is over, NEXT has begun."""
+
+    class Noon(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # pyright: ignore[reportIncompatibleMethodOverride]
+            return datetime(2013, 7, 2, 16, tzinfo=UTC).astimezone(tz)
+
+    monkeypatch.setattr("batchinf_assets.cli.windows.datetime", Noon)
+    monkeypatch.setattr("batchinf_assets.cli.backfill_run.datetime", Noon)
+
+
+@pytest.mark.usefixtures("noon_of_the_next")
+@pytest.mark.parametrize(
+    "command", [("run", "flight_delays", NEXT), ("backfill", "run", "flight_delays", *RANGE)]
+)
+def test_a_window_that_is_not_over_is_not_run(
+    batchinf: Run, project: Project, command: tuple[str, ...]
+) -> None:
+    result = batchinf(*command)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "batchinf: Window 2013-07-02 is not over: it is due at 2013-07-03 00:00 America/New_York, "
+        "and the clock says 2013-07-02 12:00. Run it then, or set the clock right if it is wrong.\n"
+    )
+    assert not (project.lake / "flight_delays" / "snapshot").exists()
+
+
+@pytest.mark.usefixtures("noon_of_the_next")
+def test_what_is_stale_and_not_over_is_left_out_and_named(batchinf: Run) -> None:
+    result = batchinf("backfill", "run", "flight_delays", "--stale", *RANGE)
+    assert result.exit_code == 0, result.output
+    assert "Stale and left out, as they are not due yet: 2013-07-02." in result.stderr
+    assert "1 of 1 windows published" in result.stdout
 
 
 def test_a_range_in_the_wrong_order_is_wrong_use(batchinf: Run) -> None:

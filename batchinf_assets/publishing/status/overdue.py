@@ -62,11 +62,6 @@ class Turns:
     landed: dict[str, str]
 
 
-def due_at(spec: PipelineSpec, window: Window) -> datetime:
-    """Return when a window is to be scored."""
-    return window.start if spec.window.due == "start" else window.end
-
-
 def overdue_windows(project: Project, spec: PipelineSpec, now: datetime) -> list[Overdue]:
     """Return windows past their deadline without whole data and without a snapshot, in order.
 
@@ -86,7 +81,7 @@ def overdue_windows(project: Project, spec: PipelineSpec, now: datetime) -> list
         return []
     there = _there(project, spec, now)
     return [
-        Overdue(window=window, due_at=due_at(spec, window), deadline_at=deadline)
+        Overdue(window=window, due_at=spec.window.due_at(window), deadline_at=deadline)
         for window, deadline in _past_deadline(spec, min(there, default=None), spec.deadline, now)
         if window.key not in there
     ]
@@ -137,7 +132,7 @@ def _past_deadline(
     """Return windows whose deadline has passed, with it, the newest `LOOKBACK` of them."""
     first = spec.window.window(earliest).start.date() if earliest else spec.window.start
     windows = spec.window.starting_in(first, (now + timedelta(days=1)).date())
-    past = [(window, due_at(spec, window) + deadline) for window in windows]
+    past = [(window, spec.window.due_at(window) + deadline) for window in windows]
     found = [(window, at) for window, at in past if at <= now]
     return found[-(LOOKBACK if earliest else 1) :]
 

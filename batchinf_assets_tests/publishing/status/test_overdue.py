@@ -13,7 +13,6 @@ from batchinf_assets.publishing.status.overdue import (
     CHECK,
     Overdue,
     close_landed,
-    due_at,
     open_overdue,
     overdue_windows,
     turns,
@@ -80,7 +79,7 @@ def test_without_a_deadline_nothing_is_overdue(project: Project) -> None:
 def test_a_forecast_is_due_when_its_window_starts(project: Project) -> None:
     drop(project, "2013-01-01")
     window = FORECAST.window.window("2013-01-03")
-    assert due_at(FORECAST, window) == window.start
+    assert FORECAST.window.due_at(window) == window.start
     assert keys(overdue_windows(project, FORECAST, at(0))) == ["2013-01-02", "2013-01-03"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 
 import click
@@ -25,12 +26,16 @@ from batchinf_assets.cli.report import report
 from batchinf_assets.cli.rollback import rollback
 from batchinf_assets.cli.tickets import tickets
 from batchinf_assets.cli.windows import manifest, run, status
-from batchinf_assets.cli.workplace import complain
+from batchinf_assets.cli.workplace import JSON_ASKED, complain
+from batchinf_assets.console import print_json
 from batchinf_assets.errors import BatchinfError
 
 
 class _Commands(click.Group):
-    """Commands whose failures are one line; a traceback only with `--debug`."""
+    """Commands whose failures are one line; a traceback only with `--debug`.
+
+    Where JSON is asked for, a failure is one document too.
+    """
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -39,6 +44,8 @@ class _Commands(click.Group):
             if ctx.params["debug"] or isinstance(error, BrokenPipeError):
                 raise
             complain(_sentence(error))
+            if ctx.meta.get(JSON_ASKED):
+                print_json(_document(error))
             ctx.exit(error.exit_code if isinstance(error, BatchinfError) else 1)
 
 
@@ -78,7 +85,16 @@ for command in (
 backfill.add_command(backfill_run)
 
 
+def _document(error: BatchinfError | OSError) -> dict[str, str]:
+    """Return a failure for machines; `reason_code` is the ledger's word for it."""
+    from batchinf_assets.telemetry.attempt import reason_code
+
+    return {"error": _sentence(error), "reason_code": reason_code(error)}
+
+
 def _sentence(error: BatchinfError | OSError) -> str:
     if isinstance(error, BatchinfError):
         return str(error)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"{error}. Make room there, then try again."
     return f"{error}. Check that the path is right and that this user may write there."

@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from batchinf_assets.registry.keys import SigningKey
     from batchinf_assets.registry.registry import Registry
 
-as_json = click.option("--json", "json_", is_flag=True, help="Print JSON.")
+JSON_ASKED = "batchinf.json"
+
+
+def _remember(ctx: click.Context, _: click.Parameter, value: bool) -> bool:  # noqa: FBT001 - click's
+    """Let whoever tells of a failure know that JSON was asked for."""
+    ctx.meta[JSON_ASKED] = value
+    return value
+
+
+as_json = click.option(
+    "--json", "json_", is_flag=True, is_eager=True, callback=_remember, help="Print JSON."
+)
 
 
 def complain(sentence: str) -> None:
@@ -56,7 +67,14 @@ def open_instance(project: Project) -> dg.DagsterInstance:
 
     from batchinf_assets.lake.conditional import locked
 
-    project.dagster_home.mkdir(parents=True, exist_ok=True)
+    try:
+        project.dagster_home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"Dagster's home {project.shown(project.dagster_home)} cannot be made or is no folder: "
+            f"{error.strerror}.",
+            next_step="Set DAGSTER_HOME to a folder that this user may write.",
+        ) from error
     os.environ["DAGSTER_HOME"] = str(project.dagster_home)
     try:
         with locked(project.dagster_home / "instance"):  # two first commands would both make tables

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -42,6 +43,38 @@ def test_version_is_that_of_the_package(fine: Told) -> None:
 def test_debug_lets_the_failure_through(batchinf: Run) -> None:
     result = batchinf("--debug", "run", "flight_delays", "nope")
     assert isinstance(result.exception, UnknownWindow)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (("status", "nope"), 2, "unknown_pipeline"),
+        (("verify", "flight_delays"), 2, "usage_error"),
+        (("run", "flight_delays", "2012-01-01"), 2, "unknown_window"),
+        (("manifest", "flight_delays", "2013-07-01"), 1, "window_missing"),
+        (("contract", "infer", "no-such-file.csv"), 1, "landed_file_missing"),
+    ],
+)
+def test_a_failure_is_one_document_where_json_is_asked_for(
+    batchinf: Run, arguments: tuple[str, ...], code: int, reason: str
+) -> None:
+    said = batchinf(*arguments, "--json")
+    document = json.loads(said.stdout)
+    assert said.exit_code == code
+    assert document["reason_code"] == reason
+    assert said.stderr == f"batchinf: {document['error']}\n"
+    assert batchinf(*arguments).stdout == ""
+
+
+def test_a_dagster_home_that_is_no_folder_is_named_with_its_variable(
+    refused: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "home"
+    path.write_text("no folder")
+    monkeypatch.setenv("DAGSTER_HOME", str(path))
+    line = refused("status", "flight_delays", code=2)
+    assert f"Dagster's home {path} cannot be made or is no folder: File exists." in line
+    assert "Set DAGSTER_HOME" in line
 
 
 def test_debug_shows_the_traceback_in_a_real_process() -> None:

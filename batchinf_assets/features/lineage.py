@@ -29,16 +29,17 @@ def column_lineage(pipeline: Pipeline) -> dict[str, tuple[Origin, ...]]:
         FeatureSqlFailed: The SQL cannot be parsed or lacks a declared column.
     """
     name = f"{pipeline.name}/{pipeline.spec.features.sql}"
-    views = view_columns(pipeline.spec).items()
+    views = view_columns(pipeline.spec)
     try:
         roots = _roots(
-            pipeline.features_sql, tuple((view, tuple(own.items())) for view, own in views)
+            pipeline.features_sql, tuple((view, tuple(own.items())) for view, own in views.items())
         )
     except (SqlglotError, ValueError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise FeatureSqlFailed(
             f"{name}: no lineage of its columns: {reason}.",
-            next_step="Write it as one SELECT with a name for every column.",
+            next_step="Correct it there; it is one SELECT with a name for every column, over "
+            f"{', '.join(sorted(views))}.",
         ) from error
     for column in pipeline.spec.feature_table:
         if column not in roots:

@@ -88,6 +88,9 @@ def pipeline_names(defs: Path = DEFS_FOLDER) -> list[str]:
     return sorted(path.parent.name for path in defs.glob("*/defs.yaml") if path.is_file())
 
 
+COMPONENT = "batchinf_assets.orchestration.component.BatchPipeline"
+
+
 class _NamesOnce(yaml.SafeLoader):
     """Refuses a name that stands twice in a mapping; plain YAML lets the last one win."""
 
@@ -105,8 +108,21 @@ def _read_spec(path: Path) -> PipelineSpec:
     try:
         text = path.read_text(encoding="utf-8")
         document: Mapping[str, Any] = yaml.load(text, _NamesOnce)  # noqa: S506 - a SafeLoader
+        if not isinstance(document, dict) or "attributes" not in document:
+            raise InvalidSpec(
+                f"{path.parent.name}/defs.yaml is not a component file.",
+                next_step=f"Begin it with `type: {COMPONENT}`, and put all that is declared below "
+                "`attributes:`, indented by two.",
+            )
         spec = PipelineSpec.model_validate(document["attributes"])
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InvalidSpec(
+            f"{path.parent.name}/defs.yaml is no YAML{where}: {_one_line(error.problem or '')}.",
+            next_step="Correct that line, or the indentation above it.",
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidSpec(
             f"{path.parent.name}/defs.yaml is not a component file: {_one_line(str(error))}.",
             next_step="Run `make check` to see the line.",

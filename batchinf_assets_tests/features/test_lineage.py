@@ -77,6 +77,13 @@ def test_sql_without_a_declared_column_is_refused_with_its_file(
     assert str(refusal.value).isprintable()
 
 
+def test_a_mistyped_column_is_named_with_the_views_that_there_are(tmp_path: Path) -> None:
+    sql = FLIGHTS.features_sql.replace("s.distance", "s.distence")
+    with pytest.raises(FeatureSqlFailed, match="Unknown column: distence") as refusal:
+        column_lineage(with_sql(tmp_path, sql))
+    assert "over outcomes, planes, snapshot, weather." in refusal.value.next_step
+
+
 def test_views_have_the_columns_that_sql_sees() -> None:
     columns = view_columns(FLIGHTS.spec)
     assert sorted(columns) == ["outcomes", "planes", "snapshot", "weather"]

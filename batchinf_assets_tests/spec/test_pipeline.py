@@ -308,12 +308,30 @@ def test_every_problem_of_a_declaration_is_named_with_its_place(defs: Path) -> N
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("text", ["", "[", "type: x", "attributes", "- 1", "a: b: c", "\t"])
-def test_a_file_that_is_no_component_is_refused_in_one_line(defs: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "type: x", "attributes", "- 1", "name: toy\nowner: x"])
+def test_a_file_that_is_no_component_is_told_how_one_begins(defs: Path, text: str) -> None:
     (defs / "toy" / "defs.yaml").write_text(text)
     with pytest.raises(InvalidSpec) as refusal:
         load_pipeline("toy", defs)
-    assert refusal.value.message.startswith("toy/defs.yaml is not a component file: ")
+    assert refusal.value.message == "toy/defs.yaml is not a component file."
+    assert "`type: batchinf_assets.orchestration.component.BatchPipeline`" in str(refusal.value)
+    assert "below `attributes:`" in refusal.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("[", "in line 1, column 2: "),
+        ("a: b: c", "in line 1, column 5: "),
+        ("\t", "in line 1, column 1: "),
+        ("attributes:\n    name: toy\n  owner: x\n", "in line 3, column 3: "),
+    ],
+)
+def test_a_file_that_is_no_yaml_is_refused_by_its_line(defs: Path, text: str, where: str) -> None:
+    (defs / "toy" / "defs.yaml").write_text(text)
+    with pytest.raises(InvalidSpec) as refusal:
+        load_pipeline("toy", defs)
+    assert refusal.value.message.startswith(f"toy/defs.yaml is no YAML {where}")
     assert "\n" not in str(refusal.value)
 
 

@@ -298,6 +298,6 @@ def _is_text(kind: pa.DataType) -> bool:
 def _invalid(path: Path, what: str) -> GoldenSetInvalid:
     return GoldenSetInvalid(
         f"Golden set {path} {what}.",
-        next_step="Restore it from version control, or build it again with the declared features "
-        "and a label of the declared kind.",
+        next_step="Restore it from version control, correct `golden` in defs.yaml, or build it "
+        "again with the declared features and a label of the declared kind.",
     )

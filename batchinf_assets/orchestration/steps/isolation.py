@@ -7,6 +7,7 @@ everything; see `docs/decisions/0001-window-status-in-range-runs.md`.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -22,6 +23,11 @@ from batchinf_assets.windows import Window
 RETRIES = "batchinf/retries"
 CRASHES_ALLOWED = 3
 """Per step of a run: what crashed so many windows is in the code or the machine, not in them."""
+
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room there"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Let this user write there"),
+}
 
 Act = Callable[[int], WindowResult]
 """Told how often it was tried before."""
@@ -71,9 +77,12 @@ def _crash(
     context: dg.AssetExecutionContext, name: str, window: Window, error: Exception
 ) -> WindowCrashed:
     context.log.error(f"{window}: {frames_of(error)}")
+    remedy = _REMEDIES.get(error.errno or 0) if isinstance(error, OSError) else None
     return WindowCrashed(
         f"Window {window} crashed in {name}: {_named(error)}.",
-        next_step="Its traceback is in the run's log; the other windows went on.",
+        next_step=f"{remedy}, then run it again."
+        if remedy
+        else "Its traceback is in the run's log; the other windows went on.",
     )
 
 

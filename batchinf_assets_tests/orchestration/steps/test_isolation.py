@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections import Counter
@@ -161,6 +162,31 @@ def test_a_window_that_crashes_is_refused_by_itself_and_the_others_go_on(
     (sentence,) = [why for key, why in refused(instance).items() if key == BAD]
     assert f"Window {BAD} crashed in snapshot of flight_delays: {type(error).__name__}" in sentence
     assert ("Input/output error (/disk)" in sentence) == isinstance(error, OSError)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "Make room there, then run it again."),
+        (errno.EDQUOT, "Make room there, then run it again."),
+        (errno.EROFS, "Let this user write there, then run it again."),
+        (errno.EACCES, "Let this user write there, then run it again."),
+        (errno.EIO, "Its traceback is in the run's log; the other windows went on."),
+    ],
+)
+def test_a_window_that_the_disk_stopped_is_told_what_to_do_about_it(
+    run_over: Callable[[Body], dg.ExecuteInProcessResult],
+    instance: dg.DagsterInstance,
+    number: int,
+    remedy: str,
+) -> None:
+    def body(_tried: Try, window: Window) -> None:
+        if window.key == BAD:
+            raise OSError(number, os.strerror(number), "/disk")
+
+    run_over(body)
+    (sentence,) = [why for key, why in refused(instance).items() if key == BAD]
+    assert f"{os.strerror(number)} (/disk). {remedy}" in sentence
 
 
 def test_the_log_has_the_traceback_of_a_crash_and_no_foreign_message(

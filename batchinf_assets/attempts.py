@@ -207,7 +207,13 @@ def lease_place(project: Project, spec: PipelineSpec, window: Window) -> Place:
 
 def recorder_of(project: Project) -> Recorder:
     """Return what this process writes the project's ledger with."""
-    return _recorder(project.lake, project.dagster_home / "unwritten_attempts")
+    return _recorder(project.lake, unwritten_attempts(project))
+
+
+def unwritten_attempts(project: Project) -> Path:
+    """Return where records wait that the ledger could not take: no other lake's are among them."""
+    lake = hashlib.sha256(str(project.lake).encode()).hexdigest()[:16]
+    return project.dagster_home / "unwritten_attempts" / lake
 
 
 @lru_cache(maxsize=8)

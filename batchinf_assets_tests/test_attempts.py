@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from batchinf_assets.attempts import (
     lease_place,
     predictions_table,
     recorder_of,
+    unwritten_attempts,
 )
 from batchinf_assets.errors import (
     BatchinfError,
@@ -345,15 +347,20 @@ def test_running_a_published_window_again_is_recorded_as_no_change(
 
 
 def test_where_the_ledger_cannot_be_written_the_window_is_published_and_the_records_wait(
-    project: Project, small: Pipeline, window: Window
+    project: Project, small: Pipeline, window: Window, tmp_path: Path
 ) -> None:
     in_the_way = Path(str(project.lake)) / "_ledger"
     in_the_way.write_text("no folder")
     run_window(project, small, window, "run-1")
     assert verified(project, small, window).holds
     waiting = recorder_of(project).flush(PATIENCE_SECONDS)
-    spool = project.dagster_home / "unwritten_attempts"
+    spool = unwritten_attempts(project)
     assert waiting == len(list(spool.glob("*.json"))) == len(STAGES)
+
+    elsewhere = replace(project, lake=tmp_path / "another lake")
+    assert recorder_of(elsewhere).flush(PATIENCE_SECONDS) == 0
+    assert recorded(elsewhere) == []
+    assert len(list(spool.glob("*.json"))) == len(STAGES)
 
     in_the_way.unlink()
     (record,) = recorded(project)

@@ -115,7 +115,7 @@ def suffer(rehearsal: Rehearsal, scene: Scene, fault: StorageFault, root: Path) 
         "struck": struck,
         "visible": {expected.before: "old", expected.after: "new"}.get(visible, "mixed"),
         "temporary": temporary_files(root),
-        "unwritten_attempts": len(list(root.glob("dagster/unwritten_attempts/*"))),
+        "unwritten_attempts": len(list(root.glob("dagster/unwritten_attempts/*/*.json"))),
         "finished": finished_shards(project, rehearsal.pipeline, rehearsal.window, revision),
         "problems": Fork(lambda: list(rehearsal.recovery(scene, root, expected))).result(),
     }

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchinf_assets.attempts import recorder_of
+from batchinf_assets.attempts import recorder_of, unwritten_attempts
 from batchinf_assets.errors import BatchinfError, StorageRefused, StorageUnavailable
 from batchinf_assets.lake.s3_access import S3Limits
 from batchinf_assets.lake.table_log import open_table, read_commits
@@ -105,7 +105,7 @@ class OnS3:
         return Ledger(self.direct.lake).read(self.pipeline.name).to_pylist()
 
     def spooled(self) -> list[Path]:
-        return sorted((self.project.dagster_home / "unwritten_attempts").glob("*"))
+        return sorted(unwritten_attempts(self.project).glob("*"))
 
 
 @pytest.fixture(scope="module")

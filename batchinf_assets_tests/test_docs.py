@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-from typing import TYPE_CHECKING, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import pytest
@@ -14,17 +15,21 @@ from pydantic import BaseModel
 
 from batchinf_assets.cli import main
 from batchinf_assets.errors import Refusal
+from batchinf_assets.features.lineage import column_lineage
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.registry.card import ModelCard, SignedFile
 from batchinf_assets.registry.keyring import PublicKey
 from batchinf_assets.registry.promotions import Promotion
 from batchinf_assets.registry.statement import ModelStatement
+from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World
 
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+FIRST = (CHECKOUT / "docs" / "first-pipeline.md").read_text(encoding="utf-8")
+AUDIT = (CHECKOUT / "docs" / "audit.md").read_text(encoding="utf-8")
 PIPELINES = (CHECKOUT / "docs" / "pipelines.md").read_text(encoding="utf-8")
 FILES_OF_A_MODEL = [name for kind in get_args(SignedFile) for name in get_args(kind)]
 MODEL_FORMAT = (CHECKOUT / "docs" / "formats" / "model.md").read_text(encoding="utf-8")
@@ -88,6 +93,39 @@ def test_the_commands_of_the_readme_run_as_written(whole_year: Project) -> None:
     assert exits.count((broken, 1)) == 1
     assert exits.count((broken, 0)) == 1
     assert {line for line, code in exits if code != 0} == {broken}
+
+
+def block(document: str, language: str) -> str:
+    (found,) = re.findall(rf"```{language}\n(.*?)```", document, flags=re.DOTALL)
+    return found
+
+
+def test_the_first_pipeline_loads_and_its_sql_gives_every_declared_feature(tmp_path: Path) -> None:
+    folder = tmp_path / "no_shows"
+    folder.mkdir()
+    (folder / "defs.yaml").write_text(block(FIRST, "yaml"))
+    (folder / "features.sql").write_text(block(FIRST, "sql"))
+    declared = load_pipeline("no_shows", tmp_path)
+    assert set(column_lineage(declared)) == set(declared.spec.feature_table)
+
+
+@pytest.mark.usefixtures("whole_year")
+def test_a_notebook_gets_the_rows_that_training_gets() -> None:
+    names: dict[str, Any] = {}
+    source = block(FIRST, "python").replace("no_shows", "flight_delays")
+    exec(source.replace("declared_windows(pipeline)", "declared_windows(pipeline)[:2]"), names)
+    features, label = names["features"], names["label"]
+    assert list(features.columns) == list(names["pipeline"].spec.features.columns)
+    assert len(features) == len(label) == names["labelled"].rows.num_rows > 1_000
+    assert label.dtype == bool
+
+
+@pytest.mark.parametrize("document", [FIRST, AUDIT])
+def test_every_command_that_a_guide_names_exists(document: str) -> None:
+    named = set(re.findall(r"`(?:batchinf )([a-z ]+?)(?= [a-z]+_[a-z]+| data/|`)", document))
+    known = {" ".join(command) for command in commands(main)}
+    assert named
+    assert named - known == set()
 
 
 @pytest.mark.parametrize("field", sorted(PipelineSpec.model_fields))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from batchinf_assets.publishing.status.window_status import WindowStatus
 
 REVISION = re.compile(r"[0-9a-f]{16}")
+
+SHOWN_WINDOWS = 3
 
 
 @click.command()
@@ -237,6 +239,15 @@ def _tell(report: RunReport, windows: Sequence[Window]) -> None:
         complain(reason)
     if report.crashed or not (report.succeeded or report.refused):
         complain(report.failure or "The run failed.")
+    for check, found in report.warned.items():
+        complain(_warning(check, found))
     # A refused window may well be published: by an earlier run, or with its outcomes refused.
     what = "published" if report.succeeded else "came through"
     click.echo(f"{len(report.done)} of {len(windows)} windows {what}. Run {report.run_id}.")
+
+
+def _warning(check: str, found: Mapping[str, str]) -> str:
+    windows = list(found)
+    more = len(windows) - SHOWN_WINDOWS
+    named = ", ".join(windows[:SHOWN_WINDOWS]) + (f" and {more} more" if more > 0 else "")
+    return f"{check} warns of {named}: {found[windows[0]]}."

@@ -83,7 +83,7 @@ def check_trained_features(features: Features, model: ScoringModel) -> CheckResu
     """
     learned, made = model.artifact.card.feature_definition, features.record.definition
     rule = (
-        f"made by the feature definition that {model.version.name} v{model.version.version} "
+        f"features made by the definition that {model.version.name} v{model.version.version} "
         "learned from: register a new model, or accept the difference"
     )
     return CheckResult(

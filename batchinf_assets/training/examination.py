@@ -55,9 +55,11 @@ from batchinf_assets.training.examine import (
 )
 
 SPEED_ROWS = 32_768
-FALSE_AND_TRUE = (("False", "True"), ("0", "1"), ("0.0", "1.0"), ("-1", "1"), ("-1.0", "1.0"))
 """Rows on which speed is measured, by repeating the golden ones: enough that what a call costs once
 does not count, few enough that scikit-learn answers them in a second."""
+
+FALSE_AND_TRUE = (("False", "True"), ("0", "1"), ("0.0", "1.0"), ("-1", "1"), ("-1.0", "1.0"))
+"""Pairs of classes of which nobody doubts which one is predicted."""
 
 
 @dataclass(frozen=True, kw_only=True)

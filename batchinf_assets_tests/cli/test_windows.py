@@ -9,6 +9,7 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 import dagster as dg
+import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 from deltalake import DeltaTable
@@ -97,6 +98,20 @@ def noon_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("batchinf_assets.cli.windows.datetime", Noon)
     monkeypatch.setattr("batchinf_assets.cli.backfill_run.datetime", Noon)
+
+
+def test_a_run_tells_what_failed_and_kept_nothing_back(batchinf: Run, project: Project) -> None:
+    for day in (WINDOW, NEXT):
+        landed = project.landing / "flights" / f"{day}.parquet"
+        rows = pq.read_table(landed)
+        pq.write_table(rows.append_column("gate", rows.column("origin")), landed)
+    told = batchinf("backfill", "run", "flight_delays", *RANGE)
+    assert told.exit_code == 0
+    found = "expected only the declared columns, found 1 more: gate string"
+    assert told.stderr == (f"batchinf: snapshot/new_columns warns of {WINDOW}, {NEXT}: {found}.\n")
+    again = json.loads(batchinf("backfill", "run", "flight_delays", *RANGE, "--json").stdout)
+    (report,) = again["runs"]
+    assert report["warned"] == {"snapshot/new_columns": {WINDOW: found, NEXT: found}}
 
 
 @pytest.mark.usefixtures("noon_of_the_next")

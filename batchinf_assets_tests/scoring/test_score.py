@@ -402,7 +402,7 @@ def test_features_that_the_model_did_not_learn_from_are_scored_with_a_warning(
     (check,) = [check for check in manifest.checks if not check.passed]
     assert (check.asset, check.name, check.blocking) == ("predictions", "trained_features", False)
     assert str(check.violations[0]) == (
-        "expected made by the feature definition that flight_delays v1 learned from: register "
+        "expected features made by the definition that flight_delays v1 learned from: register "
         "a new model, or accept the difference"
     )
     assert check.measured == {

@@ -37,6 +37,7 @@ class RunReport:
         failure: The sentence of the first step that failed.
         crashed: Whether that step failed by itself, not by refusing windows.
         preempted: Whether it was asked to leave; running it again goes on from there.
+        warned: What failed and kept nothing back, as `asset/check`: by window, in one clause.
     """
 
     run_id: str
@@ -47,6 +48,7 @@ class RunReport:
     failure: str | None
     crashed: bool
     preempted: bool
+    warned: Mapping[str, Mapping[str, str]]
 
 
 def run_job(
@@ -86,6 +88,7 @@ def run_job(
         failure=heard.failure,
         crashed=heard.crashed,
         preempted=heard.preempted,
+        warned=heard.warned,
     )
 
 
@@ -100,6 +103,7 @@ class _Listener:
         self.crashed = False
         self.preempted = False
         self.done: set[str] = set()
+        self.warned: dict[str, dict[str, str]] = {}
 
     def __call__(self, entry: dg.EventLogEntry, _cursor: object = None) -> None:
         event = entry.dagster_event
@@ -110,6 +114,8 @@ class _Listener:
             said = event.step_failure_data.user_failure_data
             self.crashed = self.crashed or said is None
             self.preempted = self.preempted or (said is not None and PREEMPTED in said.metadata)
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            self._hear_check(event.asset_check_evaluation_data)
         record = entry.asset_materialization or entry.asset_observation
         if record is not None and record.partition is not None:
             self._hear(record)
@@ -124,6 +130,13 @@ class _Listener:
         elif record.asset_key.path[-1] == WINDOWED[-1]:
             self.done.add(window)
         self._on_event(window, record.asset_key.path[-1])
+
+    def _hear_check(self, check: dg.AssetCheckEvaluation) -> None:
+        if check.passed or check.severity is not dg.AssetCheckSeverity.WARN:
+            return
+        name = f"{check.asset_key.path[-1]}/{check.check_name}"
+        said = (check.description or "").replace(r"\[", "[")
+        self.warned.setdefault(name, {})[str(check.partition)] = said
 
 
 def _reason(event: dg.DagsterEvent) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.errors import Preempted, StorageRefused
 from batchinf_assets.orchestration.assets.window_asset import window_asset
 from batchinf_assets.orchestration.resources import Workplace
@@ -20,7 +21,7 @@ from batchinf_assets.windows import Window
 FIRST, BAD, LAST = "2013-07-01", "2013-07-02", "2013-07-03"
 REFUSED = StorageRefused("The store refused.", next_step="Ask for access.")
 
-Body = Callable[[Window], None]
+Body = Callable[[Window], Sequence[CheckResult] | None]
 Run = Callable[..., RunReport]
 
 
@@ -57,8 +58,8 @@ def run(instance: dg.DagsterInstance) -> Run:
 
     def asset(name: str, upstream: list[str], body: Body) -> dg.AssetsDefinition:
         def step(_at: Workplace, _of: Pipeline, _tried: Try, window: Window) -> WindowResult:
-            body(window)
-            return WindowResult(data_version="1", metadata={})
+            checks = body(window) or ()
+            return WindowResult(data_version="1", metadata={}, checks=checks)
 
         return window_asset(pipeline, name, upstream, step, kinds=set())
 
@@ -121,3 +122,20 @@ def test_dagster_knows_the_run_as_one_of_this_process_over_this_range(
     assert recorded.tags[HERE] == "true"
     assert recorded.tags["dagster/asset_partition_range_start"] == FIRST
     assert recorded.tags["dagster/asset_partition_range_end"] == LAST
+
+
+def test_a_check_that_failed_and_kept_nothing_back_is_told_with_its_windows(run: Run) -> None:
+    few = Violation(column="origin", rule="one of [EWR, JFK]", count=3)
+
+    def checked(window: Window) -> Sequence[CheckResult]:
+        found = () if window.key == FIRST else (few,)
+        fine = CheckResult(name="schema", asset="snapshot", passed=True)
+        warns = CheckResult(
+            name="warnings", asset="snapshot", passed=not found, blocking=False, violations=found
+        )
+        return (fine, warns)
+
+    report = run(first=checked)
+    sentence = "column origin: expected one of [EWR, JFK], found 3 rows outside"
+    assert report.succeeded
+    assert report.warned == {"snapshot/warnings": {BAD: sentence, LAST: sentence}}

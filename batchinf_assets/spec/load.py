@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from pydantic import (
 
 from batchinf_assets.errors import InvalidSpec, UnknownPipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets.spec.problems import problems
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _read_spec(path: Path) -> PipelineSpec:
         ) from error
     except ValidationError as error:
         raise InvalidSpec(
-            f"{path.parent.name}/defs.yaml: {'; '.join(_problems(error))}.",
+            f"{path.parent.name}/defs.yaml: {'; '.join(problems(error, PipelineSpec))}.",
             next_step="Run `make check` to see the line.",
         ) from error
     if spec.name != path.parent.name:
@@ -138,12 +139,6 @@ def _read_spec(path: Path) -> PipelineSpec:
             next_step="Give the folder and the pipeline the same name.",
         )
     return spec
-
-
-def _problems(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
-        yield f"{where}: {_one_line(problem['msg'])}" if where else _one_line(problem["msg"])
 
 
 def _one_line(text: str) -> str:

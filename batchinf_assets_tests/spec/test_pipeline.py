@@ -304,7 +304,7 @@ def test_every_problem_of_a_declaration_is_named_with_its_place(defs: Path) -> N
         load_pipeline("toy", defs)
     assert refusal.value.message.startswith("toy/defs.yaml: ")
     assert "owner: " in refusal.value.message
-    assert "window.start: Field required" in refusal.value.message
+    assert "window.start is missing" in refusal.value.message
     assert "\n" not in str(refusal.value)
 
 

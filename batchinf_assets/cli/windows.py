@@ -88,7 +88,7 @@ def status(*, pipeline: str, window: str | None, json_: bool) -> None:
     elif json_:
         print_json([asdict(window) for window in windows])
     else:
-        _tell_all(spec, windows)
+        _tell_all(project, spec, windows)
 
 
 def _landed(project: Project, spec: PipelineSpec) -> frozenset[str] | None:
@@ -106,10 +106,11 @@ def _landed(project: Project, spec: PipelineSpec) -> frozenset[str] | None:
     return found
 
 
-def _tell_all(spec: PipelineSpec, windows: Sequence[WindowStatus]) -> None:
+def _tell_all(project: Project, spec: PipelineSpec, windows: Sequence[WindowStatus]) -> None:
     if not windows:
         click.echo(
-            f"No window of {spec.name} was run yet. Run one: `batchinf run {spec.name} WINDOW`."
+            f"No window of {spec.name} was run yet in the lake {project.shown(project.lake)}. "
+            f"Run one: `batchinf run {spec.name} WINDOW`."
         )
         return
     print_table(

@@ -177,9 +177,10 @@ def test_status_names_a_landed_file_that_was_removed_after_it_was_frozen(
     assert json.loads(unknown.stdout)["source_gone"] is None
 
 
-def test_status_of_an_empty_lake_says_what_to_do(fine: Told) -> None:
+def test_status_of_an_empty_lake_names_it_and_says_what_to_do(fine: Told, project: Project) -> None:
     assert fine("status", "flight_delays") == (
-        "No window of flight_delays was run yet. Run one: `batchinf run flight_delays WINDOW`.\n"
+        f"No window of flight_delays was run yet in the lake {project.lake}. "
+        "Run one: `batchinf run flight_delays WINDOW`.\n"
     )
     assert json.loads(fine("status", "flight_delays", "--json")) == []
 

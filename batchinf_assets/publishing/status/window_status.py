@@ -42,6 +42,8 @@ class PendingRevision:
     def __str__(self) -> str:
         if self.missing is None:
             return f"Revision {self.revision} was begun."
+        if not self.missing:
+            return f"Revision {self.revision} is scored and not published."
         return f"Revision {self.revision} lacks {self.missing} of {self.shards} shards."
 
 

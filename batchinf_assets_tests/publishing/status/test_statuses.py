@@ -80,6 +80,7 @@ def test_shards_that_no_attempt_finished_are_counted_by_the_features_of_now(desk
     pending = status(desk).pending
     assert pending is not None
     assert (pending.shards, pending.missing) == (1, 0)
+    assert str(pending) == f"Revision {revision} is scored and not published."
     (checkpoint / "00001.json").write_bytes(b"{}")  # as of more features than there are now
     found = status(desk)
     assert (found.state, found.pending and found.pending.missing) == ("features ready", None)

@@ -110,6 +110,11 @@ def _tell(spec: PipelineSpec, plan: Plan, chunk: int) -> None:
         f"{current} of {len(plan.windows)} windows are current. To run: {_said(work)}"
         f"{cost_text(spec, work.seconds)}{in_runs}."
     )
+    if uncounted := [window.window for window in plan.to_run if window.rows is None]:
+        click.echo(
+            f"How many rows landed cannot be told of {which(spec, uncounted)}: what is there is "
+            "damaged, or no Parquet. `batchinf contract check` says what is wrong with a file."
+        )
     for obstacle, windows in left_out(plan).items():
         click.echo(f"Cannot run now, as {obstacle}: {which(spec, windows)}.")
     if plan.absent:

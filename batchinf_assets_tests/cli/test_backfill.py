@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,16 @@ def test_a_plan_of_what_never_ran_knows_rows_and_no_time(fine: Told, three_days:
     assert plan["windows"][0]["runs"] is True
     assert (plan["first"], plan["last"], plan["chunk"]) == (None, None, 92)
     assert plan["runs"] == [{"from": FIRST, "to": THIRD, "windows": 3}]
+
+
+def test_a_plan_names_the_windows_whose_rows_it_cannot_tell(
+    fine: Told, three_days: Project
+) -> None:
+    assert "cannot be told" not in fine("backfill", "plan", "flight_delays")
+    os.truncate(flights(three_days, SECOND), 1_000)
+    told = fine("backfill", "plan", "flight_delays")
+    assert "To run: 3 windows, unknown rows" in told
+    assert f"How many rows landed cannot be told of {SECOND}: what is there is damaged" in told
 
 
 def test_what_is_stale_is_run_and_nothing_else(

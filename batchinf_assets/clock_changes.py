@@ -76,6 +76,15 @@ def keeps_its_minutes(zone: str, since: date) -> bool:
     return len({offset % HOUR for offset in offsets}) <= 1
 
 
+def goes_back_by_an_hour_at_most(zone: str, since: date) -> bool:
+    """Say whether a zone's clocks, since a day, never show more than one hour for a second time.
+
+    Of two hours shown again, the first would be named like the one shown last, and sort before it.
+    """
+    offsets = [offset for week, offset in _weekly_offsets(zone) if week > since - 7 * DAY]
+    return all(before - after <= HOUR for before, after in pairwise(offsets))
+
+
 @cache
 def _weekly_offsets(zone: str) -> tuple[tuple[date, timedelta], ...]:
     """Return the offset of each week: clocks are never changed for less than that."""

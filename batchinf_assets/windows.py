@@ -16,6 +16,7 @@ from batchinf_assets.clock_changes import (
     HOUR,
     comes_again,
     days_around_changes,
+    goes_back_by_an_hour_at_most,
     instant_of,
     keeps_its_minutes,
     on_the_clock,
@@ -115,6 +116,11 @@ class WindowSpec(BaseModel):
                 raise ValueError(
                     f"clocks of {self.timezone} do not change by whole hours: hourly windows need "
                     "another time zone, such as UTC"
+                )
+            if not goes_back_by_an_hour_at_most(self.timezone, self.start):
+                raise ValueError(
+                    f"clocks of {self.timezone} go back by more than an hour, so hours would not "
+                    "follow one another by name: hourly windows need another time zone, such as UTC"
                 )
             return self
         for day in days_around_changes(self.timezone, self.start):

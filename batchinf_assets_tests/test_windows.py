@@ -344,6 +344,7 @@ def test_the_month_before_january_is_december() -> None:
         ({"end": date(2013, 1, 1)}, "end must be after"),
         ({"every": "hour", "timezone": "Australia/Lord_Howe"}, "do not change by whole hours"),
         ({"every": "hour", "timezone": "Asia/Pyongyang"}, "do not change by whole hours"),
+        ({"every": "hour", "timezone": "Antarctica/Troll"}, "go back by more than an hour"),
         ({"every": "hour", "starts_at": "01:00"}, "a minute, as in 00:15"),
         ({"every": "month", "start": date(2013, 1, 29)}, "a day that every month has"),
         ({"start": date(2011, 1, 1), "timezone": "Pacific/Apia"}, "skip 2011-12-30 00:00"),

@@ -240,11 +240,11 @@ def _tell(report: RunReport, windows: Sequence[Window]) -> None:
         complain(reason)
     if report.crashed or not (report.succeeded or report.refused):
         complain(report.failure or "The run failed.")
-    for check, found in report.warned.items():
-        complain(_warning(check, found))
     # A refused window may well be published: by an earlier run, or with its outcomes refused.
     what = "published" if report.succeeded else "came through"
     click.echo(f"{len(report.done)} of {len(windows)} windows {what}. Run {report.run_id}.")
+    for check, found in report.warned.items():
+        click.echo(_warning(check, found))
 
 
 def _warning(check: str, found: Mapping[str, str]) -> str:

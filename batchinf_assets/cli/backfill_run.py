@@ -84,7 +84,7 @@ def _asked(
     if plan is not None:
         if stale or first or last:
             raise _unclear("--plan stands alone: the range is the plan's.")
-        return _kept(pipeline, plan, shown=shown)
+        return _without_early(pipeline, _kept(pipeline, plan, shown=shown))
     if stale:
         found = plan_of(pipeline, first, last, shown=shown)
         return _without_early(pipeline, _Asked(windows=to_run(found), left_out=left_out(found)))

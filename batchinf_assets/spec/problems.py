@@ -17,7 +17,7 @@ from batchinf_assets.checks import quoted
 KEY = "[key]"
 """How pydantic says that a mapping's name is wrong, and not what stands below it."""
 
-Path = tuple[int | str, ...]
+Location = tuple[int | str, ...]
 
 
 def problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
@@ -49,7 +49,7 @@ def _said(problem: ErrorDetails, model: type[BaseModel]) -> str:
 
 def _misnamed(found: Sequence[ErrorDetails]) -> Iterator[str]:
     """Yield names that are none of a mapping's, which may be one of several kinds of mapping."""
-    known: dict[Path, list[str]] = {}
+    known: dict[Location, list[str]] = {}
     for problem in found:
         path = problem["loc"][: problem["loc"].index(KEY)]
         known.setdefault(path, []).extend(_choices(problem))
@@ -61,7 +61,7 @@ def _choices(problem: ErrorDetails) -> list[str]:
     return re.findall(r"'([^']+)'", str(problem.get("ctx", {}).get("expected", "")))
 
 
-def _none_of(path: Path, value: object, choices: Sequence[str]) -> str:
+def _none_of(path: Location, value: object, choices: Sequence[str]) -> str:
     shown = quoted(str(value))
     return f"{_dotted(path)}: '{shown}' is none of {', '.join(choices)}{_meant(shown, choices)}"
 
@@ -71,12 +71,12 @@ def _meant(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-def _dotted(path: Path) -> str:
+def _dotted(path: Location) -> str:
     # A part with a bracket is pydantic's word for one of several kinds that were tried.
     return ".".join(str(part) for part in path if "[" not in str(part))
 
 
-def _names(model: type[BaseModel], path: Path) -> set[str]:
+def _names(model: type[BaseModel], path: Location) -> set[str]:
     """Return the settings that a declaration may have at a path."""
     kinds: list[Any] = [model]
     for part in path:

@@ -139,6 +139,18 @@ def test_what_is_stale_and_not_over_is_left_out_and_named(batchinf: Run) -> None
     assert "1 of 1 windows published" in result.stdout
 
 
+@pytest.mark.usefixtures("noon_of_the_next")
+def test_of_a_kept_plan_what_is_not_over_is_left_out_and_named(
+    batchinf: Run, fine: Told, tmp_path: Path
+) -> None:
+    kept = tmp_path / "plan.json"
+    kept.write_text(fine("backfill", "plan", "flight_delays", *RANGE, "--json"))
+    result = batchinf("backfill", "run", "flight_delays", "--plan", str(kept))
+    assert result.exit_code == 0, result.output
+    assert "left out, as they are not due yet: 2013-07-02." in result.stderr
+    assert "1 of 1 windows published" in result.stdout
+
+
 def test_a_range_in_the_wrong_order_is_wrong_use(batchinf: Run) -> None:
     result = batchinf("backfill", "run", "flight_delays", "--from", NEXT, "--to", WINDOW)
     assert result.exit_code == 2

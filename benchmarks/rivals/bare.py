@@ -24,7 +24,6 @@ from deltalake import Schema as DeltaSchema
 from deltalake.transaction import AddAction
 
 from batchinf_assets.lake.layout import parquet_options
-from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.lake.schema import arrow_schema
 from batchinf_assets.scoring.engine import GROUPS_AHEAD
 from batchinf_assets.scoring.fast import TreeScorer
@@ -44,10 +43,12 @@ def main() -> None:
     warm(scorer)
     schema = arrow_schema(pipeline.spec.prediction_table)
     watch = Stopwatch()
-    shards = plan_shards(RowGroups(Path(job.features)).rows, pipeline.spec.shard_rows)
+    footer = pq.read_metadata(job.features)
+    groups = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+    shards = plan_shards(groups, pipeline.spec.shard_rows)
 
     with ThreadPoolExecutor(job.cores) as cores:
-        work = partial(_work, job, scorer, schema, ahead_on(cores, GROUPS_AHEAD))
+        work = partial(_work, job, footer, scorer, schema, ahead_on(cores, GROUPS_AHEAD))
         done = run_shards(shards, work, workers=job.cores, stop=Event())
     if done.failure:
         raise done.failure
@@ -76,9 +77,16 @@ def warm(scorer: TreeScorer) -> None:
     scorer.outputs(pa.table(few))
 
 
-def _work(job: Job, scorer: TreeScorer, schema: pa.Schema, in_order: InOrder, shard: Shard) -> Path:
+def _work(
+    job: Job,
+    footer: pq.FileMetaData,
+    scorer: TreeScorer,
+    schema: pa.Schema,
+    in_order: InOrder,
+    shard: Shard,
+) -> Path:
     def group(number: int) -> pa.Table:
-        file = pq.ParquetFile(job.features, page_checksum_verification=False)
+        file = pq.ParquetFile(job.features, metadata=footer, page_checksum_verification=False)
         rows = file.read_row_group(number, use_threads=False)
         scores = np.ascontiguousarray(scorer.outputs(rows)[:, 1])
         return pa.table([rows.column(job.key), scores], schema=schema)

@@ -21,6 +21,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -114,8 +115,8 @@ def compare(calls: dict[str, Callable[[], object]], rounds: int, rows: int) -> N
 def peak(rows: int, share: float) -> int:
     """Return how many MB judging adds to a process that holds the rows."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as alone:
-        return alone.apply(judged_memory, (rows, share))
+    with ProcessPoolExecutor(1, mp_context=context) as alone:
+        return alone.submit(judged_memory, rows, share).result()
 
 
 def judged_memory(rows: int, share: float) -> int:

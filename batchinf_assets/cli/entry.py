@@ -24,6 +24,7 @@ from batchinf_assets.cli.performance import performance
 from batchinf_assets.cli.proofs import replay, verify
 from batchinf_assets.cli.report import report
 from batchinf_assets.cli.rollback import rollback
+from batchinf_assets.cli.scaffold import scaffold
 from batchinf_assets.cli.tickets import tickets
 from batchinf_assets.cli.windows import manifest, run, status
 from batchinf_assets.cli.workplace import JSON_ASKED, complain
@@ -69,6 +70,7 @@ for command in (
     performance,
     compare,
     contract,
+    scaffold,
     status,
     manifest,
     report,

@@ -20,7 +20,8 @@ def proposal_yaml(proposal: Proposal, name: str) -> str:
         proposal: What was found.
         name: How to call the file.
     """
-    return "\n".join(_lines(proposal, name)) + "\n"
+    head = f"# Proposed from {quoted(name)}: {seen_rows(proposal)}."
+    return "\n".join([head, *source_lines(proposal)]) + "\n"
 
 
 def declared_document(spec: ColumnSpec) -> dict[str, object]:
@@ -42,16 +43,24 @@ def seen_rows(proposal: Proposal) -> str:
     return f"a sample of {proposal.rows:,} of {proposal.rows_in_file:,} rows"
 
 
-def _lines(proposal: Proposal, name: str) -> Iterator[str]:
-    yield f"# Proposed from {quoted(name)}: {seen_rows(proposal)}."
+def source_lines(proposal: Proposal, files: str | None = None) -> Iterator[str]:
+    """Write the section without saying what it rests on.
+
+    Args:
+        proposal: What was found.
+        files: The path to declare, where it is known.
+    """
     yield "# A proposal, not the truth: correct bounds, lists and keys by what you know."
     yield "source:"
-    yield "  # files: could not be told: the path below the landing folder, with {window} in it"
+    if files is None:
+        yield "  # files: could not be told: the path below the landing folder, with {window} in it"
+    else:
+        yield f"  files: {flow(files)}"
     yield from (f"  # {note}" for note in proposal.notes)
     if proposal.key:
-        yield f"  key: {_flow(list(proposal.key))}"
+        yield f"  key: {flow(list(proposal.key))}"
     if proposal.time is not None:
-        yield f"  time: {_flow(proposal.time)}"
+        yield f"  time: {flow(proposal.time)}"
     yield "  columns:"
     yield from (f"    {line}" for column in proposal.columns for line in _column(column))
 
@@ -62,11 +71,12 @@ def _column(column: ProposedColumn) -> Iterator[str]:
         yield f"# {quoted(column.name)}: {notes}"
         return
     # As a mapping of one, so that a name such as `on` is quoted and stays a text.
-    entry = _flow({column.name: declared_document(column.spec)})[1:-1]
+    entry = flow({column.name: declared_document(column.spec)})[1:-1]
     yield f"{entry}  # {notes}" if notes else entry
 
 
-def _flow(value: object) -> str:
+def flow(value: object) -> str:
+    """Write a value in one line of YAML."""
     text = yaml.safe_dump(
         value, default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+from dagster.components.scaffold.scaffold import ScaffolderUnavailableReason
 from pydantic import BaseModel
 
 from batchinf_assets.contracts.sound_rules import require_sound_rules
@@ -28,6 +29,10 @@ from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
 
 
+# Dagster's own scaffolder writes a declaration without anything in it, which stops all pipelines.
+@dg.scaffold_with(
+    ScaffolderUnavailableReason("Draft it from what lands: batchinf scaffold NAME FILE")
+)
 @dataclass
 class BatchPipeline(dg.Component):
     """One pipeline: the spec in `defs.yaml`, with the SQL and training code beside it."""

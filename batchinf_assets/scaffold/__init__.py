@@ -1,0 +1,1 @@
+"""The first declaration of a pipeline, drafted from what landed: a beginning that runs."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import gc
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import click
 
@@ -27,27 +29,48 @@ from batchinf_assets.cli.rollback import rollback
 from batchinf_assets.cli.scaffold import scaffold
 from batchinf_assets.cli.tickets import tickets
 from batchinf_assets.cli.windows import manifest, run, status
-from batchinf_assets.cli.workplace import JSON_ASKED, complain
-from batchinf_assets.console import print_json
+from batchinf_assets.cli.workplace import complain
+from batchinf_assets.console import one_line, print_json
 from batchinf_assets.errors import BatchinfError
+
+JSON_ASKED = "batchinf.json"
 
 
 class _Commands(click.Group):
     """Commands whose failures are one line; a traceback only with `--debug`.
 
-    Where JSON is asked for, a failure is one document too.
+    Where JSON is asked for, a failure is one document too, also where it is about the arguments.
     """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[JSON_ASKED] = "--json" in args
+        with _wrong_arguments_told(ctx):
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
+            with _wrong_arguments_told(ctx):
+                return super().invoke(ctx)
         except (BatchinfError, OSError) as error:
             if ctx.params["debug"] or isinstance(error, BrokenPipeError):
                 raise
             complain(_sentence(error))
-            if ctx.meta.get(JSON_ASKED):
+            if ctx.meta[JSON_ASKED]:
                 print_json(_document(error))
             ctx.exit(error.exit_code if isinstance(error, BatchinfError) else 1)
+
+
+@contextmanager
+def _wrong_arguments_told(ctx: click.Context) -> Generator[None]:
+    """Print the document of what click finds wrong; click itself tells of it in words."""
+    try:
+        yield
+    except click.UsageError as error:
+        if ctx.meta[JSON_ASKED]:
+            where = (error.ctx or ctx).command_path
+            sentence = one_line(f"{error.format_message()} See `{where} -h`.")
+            print_json({"error": sentence, "reason_code": "usage_error"})
+        raise
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

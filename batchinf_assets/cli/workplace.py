@@ -22,18 +22,7 @@ if TYPE_CHECKING:
     from batchinf_assets.registry.keys import SigningKey
     from batchinf_assets.registry.registry import Registry
 
-JSON_ASKED = "batchinf.json"
-
-
-def _remember(ctx: click.Context, _: click.Parameter, value: bool) -> bool:  # noqa: FBT001 - click's
-    """Let whoever tells of a failure know that JSON was asked for."""
-    ctx.meta[JSON_ASKED] = value
-    return value
-
-
-as_json = click.option(
-    "--json", "json_", is_flag=True, is_eager=True, callback=_remember, help="Print JSON."
-)
+as_json = click.option("--json", "json_", is_flag=True, help="Print JSON.")
 
 
 def complain(sentence: str) -> None:

@@ -66,6 +66,29 @@ def test_a_failure_is_one_document_where_json_is_asked_for(
     assert batchinf(*arguments).stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("status",), "Missing argument 'PIPELINE'. See `main status -h`."),
+        (("status", "flight_delays", "--nope"), "No such option '--nope'. See `main status -h`."),
+        (("backfill", "plan", "flight_delays", "--fro", "x"), "No such option '--fro'."),
+        (("golden", "draw"), "Missing argument 'PIPELINE'. See `main golden draw -h`."),
+        (("nope",), "No such command 'nope'. See `main -h`."),
+        (("--nope", "status"), "No such option '--nope'. See `main -h`."),
+    ],
+)
+def test_wrong_arguments_are_one_document_too_where_json_is_asked_for(
+    batchinf: Run, arguments: tuple[str, ...], problem: str
+) -> None:
+    said = batchinf(*arguments, "--json")
+    document = json.loads(said.stdout)
+    assert said.exit_code == 2
+    assert document["reason_code"] == "usage_error"
+    assert document["error"].startswith(problem)
+    assert said.stderr.startswith("Usage: ")
+    assert batchinf(*arguments).stdout == ""
+
+
 def test_a_dagster_home_that_is_no_folder_is_named_with_its_variable(
     refused: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,10 @@ from batchinf_assets.checks import quoted
 KEY = "[key]"
 """How pydantic says that a mapping's name is wrong, and not what stands below it."""
 
+NO_BOOLEAN = ("bool",)
+"""Where pydantic says that no boolean stands where there may be a list too: what it says of the
+list tells enough."""
+
 Location = tuple[int | str, ...]
 
 
@@ -27,7 +31,7 @@ def problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
         error: What pydantic found.
         model: What it held the declaration against: the names that could have been meant.
     """
-    found = error.errors()
+    found = [each for each in error.errors() if each["loc"][-1:] != NO_BOOLEAN]
     said = [_said(each, model) for each in found if KEY not in each["loc"]]
     return [*said, *_misnamed([each for each in found if KEY in each["loc"]])]
 
@@ -43,6 +47,9 @@ def _said(problem: ErrorDetails, model: type[BaseModel]) -> str:
         return f"{where}: there is no such setting{meant if known else ''}"
     if problem["type"] == "literal_error":
         return _none_of(path, problem["input"], _choices(problem))
+    if problem["type"] == "tuple_type" and (words := _quoted(str(path[-1]))):
+        choices = ["true", "false", *(f"[{word}]" for word in words)]
+        return _none_of(path, problem["input"], choices)
     told = re.sub(r"\s+", " ", problem["msg"]).strip().rstrip(".")
     return f"{where}: {told}" if where else told
 
@@ -58,7 +65,11 @@ def _misnamed(found: Sequence[ErrorDetails]) -> Iterator[str]:
 
 
 def _choices(problem: ErrorDetails) -> list[str]:
-    return re.findall(r"'([^']+)'", str(problem.get("ctx", {}).get("expected", "")))
+    return _quoted(str(problem.get("ctx", {}).get("expected", "")))
+
+
+def _quoted(text: str) -> list[str]:
+    return re.findall(r"'([^']+)'", text)
 
 
 def _none_of(path: Location, value: object, choices: Sequence[str]) -> str:

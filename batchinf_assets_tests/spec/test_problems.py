@@ -41,9 +41,14 @@ FOUND: dict[str, tuple[str, Any, list[str]]] = {
     "one of several kinds": (
         "rollback",
         {"automatic": ["drift", "performance"]},
+        ["rollback.automatic.0: 'drift' is none of performance, evaluation, verification"],
+    ),
+    "none of several kinds": (
+        "rollback",
+        {"automatic": "verifcation"},
         [
-            "rollback.automatic.bool: Input should be a valid boolean",
-            "rollback.automatic.0: 'drift' is none of performance, evaluation, verification",
+            "rollback.automatic: 'verifcation' is none of true, false, [performance], "
+            "[evaluation], [verification]; did you mean '[verification]'?"
         ],
     ),
     "that opens markup": (

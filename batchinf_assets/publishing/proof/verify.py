@@ -6,7 +6,6 @@ import errno
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import pyarrow as pa
 
@@ -46,6 +45,24 @@ from batchinf_assets.scoring.revision import derived_revision
 from batchinf_assets.snapshots.freeze import frozen_rows
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
+
+
+@dataclass(frozen=True)
+class Unread:
+    """That something could not be looked at.
+
+    Attributes:
+        why: The failure, as a sentence.
+    """
+
+    why: str
+
+    def __str__(self) -> str:
+        return f"It is not known whether it holds: {self.why}"
+
+
+Problem = str | Unread
+"""A sentence says that something is not as it should be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,18 +115,18 @@ def verify_window(
         nothing = (_nothing(project, spec, window), *_untold(project, spec, window))
         return Verification(window=window.key, revision=None, problems=nothing)
     seen = files if looked_at == visible else None
-    found = list[str]()
+    found = list[Problem]()
     try:
         for problem in _problems(project, registry, spec, window, looked_at, seen):
             found.append(problem)
     except (ManifestInvalid, WindowMissing) as error:
-        found.append(_sentence(error))
+        found.append(_problem(error))
     except (BatchinfError, OSError) as error:
         if not found:
             raise
-        found.append(_Unread(error))
-    problems = tuple(map(str, dict.fromkeys(found)))
-    known = not any(isinstance(problem, _Unread) for problem in found)
+        found.append(Unread(str(error)))
+    problems = tuple(dict.fromkeys(map(str, found)))
+    known = not any(isinstance(problem, Unread) for problem in found)
     return Verification(window=window.key, revision=looked_at, problems=problems, known=known)
 
 
@@ -144,27 +161,18 @@ def _undeclared(key: str) -> Verification:
 
 
 def _not_known(key: str, error: Exception) -> Verification:
-    problem = str(_Unread(error))
+    problem = str(Unread(str(error)))
     return Verification(window=key, revision=None, problems=(problem,), known=False)
-
-
-class _Unread(str):
-    """What could not be looked at; every other problem is that something is not as it should be."""
-
-    __slots__ = ()
-
-    def __new__(cls, error: Exception) -> Self:
-        return super().__new__(cls, f"It is not known whether it holds: {error}")
 
 
 _OF_WHAT_IS_THERE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 """Errors that are a file's, not the disk's and not for want of rights; pyarrow's have no number."""
 
 
-def _sentence(error: BatchinfError) -> str:
+def _problem(error: BatchinfError) -> Problem:
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno not in _OF_WHAT_IS_THERE:
-        return _Unread(error)
+        return Unread(str(error))
     return str(error)
 
 
@@ -175,11 +183,11 @@ def _nothing(project: Project, spec: PipelineSpec, window: Window) -> str:
     return f"Nothing is published. Run it: `batchinf run {spec.name} {window}`."
 
 
-def _until_unreadable(problems: Iterator[str]) -> Iterator[str]:
+def _until_unreadable(problems: Iterator[str]) -> Iterator[Problem]:
     try:
         yield from problems
     except (ManifestInvalid, WindowMissing) as error:
-        yield _sentence(error)
+        yield _problem(error)
 
 
 def _problems(
@@ -189,7 +197,7 @@ def _problems(
     window: Window,
     revision: str,
     files: tuple[Place, ...] | None,
-) -> Iterator[str]:
+) -> Iterator[Problem]:
     """Yield what is wrong with a revision; `files` are what readers see of it, None if nothing."""
     store = manifests(project, spec)
     if files is not None:
@@ -231,12 +239,12 @@ def _untold(project: Project, spec: PipelineSpec, window: Window) -> Iterator[st
 
 def _signature(
     project: Project, registry: Registry, spec: PipelineSpec, window: Window, revision: str
-) -> Iterator[str]:
+) -> Iterator[Problem]:
     store = manifests(project, spec)
     try:
         read_signed_manifest(store, window, revision, read_keyring(registry.keys))
     except (ManifestInvalid, KeyringInvalid) as error:
-        yield _sentence(error)
+        yield _problem(error)
     sha256 = hashlib.sha256(store.body(window, revision)).hexdigest()
     committed = publications(project, spec, window)
     named = next((each for each in committed if each.metadata[REVISION] == revision), None)
@@ -301,11 +309,11 @@ def claim_problems(spec: PipelineSpec, manifest: Manifest) -> Iterator[str]:
     )
 
 
-def model_problems(registry: Registry, manifest: Manifest) -> Iterator[str]:
+def model_problems(registry: Registry, manifest: Manifest) -> Iterator[Problem]:
     """Hold the model against its signatures; that they were in time was checked when it scored.
 
     Yields:
-        What is wrong with the artifact, its signature, its key or its promotion, as sentences.
+        What is wrong with the artifact, its signature, its key or its promotion.
     """
     model = manifest.model
     try:
@@ -321,7 +329,7 @@ def model_problems(registry: Registry, manifest: Manifest) -> Iterator[str]:
         log = promotion_log(registry, model.name, model.alias)
         records = {record.sequence: record for record in log.history(keyring)}
     except (ModelRefused, KeyringInvalid) as error:
-        yield _sentence(error)
+        yield _problem(error)
         return
     promotion = records.get(model.promotion or 0)
     promoted = (promotion.version, promotion.digest) if promotion else None

@@ -163,7 +163,7 @@ def whole_revision(
         )
     unknown = next(model_problems(registry, signed.manifest), None)
     if unknown is not None:
-        raise _unjudged(window, revision, unknown)
+        raise _unjudged(window, revision, str(unknown))
     return signed
 
 

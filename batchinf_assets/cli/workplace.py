@@ -51,19 +51,24 @@ def open_registry(project: Project) -> Registry:
 
 
 def open_instance(project: Project) -> dg.DagsterInstance:
-    """Return Dagster's own storage."""
+    """Return Dagster's own storage.
+
+    Raises:
+        UsageError: It has no settings, or none that Dagster can read. With Dagster's own, nobody
+            would look after runs, and nothing would be known of those before.
+    """
     import dagster as dg
 
     from batchinf_assets.lake.conditional import locked
 
-    try:
-        project.dagster_home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    home = project.shown(project.dagster_home)
+    if not exists(project.dagster_home / "dagster.yaml"):
         raise UsageError(
-            f"Dagster's home {project.shown(project.dagster_home)} cannot be made or is no folder: "
-            f"{error.strerror}.",
-            next_step="Set DAGSTER_HOME to a folder that this user may write.",
-        ) from error
+            f"Dagster's home {home} is no folder with a dagster.yaml: it is mistyped, new, or of a "
+            "disk that is not mounted.",
+            next_step="Set DAGSTER_HOME to the folder that is in use; for a new one, in "
+            f"{project.root}: `mkdir -p {home} && cp dagster.yaml {home}`.",
+        )
     os.environ["DAGSTER_HOME"] = str(project.dagster_home)
     try:
         with locked(project.dagster_home / "instance"):  # two first commands would both make tables

@@ -89,15 +89,21 @@ def test_wrong_arguments_are_one_document_too_where_json_is_asked_for(
     assert batchinf(*arguments).stdout == ""
 
 
-def test_a_dagster_home_that_is_no_folder_is_named_with_its_variable(
-    refused: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("mistaken", ["absent", "empty", "file"])
+def test_a_dagster_home_without_settings_is_refused_with_its_variable_and_not_made(
+    refused: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistaken: str
 ) -> None:
-    path = tmp_path / "home"
-    path.write_text("no folder")
-    monkeypatch.setenv("DAGSTER_HOME", str(path))
-    line = refused("status", "flight_delays", code=2)
-    assert f"Dagster's home {path} cannot be made or is no folder: File exists." in line
-    assert "Set DAGSTER_HOME" in line
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("no folder")
+    home = tmp_path / mistaken
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    for command in (("status", "flight_delays"), ("run", "flight_delays", "2013-07-01")):
+        line = refused(*command, code=2)
+        assert f"Dagster's home {home} is no folder with a dagster.yaml" in line
+        assert "Set DAGSTER_HOME" in line
+        assert f"cp dagster.yaml {home}" in line
+    assert list((tmp_path / "empty").iterdir()) == []
+    assert not (tmp_path / "absent").exists()
 
 
 def test_debug_shows_the_traceback_in_a_real_process() -> None:

@@ -221,7 +221,7 @@ def test_a_table_that_cannot_be_written_is_named(operator: Operator) -> None:
             "DAGSTER_HOME",
             ("status", "flight_delays"),
             2,
-            "Set DAGSTER_HOME to a folder that this user may write",
+            "Set DAGSTER_HOME to the folder that is in use",
         ),
     ],
 )

@@ -12,6 +12,7 @@ import click
 from batchinf_assets.cli.workplace import as_json, complain, here, open_registry
 from batchinf_assets.console import Console, print_json, print_table
 from batchinf_assets.errors import KeyringInvalid, ModelRefused, ModelUnavailable
+from batchinf_assets.lake.presence import Presence
 from batchinf_assets.project import Project
 from batchinf_assets.spec.load import Pipeline, load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
@@ -69,8 +70,9 @@ def plan_of(pipeline: Pipeline, first: str | None, last: str | None, *, shown: b
 
     project, declared = here(), pipeline.spec.window
     earliest, latest = (declared.window(key) if key else None for key in (first, last))
+    presence = Presence.of(project.lake / pipeline.spec.name)
     model = _champion(project, pipeline.spec)
-    with Console(shown=shown).progress("Looking at windows") as on_window:
+    with presence.required(), Console(shown=shown).progress("Looking at windows") as on_window:
         return plan_backfill(
             project, pipeline, model, first=earliest, last=latest, on_window=on_window
         )

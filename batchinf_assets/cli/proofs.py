@@ -17,6 +17,7 @@ import click
 from batchinf_assets.cli.workplace import as_json, complain, here, open_instance, open_registry
 from batchinf_assets.console import bar, print_json
 from batchinf_assets.errors import BatchinfError, UsageError
+from batchinf_assets.lake.presence import Presence
 from batchinf_assets.project import Project
 from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
@@ -58,13 +59,16 @@ def verify(
     from batchinf_assets.publishing.rollback.remedies import judge_damage
 
     spec, project = load_pipeline(pipeline).spec, here()
+    presence = Presence.of(project.lake / spec.name)
     if revision is not None:
         require_revision(revision, window, take_back=take_back)
-    keys, registry = _chosen(project, spec, window, all_=all_), open_registry(project)
+    with presence.required():
+        keys = _chosen(project, spec, window, all_=all_)
+    registry = open_registry(project)
     if window is not None:
         spec.window.window(window)  # refused here if it is none: nobody found it, somebody named it
     verified = [
-        verify_key(project, registry, spec, key, revision=revision)
+        verify_key(project, registry, spec, key, presence, revision=revision)
         for key in bar(keys, "Verifying", shown=not json_)
     ]
     failed = [found for found in verified if not found.holds]
@@ -118,13 +122,17 @@ def replay(*, pipeline: str, window: str | None, all_: bool, json_: bool) -> Non
     from batchinf_assets.publishing.proof.replay import replay_window
 
     declared, project = load_pipeline(pipeline), here()
-    keys, registry = _chosen(project, declared.spec, window, all_=all_), open_registry(project)
+    presence = Presence.of(project.lake / declared.spec.name)
+    with presence.required():
+        keys = _chosen(project, declared.spec, window, all_=all_)
+    registry = open_registry(project)
     replays: dict[str, Replay] = {}
     failures: dict[str, str] = {}
     for key in bar(keys, "Replaying", shown=not json_):
         try:
-            found = declared.spec.window.window(key)
-            replays[key] = replay_window(project, registry, declared, found)
+            with presence.required():
+                found = declared.spec.window.window(key)
+                replays[key] = replay_window(project, registry, declared, found)
         except BatchinfError as error:  # one window that cannot be replayed hides no other
             failures[key] = str(error)
     same = [key for key, replayed in replays.items() if replayed.same_rows]

@@ -29,6 +29,7 @@ from batchinf_assets.errors import (
     StorageUnavailable,
     UsageError,
 )
+from batchinf_assets.lake.presence import Presence
 from batchinf_assets.project import Project
 from batchinf_assets.spec.load import Pipeline, load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
@@ -36,6 +37,7 @@ from batchinf_assets.windows import Window
 
 if TYPE_CHECKING:
     from batchinf_assets.orchestration.runs.execute import RunReport
+    from batchinf_assets.publishing.status.window_history import SeenRevision
     from batchinf_assets.publishing.status.window_status import WindowStatus
 
 REVISION = re.compile(r"[0-9a-f]{16}")
@@ -75,16 +77,20 @@ def status(*, pipeline: str, window: str | None, json_: bool) -> None:
     """
     from batchinf_assets.orchestration.runs.refusals import standing_refusals
     from batchinf_assets.publishing.status.statuses import pipeline_status
+    from batchinf_assets.publishing.status.window_history import seen_revisions
 
     spec, project = load_pipeline(pipeline).spec, here()
     asked = spec.window.window(window) if window is not None else None
+    presence = Presence.of(project.lake / spec.name)
     with open_instance(project) as instance:
         refused = standing_refusals(instance, spec)
     waits_for, now = _no_model(project, spec), datetime.now(UTC)
     landed = _landed(project, spec)
-    windows = pipeline_status(project, spec, refused, waits_for, now=now, landed=landed)
+    with presence.required():
+        windows = pipeline_status(project, spec, refused, waits_for, now=now, landed=landed)
+        seen = [] if asked is None else seen_revisions(project, spec, asked)
     if asked is not None:
-        _tell_one(project, spec, asked, windows, json_=json_)
+        _tell_one(spec, asked, windows, seen, json_=json_)
     elif json_:
         print_json([asdict(window) for window in windows])
     else:
@@ -124,17 +130,14 @@ def _tell_all(project: Project, spec: PipelineSpec, windows: Sequence[WindowStat
 
 
 def _tell_one(
-    project: Project,
     spec: PipelineSpec,
     window: Window,
     windows: Sequence[WindowStatus],
+    seen: Sequence[SeenRevision],
     *,
     json_: bool,
 ) -> None:
-    from batchinf_assets.publishing.status.window_history import seen_revisions
-
     own = [each for each in windows if each.window == window.key]
-    seen = seen_revisions(project, spec, window)
     if json_:
         document = asdict(own[0]) if own else {"window": window.key, "state": "not run"}
         print_json({**document, "seen": [asdict(each) for each in seen]})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from batchinf_assets.errors import KeyringInvalid, ManifestInvalid, UnknownWindow, WindowMissing
 from batchinf_assets.lake.entries import entries
-from batchinf_assets.lake.table_log import Commit, latest_commit
+from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.table_log import Commit, has_log, latest_commit
 from batchinf_assets.lake.table_writer import WINDOW_KEY
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import last_announcement
@@ -24,6 +25,7 @@ from batchinf_assets.scoring.predictions import (
     predictions_table,
 )
 from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.windows import Window, folder_name_of
 
 
@@ -51,15 +53,37 @@ def visible_revision(
     return Superseded(revision=revision, manifest=signed.manifest)
 
 
+def visible_files(project: Project, spec: PipelineSpec) -> Mapping[str, tuple[Place, ...]]:
+    """Return the files that readers see by window key; empty where nothing was ever published.
+
+    Raises:
+        ManifestInvalid: The table's log is damaged, or gone though the ledger tells of windows
+            that were published.
+    """
+    table = predictions_table(project, spec)
+    if files := table.files():
+        return files
+    rows = Ledger(project.lake).read(spec.name).to_pylist() if not has_log(table.folder) else []
+    published = {row["window"] for row in rows if row["state"] == "published"}
+    if published:
+        raise ManifestInvalid(
+            f"The table {table.folder} is gone, though the ledger says that {len(published)} "
+            "windows were published in it.",
+            next_step="Mount it again or restore it from a backup; where it was removed on "
+            f"purpose, run windows again: `batchinf run {spec.name} WINDOW`.",
+        )
+    return files
+
+
 def published_revisions(project: Project, spec: PipelineSpec) -> dict[str, str]:
     """Return the revision that readers see by window key, also where it has no rows.
 
     Windows that show no file are looked up in the log one by one, if they have a manifest: few do.
 
     Raises:
-        ManifestInvalid: The table's log is damaged.
+        ManifestInvalid: The table's log is damaged, or gone.
     """
-    files = predictions_table(project, spec).files()
+    files = visible_files(project, spec)
     shown = {key: found[0].parent.name for key, found in files.items()}
     known = {folder_name_of(key) for key in shown}
     for folder in entries(manifests(project, spec).folder, "*"):

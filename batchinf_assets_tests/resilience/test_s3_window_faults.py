@@ -19,6 +19,7 @@ import pytest
 
 from batchinf_assets.attempts import recorder_of, unwritten_attempts
 from batchinf_assets.errors import BatchinfError, StorageRefused, StorageUnavailable
+from batchinf_assets.lake.presence import Presence
 from batchinf_assets.lake.s3_access import S3Limits
 from batchinf_assets.lake.table_log import open_table, read_commits
 from batchinf_assets.manifest.document import Manifest
@@ -311,7 +312,7 @@ def test_a_store_that_fails_while_a_window_is_verified_leaves_it_unknown(
     def look(*faults: Fault) -> Verification:
         on_s3.proxy.inject(*faults)
         forget(project, spec)
-        return verify_key(project, registry, spec, DAY)
+        return verify_key(project, registry, spec, DAY, Presence.of(project.lake))
 
     assert look().holds
     revision, asked = look().revision, len(on_s3.proxy.seen())

@@ -7,6 +7,7 @@ from functools import partial
 
 import dagster as dg
 
+from batchinf_assets.lake.presence import Presence
 from batchinf_assets.orchestration.jobs.regular_schedule import regular_schedule
 from batchinf_assets.orchestration.resources import Workplace
 from batchinf_assets.orchestration.rollback.roll_back import tell_dagster
@@ -63,10 +64,12 @@ def _verified(
     context: dg.OpExecutionContext, project: Project, registry: Registry, spec: PipelineSpec
 ) -> Sequence[Verification]:
     with failing_clearly():
-        keys = sorted(published_revisions(project, spec))
+        presence = Presence.of(project.lake / spec.name)
+        with presence.required():
+            keys = sorted(published_revisions(project, spec))
     found = list[Verification]()
     for done, key in enumerate(keys, start=1):
-        found.append(verify_key(project, registry, spec, key))
+        found.append(verify_key(project, registry, spec, key, presence))
         if done == len(keys) or done % LOGGED_EVERY == 0:
             context.log.info(f"{done} of {len(keys)} windows are verified.")
     return found

@@ -19,6 +19,7 @@ from batchinf_assets.errors import (
 from batchinf_assets.features.build import made_rows
 from batchinf_assets.lake.digest import RowsDigest
 from batchinf_assets.lake.place import Place
+from batchinf_assets.lake.presence import Presence
 from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
@@ -29,7 +30,7 @@ from batchinf_assets.publishing.publish import MANIFEST
 from batchinf_assets.publishing.row_keys import check_kept_keys, output_files
 from batchinf_assets.publishing.signed import RESTORE, read_signed_manifest
 from batchinf_assets.publishing.verdicts_of_now import unexcused_failures
-from batchinf_assets.publishing.visible import publications
+from batchinf_assets.publishing.visible import publications, visible_files
 from batchinf_assets.registry.artifact import open_artifact
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.registry import Registry
@@ -108,7 +109,7 @@ def verify_window(
         BatchinfError: The store failed before anything wrong was found; after that it is told.
         OSError: The same, of a disk.
     """
-    files = predictions_table(project, spec).files_of(window)
+    files = visible_files(project, spec).get(window.key, ())
     visible = files[0].parent.name if files else empty_revision(project, spec, window)
     looked_at = visible if revision is None else revision
     if looked_at is None:
@@ -135,22 +136,28 @@ def verify_key(
     registry: Registry,
     spec: PipelineSpec,
     key: str,
+    presence: Presence,
     *,
     revision: str | None = None,
 ) -> Verification:
     """Verify one of several windows: one that cannot be looked at hides no other.
+
+    Nor is anything known of one after which the pipeline's folder is gone.
 
     Args:
         project: Where the tables are.
         registry: Whose artifacts and keys count.
         spec: The pipeline.
         key: The window's key, as the table of predictions has it.
+        presence: Of the pipeline's folder, before its windows were listed.
         revision: One that was superseded; the one that readers see if None.
     """
     if not spec.window.has(key):
         return _undeclared(key)
     try:
-        return verify_window(project, registry, spec, spec.window.window(key), revision=revision)
+        with presence.required():
+            window = spec.window.window(key)
+            return verify_window(project, registry, spec, window, revision=revision)
     except (BatchinfError, OSError) as error:
         return _not_known(key, error)
 

@@ -42,9 +42,10 @@ from batchinf_assets.publishing.stored_files import (
     window_of,
 )
 from batchinf_assets.publishing.upkeep.maintenance_lease import live_lease
+from batchinf_assets.publishing.visible import visible_files
 from batchinf_assets.scoring.condemnations import FOLDER as CONDEMNED
 from batchinf_assets.scoring.condemnations import condemned
-from batchinf_assets.scoring.predictions import empty_revision, manifests, predictions_table
+from batchinf_assets.scoring.predictions import empty_revision, manifests
 from batchinf_assets.scoring.shards import plan_shards
 from batchinf_assets.snapshots.freeze import snapshot_table
 from batchinf_assets.spec.pipeline import PipelineSpec
@@ -79,7 +80,7 @@ def pipeline_status(
         landed: Windows whose file lies in the landing folder; None where nobody knows.
 
     Raises:
-        ManifestInvalid: A table's log, the ledger, or a ticket is damaged.
+        ManifestInvalid: A table's log, the ledger, or a ticket is damaged, or a log is gone.
     """
     known = _known(project, spec, refused)
     windows = {folder_name_of(key): key for key in (*known.reached, *known.published)}
@@ -144,7 +145,7 @@ def _known(project: Project, spec: PipelineSpec, refused: Mapping[str, str]) -> 
         **dict.fromkeys(frozen, "snapshot taken"),
         **dict.fromkeys(features, "features ready"),
     }
-    published = predictions_table(project, spec).files()
+    published = visible_files(project, spec)
     return _Known(
         project=project,
         spec=spec,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from batchinf_assets.lake.presence import Presence
 from batchinf_assets.publishing.proof.verify import verify_key
 from batchinf_assets_tests.nobody import as_nobody, give_to_nobody
 from batchinf_assets_tests.publishing.conftest import Desk
@@ -15,11 +16,12 @@ def test_no_lost_permission_is_taken_for_damage(desk: Desk) -> None:
     desk.publish()
     root = Path(str(desk.project.lake)).parent
     give_to_nobody(root)
+    presence = Presence.of(desk.project.lake / desk.spec.name)
     unknown: list[str] = []
     for lost in lost_permissions(root):
         forget(desk.project, desk.spec)
         with as_nobody():
-            found = verify_key(desk.project, desk.registry, desk.spec, desk.window.key)
+            found = verify_key(desk.project, desk.registry, desk.spec, desk.window.key, presence)
         assert found.holds or not found.known, f"{lost}: {found.problems}"
         if not found.known:
             unknown.append(lost)

@@ -10,8 +10,9 @@ from typing import NoReturn
 
 import pytest
 
+from batchinf_assets.lake.presence import Presence
 from batchinf_assets.publishing.announcements import announcements
-from batchinf_assets.publishing.proof.verify import verify_key
+from batchinf_assets.publishing.proof.verify import Verification, verify_key
 from batchinf_assets.publishing.rollback import remedies, roll_back
 from batchinf_assets.publishing.rollback.remedies import (
     Remedy,
@@ -36,8 +37,13 @@ def acting(shown: Shown) -> Desk:
     return replace(shown.desk, pipeline=Pipeline(spec=spec, folder=shown.desk.pipeline.folder))
 
 
+def verified(desk: Desk, key: str) -> Verification:
+    presence = Presence.of(desk.project.lake)
+    return verify_key(desk.project, desk.registry, desk.spec, key, presence)
+
+
 def judged(desk: Desk) -> dict[str, Remedy]:
-    found = verify_key(desk.project, desk.registry, desk.spec, desk.window.key)
+    found = verified(desk, desk.window.key)
     return judge_damage(desk.project, desk.registry, desk.spec, [found])
 
 
@@ -127,7 +133,7 @@ def test_where_nobody_can_look_it_is_not_known_whether_it_was_taken_back(
 
 def test_what_does_not_verify_and_is_not_damaged_needs_no_remedy(acting: Desk) -> None:
     damage_the_snapshot(acting)
-    assert not verify_key(acting.project, acting.registry, acting.spec, acting.window.key).holds
+    assert not verified(acting, acting.window.key).holds
     assert judged(acting) == {}
 
 
@@ -140,7 +146,7 @@ def test_without_the_policy_only_the_command_is_named(shown: Shown) -> None:
 
 
 def test_a_window_that_defs_yaml_no_longer_declares_is_named_and_left_alone(desk: Desk) -> None:
-    found = verify_key(desk.project, desk.registry, desk.spec, "2013-07-04-05:00")
+    found = verified(desk, "2013-07-04-05:00")
     assert (found.holds, found.known) == (False, True)
     assert "defs.yaml no longer declares this window" in found.problems[0]
     assert judge_damage(desk.project, desk.registry, desk.spec, [found]) == {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -47,6 +49,7 @@ from batchinf_assets_tests.resilience.window_run import (
 )
 
 PATIENCE_SECONDS = 60.0
+LEDGER_FORMAT = CHECKOUT / "docs" / "formats" / "ledger.md"
 
 
 @pytest.fixture
@@ -366,6 +369,25 @@ def test_where_the_ledger_cannot_be_written_the_window_is_published_and_the_reco
     (record,) = recorded(project)
     assert (record["state"], record["attempt"]) == ("published", 1)
     assert list(spool.glob("*.json")) == []
+
+
+def test_records_of_an_unknown_lake_wait_until_they_are_moved_as_the_docs_say(
+    project: Project, small: Pipeline, window: Window
+) -> None:
+    in_the_way = Path(str(project.lake)) / "_ledger"
+    in_the_way.write_text("no folder")
+    run_window(project, small, window, "run-1")
+    assert recorder_of(project).flush(PATIENCE_SECONDS) == len(STAGES)
+    spool = unwritten_attempts(project)
+    for path in spool.glob("*.json"):
+        path.rename(spool.parent / path.name)
+    in_the_way.unlink()
+    assert recorded(project) == []
+    how = re.search(r"```console\n(.*?)```", LEDGER_FORMAT.read_text(), flags=re.DOTALL)
+    assert how is not None
+    environ = {**os.environ, "DAGSTER_HOME": str(project.dagster_home), "LAKE": str(project.lake)}
+    subprocess.run(["bash", "-euc", how[1]], env=environ, timeout=60, check=True)
+    assert [record["state"] for record in recorded(project)] == ["published"]
 
 
 @pytest.mark.parametrize("holder", ["run-1", "run-2"])

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from deltalake import DeltaTable
 
+from batchinf_assets.lake.table import WindowTable
+from batchinf_assets.publishing import announcements as telling
 from batchinf_assets.publishing.announcements import announcements
 from batchinf_assets.publishing.rollback.plan import RollbackRequest
 from batchinf_assets.publishing.rollback.roll_back import Rollback, roll_back
@@ -29,6 +34,19 @@ class Died(Exception):
 
 def die(*_arguments: object, **_named: object) -> None:
     raise Died
+
+
+@contextmanager
+def dying_at(owner: object, name: str) -> Generator[None]:
+    """Let the body die where it would call this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, die)
+        with pytest.raises(Died):
+            yield
+
+
+BEFORE_COMMIT = (WindowTable, "commit")
+BEFORE_ANNOUNCEMENT = (telling, "keep_decision")
 
 
 def without_first(rows: pa.Table) -> pa.Table:

@@ -17,8 +17,6 @@ from deltalake import DeltaTable
 from batchinf_assets.errors import LostRace, ManifestInvalid, UsageError, WindowMissing
 from batchinf_assets.lake.files import read_bounded
 from batchinf_assets.lake.manifests import ManifestStore
-from batchinf_assets.lake.table import WindowTable
-from batchinf_assets.publishing import announcements as telling
 from batchinf_assets.publishing.rollback import roll_back as module
 from batchinf_assets.publishing.rollback.plan import RollbackRequest, plan_rollback
 from batchinf_assets.publishing.rollback.roll_back import attempt_rollback
@@ -27,11 +25,12 @@ from batchinf_assets.scoring.condemnations import RevisionCondemned, verdicts
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets_tests.publishing.desk import Held
 from batchinf_assets_tests.publishing.two_revisions import (
+    BEFORE_ANNOUNCEMENT,
+    BEFORE_COMMIT,
     NOW,
     ROWS,
-    Died,
     Shown,
-    die,
+    dying_at,
     without_first,
 )
 
@@ -178,23 +177,21 @@ def test_a_withdrawn_window_goes_back_to_what_nobody_condemned(shown: Shown) -> 
     assert shown.told()[1:] == [("rolled_back", None, shown.old)]
 
 
-STEPS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "before the verdict": lambda patch: patch.setattr(module, "say", die),
-    "between verdict and commit": lambda patch: patch.setattr(WindowTable, "commit", die),
-    "between commit and announcement": lambda patch: patch.setattr(telling, "keep_decision", die),
+STEPS: dict[str, tuple[object, str]] = {
+    "before the verdict": (module, "say"),
+    "between verdict and commit": BEFORE_COMMIT,
+    "between commit and announcement": BEFORE_ANNOUNCEMENT,
 }
 
 
 @pytest.mark.parametrize("withdraw", [False, True], ids=["rolled back", "withdrawn"])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_rollback_is_whole_or_absent_and_repeating_it_finishes_it(
-    shown: Shown, step: str, withdraw: bool, monkeypatch: pytest.MonkeyPatch
+    shown: Shown, step: str, withdraw: bool
 ) -> None:
     after, rows = (None, 0) if withdraw else (shown.old, ROWS)
-    with monkeypatch.context() as patch:
-        STEPS[step](patch)
-        with pytest.raises(Died):
-            shown.roll_back(withdraw=withdraw)
+    with dying_at(*STEPS[step]):
+        shown.roll_back(withdraw=withdraw)
     committed = step == "between commit and announcement"
     assert shown.desk.visible() == (after if committed else shown.bad)
     assert shown.desk.rows().num_rows == (rows if committed else ROWS - 1)
@@ -208,24 +205,16 @@ def test_a_killed_rollback_is_whole_or_absent_and_repeating_it_finishes_it(
     assert len(verdicts(desk.project, desk.spec, desk.window, shown.bad)) == 1
 
 
-def test_between_verdict_and_commit_no_retry_makes_the_bad_revision_anew(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(WindowTable, "commit", die)
-        with pytest.raises(Died):
-            shown.roll_back()
+def test_between_verdict_and_commit_no_retry_makes_the_bad_revision_anew(shown: Shown) -> None:
+    with dying_at(*BEFORE_COMMIT):
+        shown.roll_back()
     with pytest.raises(RevisionCondemned, match="Readers see it still: repeat"):
         shown.desk.publish()
 
 
-def test_the_next_publication_tells_of_a_rollback_that_died_untold(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(telling, "keep_decision", die)
-        with pytest.raises(Died):
-            shown.roll_back()
+def test_the_next_publication_tells_of_a_rollback_that_died_untold(shown: Shown) -> None:
+    with dying_at(*BEFORE_ANNOUNCEMENT):
+        shown.roll_back()
     shown.desk.correct(without_first)
     shown.desk.prepare("with corrected data")
     shown.desk.publish()

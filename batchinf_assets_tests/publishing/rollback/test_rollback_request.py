@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,9 +17,7 @@ from batchinf_assets.evaluation.realised.measure import measure_performance
 from batchinf_assets.evaluation.report.places import window_report_place
 from batchinf_assets.lake.decisions import LARGEST_DECISION
 from batchinf_assets.lake.place import Place
-from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.manifest.files import OutputRecord
-from batchinf_assets.publishing import announcements as telling
 from batchinf_assets.publishing.proof.verify import verify_window
 from batchinf_assets.publishing.rollback import automatic
 from batchinf_assets.publishing.rollback import target as rollback_target
@@ -38,10 +36,11 @@ from batchinf_assets.scoring.condemnations import (
 from batchinf_assets.spec.evaluation import RollbackSpec
 from batchinf_assets_tests.publishing.desk import Desk
 from batchinf_assets_tests.publishing.two_revisions import (
+    BEFORE_ANNOUNCEMENT,
+    BEFORE_COMMIT,
     NOW,
-    Died,
     Shown,
-    die,
+    dying_at,
     without_first,
 )
 
@@ -110,18 +109,10 @@ def test_who_saw_another_revision_takes_nothing_back(shown: Shown, withdraw: boo
     assert shown.roll_back(seen=shown.bad, withdraw=withdraw).before is not None
 
 
-def untold(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(telling, "keep_decision", die)
-        with pytest.raises(Died):
-            act()
-
-
-def test_an_untold_reinstatement_swallows_no_rollback(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_untold_reinstatement_swallows_no_rollback(shown: Shown) -> None:
     shown.roll_back()
-    untold(monkeypatch, lambda: shown.roll_back(shown.bad, reinstate=True))
+    with dying_at(*BEFORE_ANNOUNCEMENT):
+        shown.roll_back(shown.bad, reinstate=True)
     assert shown.desk.visible() == shown.bad
     done = shown.roll_back(reason="Wrong after all")
     assert (done.state, shown.desk.visible()) == ("rolled_back", shown.old)
@@ -133,22 +124,20 @@ def test_an_untold_reinstatement_swallows_no_rollback(
     ]
 
 
-def test_an_untold_rollback_is_finished_by_repeating_it_and_goes_no_further(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_untold_rollback_is_finished_by_repeating_it_and_goes_no_further(shown: Shown) -> None:
     third = correct(shown.desk)
-    untold(monkeypatch, shown.roll_back)
+    with dying_at(*BEFORE_ANNOUNCEMENT):
+        shown.roll_back()
     assert shown.desk.visible() == shown.bad
     shown.roll_back()
     assert shown.desk.visible() == shown.bad
     assert shown.told() == [("rolled_back", third, shown.bad)]
 
 
-def test_a_second_rollback_has_its_own_reason(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_rollback_has_its_own_reason(shown: Shown) -> None:
     third = correct(shown.desk)
-    untold(monkeypatch, shown.roll_back)
+    with dying_at(*BEFORE_ANNOUNCEMENT):
+        shown.roll_back()
     shown.roll_back(reason="That one has wrong planes", now=NOW + timedelta(minutes=1))
     assert shown.desk.visible() == shown.old
     assert shown.told() == [
@@ -160,9 +149,10 @@ def test_a_second_rollback_has_its_own_reason(
 
 @pytest.mark.parametrize("withdraw", [False, True], ids=["rolled back", "withdrawn"])
 def test_verify_says_that_consumers_were_not_told_and_how_to_tell_them(
-    shown: Shown, withdraw: bool, monkeypatch: pytest.MonkeyPatch
+    shown: Shown, withdraw: bool
 ) -> None:
-    untold(monkeypatch, lambda: shown.roll_back(withdraw=withdraw))
+    with dying_at(*BEFORE_ANNOUNCEMENT):
+        shown.roll_back(withdraw=withdraw)
     *_, found = problems(shown.desk)
     assert found.startswith("Consumers were not told: tests had it ")
     assert ("--withdraw" if withdraw else f"--to {shown.old}") in found
@@ -172,13 +162,9 @@ def test_verify_says_that_consumers_were_not_told_and_how_to_tell_them(
     assert not any("not told" in each for each in problems(shown.desk))
 
 
-def test_status_says_that_readers_see_a_condemned_revision_still(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(WindowTable, "commit", die)
-        with pytest.raises(Died):
-            shown.roll_back()
+def test_status_says_that_readers_see_a_condemned_revision_still(shown: Shown) -> None:
+    with dying_at(*BEFORE_COMMIT):
+        shown.roll_back()
     (found,) = pipeline_status(shown.desk.project, shown.desk.spec, {}, now=NOW)
     assert (found.state, found.revision) == ("condemned, still visible", shown.bad)
     assert found.held_back == (

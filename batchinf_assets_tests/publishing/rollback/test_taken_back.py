@@ -11,7 +11,6 @@ import pytest
 
 from batchinf_assets.checks import CheckResult, Violation
 from batchinf_assets.errors import ManifestInvalid, WindowMissing
-from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.publishing.announcements import announcements
 from batchinf_assets.publishing.backfill.stale import plan_backfill
 from batchinf_assets.publishing.backfill.stale_reasons import ModelNow, Reason
@@ -30,10 +29,10 @@ from batchinf_assets.spec.evaluation import RollbackSpec
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets_tests.publishing.desk import Desk, Held
 from batchinf_assets_tests.publishing.two_revisions import (
+    BEFORE_COMMIT,
     ROWS,
-    Died,
     Shown,
-    die,
+    dying_at,
     without_first,
 )
 
@@ -114,13 +113,9 @@ def test_of_a_withdrawn_window_verify_and_replay_say_that_it_was(shown: Shown) -
         replay_window(desk.project, desk.registry, desk.pipeline, desk.window)
 
 
-def test_a_condemned_revision_that_readers_see_still_does_not_verify(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(WindowTable, "commit", die)
-        with pytest.raises(Died):
-            shown.roll_back()
+def test_a_condemned_revision_that_readers_see_still_does_not_verify(shown: Shown) -> None:
+    with dying_at(*BEFORE_COMMIT):
+        shown.roll_back()
     (problem,) = problems(shown.desk)
     assert problem.startswith("Readers see it, though it was condemned, tests condemned it on 2013")
 

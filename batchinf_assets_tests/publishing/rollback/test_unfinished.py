@@ -14,7 +14,6 @@ import pytest
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import KeyringInvalid
 from batchinf_assets.evaluation.realised.measure import measure_performance
-from batchinf_assets.lake.table import WindowTable
 from batchinf_assets.publishing.overrides import held_verdicts, new_override, write_override
 from batchinf_assets.publishing.rollback.automatic import roll_back_if_condemned
 from batchinf_assets.publishing.rollback.damage import check_damage
@@ -32,7 +31,7 @@ from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets_tests.publishing.proof.test_verify import lose_the_keyring
 from batchinf_assets_tests.publishing.test_verdicts_of_now import failure, with_spec
-from batchinf_assets_tests.publishing.two_revisions import NOW, Died, Shown, die
+from batchinf_assets_tests.publishing.two_revisions import BEFORE_COMMIT, NOW, Shown, dying_at
 
 if TYPE_CHECKING:
     from batchinf_assets_tests.conftest import World
@@ -51,23 +50,19 @@ def damage(shown: Shown, revision: str) -> None:
     path.write_bytes(path.read_bytes()[:-8] + b"rubbish!")
 
 
-def die_before_the_commit(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch, found: CheckResult | None = None
-) -> None:
+def die_before_the_commit(shown: Shown, found: CheckResult | None = None) -> None:
     desk = shown.desk
     check = found or check_damage(desk.project, desk.registry, desk.spec, desk.window, shown.bad)
-    with monkeypatch.context() as patch:
-        patch.setattr(WindowTable, "commit", die)
-        with pytest.raises(Died):
-            roll_back_if_condemned(
-                desk.project,
-                desk.registry,
-                desk.spec,
-                desk.window,
-                check,
-                run_id="verify",
-                now=datetime.now(UTC),
-            )
+    with dying_at(*BEFORE_COMMIT):
+        roll_back_if_condemned(
+            desk.project,
+            desk.registry,
+            desk.spec,
+            desk.window,
+            check,
+            run_id="verify",
+            now=datetime.now(UTC),
+        )
     assert desk.visible() == shown.bad
 
 
@@ -82,12 +77,10 @@ def lately(shown: Shown, now: datetime) -> list[str]:
     return [window.key for window in judged_lately(shown.desk.project, shown.desk.spec, now)]
 
 
-def test_what_nobody_asked_for_is_begun_again_while_the_policy_says_so(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_nobody_asked_for_is_begun_again_while_the_policy_says_so(shown: Shown) -> None:
     under_policy = acting(shown)
     damage(shown, shown.bad)
-    die_before_the_commit(under_policy, monkeypatch)
+    die_before_the_commit(under_policy)
     assert finish(shown) is None  # the policy was taken away since
     assert shown.desk.visible() == shown.bad
     done = finish(under_policy)
@@ -98,11 +91,11 @@ def test_what_nobody_asked_for_is_begun_again_while_the_policy_says_so(
 
 
 def test_with_nothing_to_go_back_to_a_ticket_names_the_command_and_it_is_not_tried_again(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
+    shown: Shown,
 ) -> None:
     under_policy = acting(shown)
     damage(shown, shown.bad)
-    die_before_the_commit(under_policy, monkeypatch)
+    die_before_the_commit(under_policy)
     damage(shown, shown.old)
     left = finish(under_policy)
     assert left is not None
@@ -115,24 +108,18 @@ def test_with_nothing_to_go_back_to_a_ticket_names_the_command_and_it_is_not_tri
     )
 
 
-def test_what_a_person_began_is_left_to_that_person(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(WindowTable, "commit", die)
-        with pytest.raises(Died):
-            shown.roll_back()
+def test_what_a_person_began_is_left_to_that_person(shown: Shown) -> None:
+    with dying_at(*BEFORE_COMMIT):
+        shown.roll_back()
     assert finish(acting(shown)) is None
     assert shown.desk.visible() == shown.bad
 
 
-def test_files_that_were_restored_before_the_commit_take_the_verdict_back(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_that_were_restored_before_the_commit_take_the_verdict_back(shown: Shown) -> None:
     under_policy, desk = acting(shown), shown.desk
     whole = desk.output(shown.bad).read_bytes()
     damage(shown, shown.bad)
-    die_before_the_commit(under_policy, monkeypatch)
+    die_before_the_commit(under_policy)
     desk.output(shown.bad).write_bytes(whole)
     done = finish(under_policy)
     assert done is not None
@@ -145,21 +132,19 @@ def test_files_that_were_restored_before_the_commit_take_the_verdict_back(
     assert (record.reason_code, record.reason) == ("reinstated/verification", last.reason)
     assert finish(under_policy) is None
     damage(shown, shown.bad)  # and once more: the next verdict counts again
-    die_before_the_commit(under_policy, monkeypatch)
+    die_before_the_commit(under_policy)
     done = finish(under_policy)
     assert done is not None
     assert (done.state, desk.visible()) == ("rolled_back", shown.old)
 
 
-def test_an_override_before_the_commit_takes_the_verdict_back(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_override_before_the_commit_takes_the_verdict_back(shown: Shown) -> None:
     bound = shown.desk.spec.golden.model_copy(update={"at_least": {"auroc": 0.9}})
     policy = RollbackSpec(automatic=("evaluation",), withdraw=True)
     desk = with_spec(shown.desk, golden=bound, rollback=policy)
     check = failure(desk)
     assert check is not None
-    die_before_the_commit(replace(shown, desk=desk), monkeypatch, check)
+    die_before_the_commit(replace(shown, desk=desk), check)
     held = held_verdicts(desk.project, desk.spec, desk.window)
     record = new_override(held, "golden_quality", by="ann", reason="Looked at it", at=NOW)
     write_override(desk.project, desk.spec, held, record)
@@ -171,7 +156,7 @@ def test_an_override_before_the_commit_takes_the_verdict_back(
 
 
 def test_realised_performance_counts_as_it_is_when_the_rollback_is_finished(
-    shown: Shown, world: World, monkeypatch: pytest.MonkeyPatch
+    shown: Shown, world: World
 ) -> None:
     outcomes = Path(str(shown.desk.project.landing)) / "outcomes"
     outcomes.mkdir(exist_ok=True)
@@ -189,19 +174,17 @@ def test_realised_performance_counts_as_it_is_when_the_rollback_is_finished(
     check = measure_performance(strict.project, strict.spec, strict.window).own_check
     assert check is not None
     for desk, state in ((mild, "reinstated"), (strict, "rolled_back")):
-        die_before_the_commit(replace(shown, desk=desk), monkeypatch, check)
+        die_before_the_commit(replace(shown, desk=desk), check)
         done = finish(replace(shown, desk=desk))
         assert done is not None
         assert done.state == state
     assert shown.desk.visible() == shown.old
 
 
-def test_what_cannot_be_measured_again_is_neither_done_nor_taken_back(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_measured_again_is_neither_done_nor_taken_back(shown: Shown) -> None:
     under_policy = acting(shown)
     damage(shown, shown.bad)
-    die_before_the_commit(under_policy, monkeypatch)
+    die_before_the_commit(under_policy)
     lose_the_keyring(shown.desk)
     with pytest.raises(KeyringInvalid):
         finish(under_policy)

@@ -13,10 +13,10 @@ from batchinf_assets.project import Project
 from batchinf_assets.snapshots.arrivals import Effort
 from batchinf_assets.snapshots.parts import landed_at
 from batchinf_assets.snapshots.stock import read_stock
-from batchinf_assets.snapshots.watch import Look, look_at_landing
+from batchinf_assets.snapshots.watch import look_at_landing
+from batchinf_assets_tests.snapshots.landing_looks import SPEC, drop, look, windows
 from batchinf_assets_tests.spec.test_pipeline import toy
 
-SPEC = toy(source__complete={"quiet_for": "PT0S"})
 HOURS = toy(window={"every": "hour", "start": "2013-01-01"}, source__complete={"quiet_for": "PT0S"})
 MANY = 10_000
 
@@ -28,33 +28,18 @@ def project(tmp_path: Path) -> Project:
     return Project(**here)
 
 
-def drop(project: Project, window: str, content: bytes = b"rows") -> Path:
-    path = project.landing / "in" / f"{window}.parquet"
-    path.write_bytes(content)
-    return path
-
-
-def look(project: Project, cursor: str | None, **options: object) -> Look:
-    spec = options.pop("spec", SPEC)
-    return look_at_landing(
-        project, spec, cursor, lambda _window: None, datetime.now(UTC), **options
-    )
-
-
-def windows(found: Look) -> list[str]:
-    return [arrival.window for arrival in found.plan.arrivals]
-
-
+@pytest.mark.parametrize("place", ["project", "project_on_s3"])
 def test_what_lands_after_the_first_look_runs_and_a_lost_cursor_loses_none_of_it(
-    project: Project,
+    place: str, request: pytest.FixtureRequest
 ) -> None:
+    project: Project = request.getfixturevalue(place)
     drop(project, "2013-01-01")
     first = look(project, None)
-    path = drop(project, "2013-01-02")
+    landed = drop(project, "2013-01-02")
     second = look(project, first.plan.cursor)
     (arrival,) = second.plan.arrivals
     assert (windows(first), windows(second)) == ([], ["2013-01-02"])
-    assert arrival.sha256 == file_sha256(path)
+    assert arrival.sha256 == file_sha256(landed)
     assert look(project, second.plan.cursor).plan.arrivals == ()
     assert look(project, None).plan.arrivals == second.plan.arrivals
 

@@ -2,68 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
-from batchinf_assets.lake.digest import file_sha256
-from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.project import Project
-from batchinf_assets.snapshots.watch import Look, landed_arrival, look_at_landing
-from batchinf_assets_tests.resilience.fault_proxy import Fault, FaultProxy, fault_proxy
+from batchinf_assets.snapshots.watch import landed_arrival
+from batchinf_assets_tests.resilience.fault_proxy import Fault, FaultProxy
+from batchinf_assets_tests.snapshots.landing_looks import ON_S3, drop, look, windows
 from batchinf_assets_tests.spec.test_pipeline import toy
 
-SPEC = toy()
 PARTS = toy(source__files="in/{window}/*.csv", source__complete={"marker": "_SUCCESS"})
 
 
-@pytest.fixture(scope="module")
-def proxy(s3_server: str) -> Iterator[FaultProxy]:
-    with fault_proxy(s3_server) as proxy:
-        yield proxy
-
-
 @pytest.fixture
-def project(tmp_path: Path, s3_landing: S3Place, proxy: FaultProxy) -> Project:
-    here = {name: tmp_path / name for name in ("root", "lake", "dagster_home", "keys")}
-    proxy.inject()
-    access = replace(s3_landing.access, endpoint=proxy.url)
-    return Project(landing=replace(s3_landing, access=access), **here)
-
-
-def drop(project: Project, window: str, content: bytes = b"rows") -> S3Place:
-    place = project.landing / "in" / f"{window}.parquet"
-    assert isinstance(place, S3Place)
-    place.write_bytes(content)
-    return place
-
-
-def look(project: Project, cursor: str | None, **options: object) -> Look:
-    spec = options.pop("spec", SPEC)
-    return look_at_landing(
-        project, spec, cursor, lambda _window: None, datetime.now(UTC), **options
-    )
-
-
-def windows(found: Look) -> list[str]:
-    return [arrival.window for arrival in found.plan.arrivals]
-
-
-def test_what_lands_after_the_first_look_runs_and_a_lost_cursor_loses_none_of_it(
-    project: Project,
-) -> None:
-    drop(project, "2013-01-01")
-    first = look(project, None)
-    place = drop(project, "2013-01-02")
-    second = look(project, first.plan.cursor)
-    (arrival,) = second.plan.arrivals
-    assert (windows(first), windows(second)) == ([], ["2013-01-02"])
-    assert arrival.sha256 == file_sha256(place)
-    assert look(project, second.plan.cursor).plan.arrivals == ()
-    assert look(project, None).plan.arrivals == second.plan.arrivals
+def project(project_on_s3: Project) -> Project:
+    return project_on_s3
 
 
 def test_an_object_put_again_with_other_bytes_of_the_same_size_is_another_arrival(
@@ -82,8 +36,8 @@ def test_an_object_put_again_with_other_bytes_of_the_same_size_is_another_arriva
 def test_the_schedule_names_an_arrival_as_the_sensor_does(project: Project) -> None:
     cursor = look(project, None).plan.cursor
     drop(project, "2013-01-02")
-    window = SPEC.window.window("2013-01-02")
-    named = landed_arrival(project, SPEC, window, datetime.now(UTC))
+    window = ON_S3.window.window("2013-01-02")
+    named = landed_arrival(project, ON_S3, window, datetime.now(UTC))
     assert look(project, cursor).plan.arrivals == (named,)
 
 

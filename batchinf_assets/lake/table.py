@@ -16,7 +16,8 @@ import pyarrow as pa
 from batchinf_assets.lake.files import DataFile, is_readable, read_parquet, write_parquet
 from batchinf_assets.lake.layout import ROW_GROUP_ROWS
 from batchinf_assets.lake.place import Place
-from batchinf_assets.lake.table_log import Commit, has_log, latest_commit
+from batchinf_assets.lake.table_commits import Commit, latest_commit
+from batchinf_assets.lake.table_log import has_log
 from batchinf_assets.lake.table_state import PARTITION, read_table, table_state
 from batchinf_assets.lake.table_writer import WINDOW_KEY, WindowWriter
 from batchinf_assets.windows import Window

@@ -21,15 +21,8 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from batchinf_assets.lake.place import Place
-from batchinf_assets.lake.table_log import (
-    CHECKPOINT_COMMITS,
-    COMMIT,
-    LOG,
-    forget_commits,
-    open_table,
-    tokens_at,
-    up_to_date,
-)
+from batchinf_assets.lake.table_commits import COMMIT, LOG, forget_commits, tokens_at
+from batchinf_assets.lake.table_log import CHECKPOINT_COMMITS, open_table, up_to_date
 from batchinf_assets.windows import Window
 
 PARTITION = "window"

@@ -2,8 +2,8 @@
 
 A commit takes the version after the state that it was made from, so nothing comes between the two:
 where that version is taken, what took it is read. Commits about other windows are stepped over, one
-about the same window wins. What a table holds is read by `lake.table`; its log is made, and commits
-are put there, by `lake.table_log`.
+about the same window wins. What a table holds is read by `lake.table`; its log is made by
+`lake.table_log`, and commits are put there by `lake.table_commits`.
 """
 
 from __future__ import annotations
@@ -33,18 +33,20 @@ from batchinf_assets.errors import (
 )
 from batchinf_assets.lake.files import DataFile
 from batchinf_assets.lake.place import Place, path_within
-from batchinf_assets.lake.table_log import (
-    CHECKPOINT_COMMITS,
+from batchinf_assets.lake.table_commits import (
     LOG,
     Commit,
-    delta_features_asked,
-    delta_features_needed,
-    has_log,
-    make_table,
     now_milliseconds,
     put_commit,
     read_commits,
     sync_commits,
+)
+from batchinf_assets.lake.table_log import (
+    CHECKPOINT_COMMITS,
+    delta_features_asked,
+    delta_features_needed,
+    has_log,
+    make_table,
     write_checkpoint,
 )
 from batchinf_assets.lake.table_state import PARTITION, TableState, table_state

@@ -29,7 +29,7 @@ from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.row_groups import RowGroups, ahead, write_row_groups
 from batchinf_assets.lake.schema import ARROW_TYPES, arrow_schema
 from batchinf_assets.lake.table import WindowTable
-from batchinf_assets.lake.table_log import Commit
+from batchinf_assets.lake.table_commits import Commit
 from batchinf_assets.lake.table_writer import COMMIT_KEY
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.publish import REVISION

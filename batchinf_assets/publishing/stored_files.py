@@ -14,7 +14,7 @@ from pathlib import Path
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.lake.entries import entries, is_dir
 from batchinf_assets.lake.place import Place, path_within
-from batchinf_assets.lake.table_log import LOG
+from batchinf_assets.lake.table_commits import LOG
 from batchinf_assets.lake.table_state import PARTITION
 from batchinf_assets.project import Project
 from batchinf_assets.spec.pipeline import PipelineSpec

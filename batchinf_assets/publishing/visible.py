@@ -8,7 +8,8 @@ from contextlib import suppress
 from batchinf_assets.errors import KeyringInvalid, ManifestInvalid, UnknownWindow, WindowMissing
 from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.place import Place
-from batchinf_assets.lake.table_log import Commit, has_log, latest_commit
+from batchinf_assets.lake.table_commits import Commit, latest_commit
+from batchinf_assets.lake.table_log import has_log
 from batchinf_assets.lake.table_writer import WINDOW_KEY
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import last_announcement

@@ -28,14 +28,14 @@ from batchinf_assets.lake.entries import entries, is_file
 from batchinf_assets.lake.files import aside, fsync
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
-from batchinf_assets.lake.table_log import (
+from batchinf_assets.lake.table_commits import (
     COMMIT,
     LOG,
     now_milliseconds,
-    open_table,
     put_commit,
     sync_commits,
 )
+from batchinf_assets.lake.table_log import open_table
 from batchinf_assets.telemetry.attempt import FIELDS, AttemptRecord, merged, storable
 
 FOLDER = "_ledger"

@@ -17,11 +17,12 @@ import pytest
 from deltalake import DeltaTable, TableFeatures
 
 from batchinf_assets.errors import Fenced, InvalidSpec, LostRace, ManifestInvalid, StorageFailed
+from batchinf_assets.lake import table_commits as commits_room
 from batchinf_assets.lake import table_log as room
 from batchinf_assets.lake import table_writer as writer_room
 from batchinf_assets.lake.files import DataFile, fsync, write_parquet
 from batchinf_assets.lake.table import WindowTable
-from batchinf_assets.lake.table_log import put_commit
+from batchinf_assets.lake.table_commits import put_commit
 from batchinf_assets.windows import Window, WindowSpec
 
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("text", pa.string())])
@@ -409,7 +410,10 @@ def test_a_commit_and_all_it_builds_on_are_on_the_disk_before_it_returns(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: set[int] = set()  # by inode: a commit is written under another name
-    monkeypatch.setattr(room, "fsync", lambda path: (synced.add(path.stat().st_ino), fsync(path)))
+    for place in (room, commits_room):
+        monkeypatch.setattr(
+            place, "fsync", lambda path: (synced.add(path.stat().st_ino), fsync(path))
+        )
     put(WindowTable(folder, SCHEMA), FIRST, [1])
     wider = WindowTable(folder, WIDER)
     wider.commit(SECOND, [staged(wider, SECOND, [2], WIDER)], {})

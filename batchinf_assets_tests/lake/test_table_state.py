@@ -18,13 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchinf_assets.errors import ManifestInvalid
+from batchinf_assets.lake import table_commits as commits_room
 from batchinf_assets.lake import table_log as log_room
 from batchinf_assets.lake import table_state as room
 from batchinf_assets.lake.files import write_parquet
 from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.lake.s3 import S3Place
 from batchinf_assets.lake.table import WindowTable
-from batchinf_assets.lake.table_log import COMMIT, LOG
+from batchinf_assets.lake.table_commits import COMMIT, LOG
 from batchinf_assets.windows import Window, WindowSpec
 
 SCHEMA = pa.schema([pa.field("id", pa.int64())])
@@ -76,8 +77,8 @@ def forget() -> None:
     """Know of the logs what a new process knows."""
     room._KNOWN.clear()
     room._opened.cache_clear()
-    log_room._READ.clear()
-    log_room.tokens_at.cache_clear()
+    commits_room._READ.clear()
+    commits_room.tokens_at.cache_clear()
 
 
 def follow(
@@ -178,7 +179,7 @@ def commit_elsewhere(table: WindowTable, versions: list[int]) -> None:
     """Put fences of a window into the log, as another process does."""
     for version in versions:
         txn = {"txn": {"appId": WINDOWS[2].key, "version": version}}
-        log_room.put_commit(table.folder, version, [{"commitInfo": {}}, txn])
+        commits_room.put_commit(table.folder, version, [{"commitInfo": {}}, txn])
 
 
 def test_tokens_are_read_once_for_all_windows(
@@ -189,13 +190,13 @@ def test_tokens_are_read_once_for_all_windows(
     put(table, WINDOWS[2], [1], 6)
     forget()
     read: list[int] = []
-    look = log_room._read_commit
+    look = commits_room._read_commit
 
-    def noted(folder: Place, version: int) -> log_room.Commit:
+    def noted(folder: Place, version: int) -> commits_room.Commit:
         read.append(version)
         return look(folder, version)
 
-    monkeypatch.setattr(log_room, "_read_commit", noted)
+    monkeypatch.setattr(commits_room, "_read_commit", noted)
     assert [table.token_of(window) for window in WINDOWS] == [1, 4, 6, 0]
     assert read == [3]
 
@@ -215,7 +216,7 @@ def test_tokens_are_read_from_the_commits_where_the_sum_is_no_single_file(
         pointer = {"version": 2, "size": 4, "parts": 1}
         (log / "_last_checkpoint").write_text(json.dumps(pointer))
     forget()
-    assert log_room.tokens_at(table.folder, 2) == {WINDOWS[0].key: 1, WINDOWS[1].key: 4}
+    assert commits_room.tokens_at(table.folder, 2) == {WINDOWS[0].key: 1, WINDOWS[1].key: 4}
 
 
 @pytest.mark.parametrize("name", ["_last_checkpoint", f"{2:020d}.checkpoint.parquet"])
@@ -224,7 +225,7 @@ def test_a_damaged_sum_of_a_log_is_named(table: WindowTable, name: str) -> None:
     opened(table).create_checkpoint()
     Path(str(table.folder), LOG, name).write_bytes(b"{")
     with pytest.raises(ManifestInvalid, match=f"{name} .*cannot be read"):
-        log_room.tokens_at(table.folder, 2)
+        commits_room.tokens_at(table.folder, 2)
 
 
 def test_a_window_that_was_emptied_is_no_window(table: WindowTable) -> None:

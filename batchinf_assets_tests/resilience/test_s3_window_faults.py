@@ -21,7 +21,8 @@ from batchinf_assets.attempts import recorder_of, unwritten_attempts
 from batchinf_assets.errors import BatchinfError, StorageRefused, StorageUnavailable
 from batchinf_assets.lake.presence import Presence
 from batchinf_assets.lake.s3_access import S3Limits
-from batchinf_assets.lake.table_log import open_table, read_commits
+from batchinf_assets.lake.table_commits import read_commits
+from batchinf_assets.lake.table_log import open_table
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.publishing.proof.verify import Verification, verify_key

@@ -18,7 +18,8 @@ from batchinf_assets.features.build import features_table, made_rows
 from batchinf_assets.lake.manifests import DRAFT as DRAFT_FILE
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.table import WindowTable
-from batchinf_assets.lake.table_log import Commit, has_log, open_table, read_commits
+from batchinf_assets.lake.table_commits import Commit, read_commits
+from batchinf_assets.lake.table_log import has_log, open_table
 from batchinf_assets.lake.table_writer import WINDOW_KEY
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project

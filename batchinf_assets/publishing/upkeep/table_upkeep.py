@@ -21,14 +21,8 @@ from batchinf_assets.errors import LostRace, ManifestInvalid
 from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.place import Place
 from batchinf_assets.lake.s3_access import failed_on_the_way, storage_failure
-from batchinf_assets.lake.table_log import (
-    CHECKPOINT_COMMITS,
-    LAST_CHECKPOINT,
-    LOG,
-    has_log,
-    open_table,
-    write_checkpoint,
-)
+from batchinf_assets.lake.table_commits import LAST_CHECKPOINT, LOG
+from batchinf_assets.lake.table_log import CHECKPOINT_COMMITS, has_log, open_table, write_checkpoint
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.stored_files import TABLES, all_files, is_temporary, pipeline_folder
 from batchinf_assets.publishing.upkeep.unneeded import Removal, removal

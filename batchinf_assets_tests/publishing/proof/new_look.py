@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchinf_assets.lake import table_state
-from batchinf_assets.lake.table_log import forget_commits
+from batchinf_assets.lake.table_commits import forget_commits
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import predictions_table
 from batchinf_assets.spec.pipeline import PipelineSpec

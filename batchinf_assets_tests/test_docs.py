@@ -19,7 +19,7 @@ from batchinf_assets.features.lineage import column_lineage
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.registry.card import ModelCard, SignedFile
 from batchinf_assets.registry.keyring import PublicKey
-from batchinf_assets.registry.promotions import Promotion
+from batchinf_assets.registry.promotion_record import Promotion
 from batchinf_assets.registry.statement import ModelStatement
 from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec

@@ -17,7 +17,7 @@ from batchinf_assets.spec.prediction import KINDS
 if TYPE_CHECKING:
     from batchinf_assets.promotion.gate import Verdict
     from batchinf_assets.promotion.promote import Promoted, PromotionRefused
-    from batchinf_assets.registry.promotions import Clause
+    from batchinf_assets.registry.promotion_record import Clause
     from batchinf_assets.registry.registry import ModelVersion, Registry
 
 

@@ -14,7 +14,7 @@ from batchinf_assets.promotion.bootstrap import Difference
 from batchinf_assets.promotion.canary import CanaryReport, Flips, Segment
 from batchinf_assets.registry.artifact import schema_differences
 from batchinf_assets.registry.card import ModelCard, ParityRecord
-from batchinf_assets.registry.promotions import Clause
+from batchinf_assets.registry.promotion_record import Clause
 from batchinf_assets.spec.evaluation import Agreement, Fit, GoldenSpec, Metric, Quality
 from batchinf_assets.spec.model import CanarySpec
 

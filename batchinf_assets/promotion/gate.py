@@ -26,7 +26,7 @@ from batchinf_assets.promotion.clauses import (
     same_model,
 )
 from batchinf_assets.registry.keyring import read_keyring
-from batchinf_assets.registry.promotions import Clause
+from batchinf_assets.registry.promotion_record import Clause
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import open_version, promotion_log
 from batchinf_assets.scoring.model import ScoringModel, candidate_model

@@ -14,7 +14,8 @@ from batchinf_assets.project import Project
 from batchinf_assets.promotion.gate import Verdict, judge_candidate
 from batchinf_assets.registry.keyring import read_keyring, require_trusted
 from batchinf_assets.registry.keys import SigningKey
-from batchinf_assets.registry.promotions import Promotion, PromotionLog
+from batchinf_assets.registry.promotion_record import Promotion
+from batchinf_assets.registry.promotions import PromotionLog
 from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.trust import open_version, promotion_log
 from batchinf_assets.scoring.model import candidate_model

@@ -17,19 +17,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from batchinf_assets.errors import LostRace, ModelRefused, Refusal, UsageError
-from batchinf_assets.lake.digest import canonical_json, file_sha256
+from batchinf_assets.lake.digest import file_sha256
 from batchinf_assets.lake.entries import entries
 from batchinf_assets.lake.files import place_folder
-from batchinf_assets.registry.card import Digest, first_problem
-from batchinf_assets.registry.keyring import KeyId, Keyring
+from batchinf_assets.registry.card import first_problem
+from batchinf_assets.registry.keyring import Keyring
 from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.mirror import Limits, Mirror, Models
 from batchinf_assets.registry.plain_files import read_plain
+from batchinf_assets.registry.promotion_record import Promotion
 from batchinf_assets.registry.seen import Seen, SeenPromotions
 from batchinf_assets.registry.signing import (
     LARGEST_DOCUMENT,
@@ -44,63 +44,6 @@ from batchinf_assets.spec.contract import Name
 
 PROMOTION_TYPE: DocumentType = "application/vnd.batchinf.promotion+json"
 RECORD_FILE = "promotion.json"
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Clause(_Frozen):
-    """One condition of a promotion and whether it held.
-
-    Attributes:
-        name: Which condition.
-        passed: Whether it held.
-        sentence: What was found, for people.
-        measured: The figures behind it.
-    """
-
-    name: str
-    passed: bool
-    sentence: str
-    measured: dict[str, float | int | str | bool | None] = Field(default_factory=dict)
-
-
-class Promotion(_Frozen):
-    """One move of an alias.
-
-    Attributes:
-        sequence: 1 for the first record of an alias, one more for each.
-        previous_sha256: The record before; None for the first.
-        action: Whether the version was put forward or taken back to.
-        version: The version that the alias names from here on.
-        digest: Its artifact.
-        reason: Why, in the words of who did it.
-        by: Who.
-        at: When.
-        forced: Whether clauses failed and were overridden.
-        clauses: What the gate found.
-        key_id: Who signed.
-    """
-
-    format_version: Literal[1] = 1
-    name: Name
-    alias: Name
-    sequence: int = Field(ge=1)
-    previous_sha256: Digest | None
-    action: Literal["promote", "demote"]
-    version: str
-    digest: Digest
-    reason: str = Field(min_length=1)
-    by: str
-    at: AwareDatetime
-    forced: bool
-    clauses: tuple[Clause, ...]
-    key_id: KeyId
-
-    def to_json(self) -> bytes:
-        """Write canonical JSON."""
-        return canonical_json(self.model_dump(mode="json"))
 
 
 @dataclass(frozen=True, kw_only=True)

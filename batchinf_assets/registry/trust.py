@@ -8,7 +8,8 @@ from datetime import datetime
 from batchinf_assets.errors import ModelRefused, Refusal
 from batchinf_assets.registry.artifact import Artifact, open_artifact
 from batchinf_assets.registry.keyring import read_keyring
-from batchinf_assets.registry.promotions import Promotion, PromotionLog
+from batchinf_assets.registry.promotion_record import Promotion
+from batchinf_assets.registry.promotions import PromotionLog
 from batchinf_assets.registry.registry import ModelVersion, Registry
 
 

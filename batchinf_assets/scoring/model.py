@@ -9,7 +9,7 @@ from functools import lru_cache
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.manifest.means import ModelRecord, ParityOutcome
 from batchinf_assets.registry.artifact import Artifact, require_outputs
-from batchinf_assets.registry.promotions import Promotion
+from batchinf_assets.registry.promotion_record import Promotion
 from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.trust import open_version, promoted_model
 from batchinf_assets.scoring.load import load_scorer

@@ -25,7 +25,8 @@ from batchinf_assets.registry.card import (
 from batchinf_assets.registry.keyring import Keyring, write_keyring
 from batchinf_assets.registry.keys import create_signing_key
 from batchinf_assets.registry.profile import build_profile
-from batchinf_assets.registry.promotions import Clause, PromotionLog
+from batchinf_assets.registry.promotion_record import Clause
+from batchinf_assets.registry.promotions import PromotionLog
 from batchinf_assets.registry.statement import ModelStatement
 from batchinf_assets.spec.contract import FeatureSpec
 

@@ -31,7 +31,7 @@ from batchinf_assets.registry.card import (
     ParityRecord,
     Training,
 )
-from batchinf_assets.registry.promotions import Clause
+from batchinf_assets.registry.promotion_record import Clause
 from batchinf_assets.spec.evaluation import GoldenSpec, Loss, Metric, Quality
 from batchinf_assets.spec.model import CanarySpec
 from batchinf_assets.spec.prediction import BINARY

@@ -28,7 +28,7 @@ from batchinf_assets.registry.keyring import Keyring, read_keyring, write_keyrin
 from batchinf_assets.registry.keys import SigningKey, create_signing_key, load_signing_key
 from batchinf_assets.registry.mirror import Mirror
 from batchinf_assets.registry.profile import build_profile
-from batchinf_assets.registry.promotions import Promotion
+from batchinf_assets.registry.promotion_record import Promotion
 from batchinf_assets.registry.registry import ModelVersion, Registry
 from batchinf_assets.registry.statement import ModelStatement
 from batchinf_assets.registry.trust import promotion_log

@@ -12,7 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from batchinf_assets.errors import LostRace, ModelRefused, Refusal, UsageError
-from batchinf_assets.registry.promotions import Clause, Promotion, PromotionLog
+from batchinf_assets.registry.promotion_record import Clause, Promotion
+from batchinf_assets.registry.promotions import PromotionLog
 from batchinf_assets.registry.signing import sign_document
 
 DIGEST = "d" * 64

@@ -27,7 +27,7 @@ from batchinf_assets.errors import KeyringInvalid, ModelRefused, Refusal
 from batchinf_assets.registry import trust
 from batchinf_assets.registry.card import ModelCard
 from batchinf_assets.registry.profile import Profile
-from batchinf_assets.registry.promotions import Promotion
+from batchinf_assets.registry.promotion_record import Promotion
 from batchinf_assets.registry.registry import DIGEST_TAG
 from batchinf_assets.registry.signing import sign_document
 from batchinf_assets.registry.statement import ModelStatement

@@ -15,7 +15,7 @@ from batchinf_assets.orchestration.runs.execute import run_job
 from batchinf_assets.project import Project
 from batchinf_assets.registry.keyring import read_keyring
 from batchinf_assets.registry.keys import load_signing_key
-from batchinf_assets.registry.promotions import Promotion
+from batchinf_assets.registry.promotion_record import Promotion
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.registry.trust import promoted_model, promotion_log
 from batchinf_assets.scoring.predictions import manifests, published_revision

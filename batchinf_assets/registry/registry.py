@@ -2,32 +2,35 @@
 
 MLflow keeps names, versions, aliases and the digest; the files are `registry.artifact`'s, found
 below `artifact_root` by that digest, so a lake that was moved or cloned still resolves. Nothing
-here is trusted: `registry.trust` says whether what a version names may score.
+here is trusted: `registry.trust` says whether what a version names may score. How MLflow is asked
+is in `registry.mlflow_client`.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import re
-import tempfile
-import warnings
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from batchinf_assets.errors import ModelRefused, ModelUnavailable, Refusal, UsageError
-from batchinf_assets.lake.entries import exists
 from batchinf_assets.lake.place import Place, parse_place
 from batchinf_assets.project import Project
 from batchinf_assets.registry.artifact import ArtifactDraft, place_artifact
 from batchinf_assets.registry.keyring import require_trusted
 from batchinf_assets.registry.keys import SigningKey
 from batchinf_assets.registry.mirror import Mirror, Models
+from batchinf_assets.registry.mlflow_client import (
+    SQLITE,
+    asking,
+    create_version,
+    find,
+    is_absent,
+    point,
+    search,
+)
 from batchinf_assets.registry.statement import ModelStatement
 from batchinf_assets.registry.untrusted_text import one_line
 
@@ -35,8 +38,6 @@ CHALLENGER = "challenger"
 """The alias of what was registered last; it takes a promotion to become another one's champion."""
 
 DIGEST_TAG = "batchinf.digest"
-
-SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +108,8 @@ class Registry:
         """
         name, card = draft.card.name, draft.card
         trusted = require_trusted(self.keys, key, now)
-        with self._asking() as client:
-            version = _create_version(client, draft)
+        with asking(self.tracking_uri) as client:
+            version = create_version(client, draft)
             statement = ModelStatement(
                 name=name,
                 version=version,
@@ -120,7 +121,7 @@ class Registry:
             )
             place_artifact(self.artifact_root, draft, version, statement.signed(key))
             client.set_model_version_tag(name, version, DIGEST_TAG, draft.digest)
-            _point(client, name, CHALLENGER, version)
+            point(client, name, CHALLENGER, version)
         return self.version(name, version)
 
     def point(self, name: str, alias: str, version: str) -> None:
@@ -129,8 +130,8 @@ class Registry:
         Raises:
             ModelUnavailable: The registry does not answer.
         """
-        with self._asking() as client:
-            _point(client, name, alias, version)
+        with asking(self.tracking_uri) as client:
+            point(client, name, alias, version)
 
     def resolve(self, name: str, alias: str) -> ModelVersion:
         """Return the version that an alias names; writes nothing.
@@ -139,7 +140,8 @@ class Registry:
             ModelUnavailable: There is no registry, no such model, no such alias, or no answer.
             ModelRefused: The version was registered by something else.
         """
-        found = None if self._absent() else self._find(name, alias)
+        uri = self.tracking_uri
+        found = None if is_absent(uri) else find(uri, name, alias)
         if found is None:
             raise ModelUnavailable(
                 f"The registry has no model '{name}' with alias '{alias}'.",
@@ -171,10 +173,10 @@ class Registry:
             ModelUnavailable: The registry does not answer.
             ModelRefused: What the registry says of a version cannot be.
         """
-        if self._absent():
+        if is_absent(self.tracking_uri):
             return []
-        with self._asking() as client:
-            entries = sorted(_search(client, name), key=lambda entry: int(entry.version))
+        with asking(self.tracking_uri) as client:
+            entries = sorted(search(client, name), key=lambda entry: int(entry.version))
             # A server's search leaves the aliases of versions empty; the model knows them.
             aliases = client.get_registered_model(name).aliases if entries else {}
         return [
@@ -184,16 +186,6 @@ class Registry:
             for entry in entries
             if DIGEST_TAG in entry.tags
         ]
-
-    def _find(self, name: str, alias: str) -> Any | None:
-        with self._asking() as client:
-            try:
-                return client.get_model_version_by_alias(name, alias)
-            except _mlflow().exceptions.MlflowException as error:
-                # MLflow answers so for a missing model, and for a missing alias of a model.
-                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                    return None
-                raise
 
     def _version(self, name: str, entry: Any, aliases: list[str]) -> ModelVersion:
         version, digest = str(entry.version), entry.tags.get(DIGEST_TAG, "")
@@ -218,27 +210,6 @@ class Registry:
             digest=digest,
             created_at=datetime.fromtimestamp(entry.creation_timestamp / 1000, tz=UTC),
         )
-
-    def _absent(self) -> bool:
-        """Whether the registry is an SQLite file that asking MLflow would create."""
-        path = self.tracking_uri.removeprefix(SQLITE)
-        return path not in (self.tracking_uri, "", ":memory:") and not exists(Path(path))
-
-    @contextmanager
-    def _asking(self) -> Generator[Any]:
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            if self._absent():
-                _create_database(Path(self.tracking_uri.removeprefix(SQLITE)))
-            yield _client(self.tracking_uri)
-        except (_mlflow().exceptions.MlflowException, SQLAlchemyError) as error:
-            shown = _redacted(self.tracking_uri.partition("?")[0])  # options can hold passwords
-            reason = one_line(_redacted(str(error).partition("\n")[0])).rstrip(".")
-            raise ModelUnavailable(
-                f"The model registry {shown} failed: {reason}.",
-                next_step="Repair it, or set MLFLOW_TRACKING_URI to a registry that answers.",
-            ) from error
 
 
 def _artifact_root(project: Project, environ: Mapping[str, str]) -> Models:
@@ -278,77 +249,3 @@ def _embedded(lake: Place) -> str:
             next_step="Move the lake or set BATCHINF_LAKE to another folder.",
         )
     return f"{SQLITE}{path}"
-
-
-@cache
-def _mlflow() -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read while mlflow is imported
-    import mlflow  # takes a second
-
-    for name in ("mlflow", "alembic"):  # they announce each step of a new database
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return mlflow
-
-
-def _create_database(path: Path) -> None:
-    """Make the tables aside: MLflow's migrations break when two processes run them at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as staging:
-        made = Path(staging) / path.name
-        _new_client(f"{SQLITE}{made.as_posix()}")
-        with suppress(FileExistsError):  # another process was first
-            path.hardlink_to(made)
-
-
-@cache
-def _client(tracking_uri: str) -> Any:
-    return _new_client(tracking_uri)
-
-
-def _new_client(tracking_uri: str) -> Any:
-    from sqlalchemy.exc import SADeprecationWarning
-
-    with warnings.catch_warnings():
-        # MLflow 3.17 maps a relation in a way that SQLAlchemy 2.1 deprecates.
-        warnings.filterwarnings("ignore", message="The ``noload``", category=SADeprecationWarning)
-        return _mlflow().MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
-
-
-def _create_version(client: Any, draft: ArtifactDraft) -> str:
-    name, card = draft.card.name, draft.card
-    try:
-        client.create_registered_model(name)
-    except _mlflow().exceptions.MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    golden = {f"batchinf.golden.{key}": repr(value) for key, value in card.golden.metrics.items()}
-    entry = client.create_model_version(
-        name,
-        # Not a file URI: an MLflow server refuses local paths that no run of its own logged.
-        source=f"batchinf:/{name}/{draft.digest[:16]}",
-        tags={"batchinf.scorer": card.scorer, **golden},  # for people who look at MLflow's UI
-        await_creation_for=0,
-    )
-    return str(entry.version)
-
-
-def _point(client: Any, name: str, alias: str, version: str) -> None:
-    try:
-        client.set_registered_model_alias(name, alias, version)
-    except _mlflow().exceptions.MlflowException as error:
-        if error.error_code != "BAD_REQUEST":
-            raise
-        # MLflow looks whether the alias is there and then inserts it; another did in between.
-        client.set_registered_model_alias(name, alias, version)
-
-
-def _search(client: Any, name: str) -> Iterator[Any]:
-    page = client.search_model_versions(f"name = '{name}'")
-    yield from page
-    while page.token:
-        page = client.search_model_versions(f"name = '{name}'", page_token=page.token)
-        yield from page
-
-
-def _redacted(text: str) -> str:
-    return re.sub(r"//[^/\s]*@", "//", text)

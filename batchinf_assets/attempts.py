@@ -37,7 +37,13 @@ from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.side_by_side import OneByOne, Order
 from batchinf_assets.spec.pipeline import PipelineSpec
-from batchinf_assets.telemetry.attempt import AttemptRecord, State, reason_code, reason_text
+from batchinf_assets.telemetry.attempt import (
+    ROLLBACK,
+    AttemptRecord,
+    State,
+    reason_code,
+    reason_text,
+)
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.telemetry.recorder import Recorder
 from batchinf_assets.telemetry.resources import ResourceUse, Span, measure
@@ -46,7 +52,11 @@ from batchinf_assets.windows import Window
 PUBLISHED = "published"
 """The last stage."""
 
-FENCED = {"evaluation": ("evaluation", "sketches"), PUBLISHED: ("predictions",)}
+FENCED = {
+    "evaluation": ("evaluation", "sketches"),
+    PUBLISHED: ("predictions",),
+    ROLLBACK: ("predictions",),
+}
 """The tables that a stage commits to under the token."""
 
 LEDGER_PATIENCE_SECONDS = 5.0
@@ -146,7 +156,7 @@ def attempting(
         spec: The pipeline.
         window: The window.
         run_id: The run.
-        stage: The asset that is worked on.
+        stage: The asset that is worked on, or `ROLLBACK`.
         again: How often this run tried this stage before; the record of each such try counts it.
 
     Raises:

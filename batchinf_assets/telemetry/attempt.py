@@ -36,6 +36,9 @@ State = Literal[
     "killed",
 ]
 
+ROLLBACK, MAINTENANCE = "rollback", "maintenance"
+"""Stages of an attempt that makes nothing of a window: its runs go through the assets."""
+
 REASON_CHARACTERS = 500
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 LARGEST_NUMBER = 2**63 - 1
@@ -53,7 +56,7 @@ class AttemptRecord:
         attempt: The lease token: counts the attempts of a window.
         run_id: The run that held the lease.
         state: How it ended.
-        stage: The asset in which it ended.
+        stage: The asset in which it ended; `ROLLBACK` or `MAINTENANCE` beside the window's runs.
         started_at: When the attempt, or this asset's part of it, began.
         ended_at: When it ended; for `killed` the last sign of life, not the time of the discovery.
         worker: Who worked, as `host:pid`.
@@ -128,6 +131,11 @@ class AttemptRecord:
         return f"{self.pipeline}/{self.window}/{self.attempt}/{self.run_id}"
 
     @property
+    def tells_of_window(self) -> bool:
+        """Whether it says what became of the window: a rollback only where it changed something."""
+        return self.state == "rolled_back" or self.stage not in (ROLLBACK, MAINTENANCE)
+
+    @property
     def month(self) -> str:
         """The UTC month in which the attempt ended, such as `2026-11`."""
         return self.ended_at.astimezone(UTC).strftime("%Y-%m")
@@ -166,8 +174,8 @@ def merged(records: Sequence[AttemptRecord]) -> AttemptRecord:
 
     They are the same one twice (a lost acknowledgement), one for each asset that the run worked
     in, or `killed` by whoever found the expired lease. A published attempt stays so, whatever came
-    later, unless it took something back; else the last record says how it ended, and `killed`
-    counts only if it is that one.
+    later, unless it took something back; else the last record that tells of the window says how it
+    ended, and `killed` counts only if it is that one.
 
     Args:
         records: At least one; all of one `attempt_id`.
@@ -200,10 +208,10 @@ def _counted(records: Sequence[AttemptRecord]) -> list[AttemptRecord]:
     return [*own, *after[:1]]
 
 
-def _precedence(record: AttemptRecord) -> tuple[bool, bool, bool, datetime, bool]:
+def _precedence(record: AttemptRecord) -> tuple[bool | datetime, ...]:
     what_counts = ("rolled_back", "published", "unchanged")
-    rolled_back, published, unchanged = (record.state == state for state in what_counts)
-    return rolled_back, published, unchanged, record.ended_at, record.state != "killed"
+    ended_well = (record.state == state for state in what_counts)
+    return record.tells_of_window, *ended_well, record.ended_at, record.state != "killed"
 
 
 def _of_known(

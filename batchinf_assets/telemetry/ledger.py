@@ -131,13 +131,12 @@ class Ledger:
         return _one_per_attempt(rows).sort_by([(name, "ascending") for name in order])
 
     def latest(self, pipeline: str) -> dict[str, AttemptRecord]:
-        """Return the last attempt at each window of a pipeline, by window key.
+        """Return what `latest_attempts` finds of a pipeline.
 
         Raises:
             ManifestInvalid: The table, or a file of it, is damaged.
         """
-        records = map(_record, self.read(pipeline).to_pylist())
-        return {record.window: record for record in records}
+        return latest_attempts(self.read(pipeline))
 
     def _rows(self, equal: Mapping[str, str | None]) -> pa.Table:
         # On S3 an object of the folder's name hides nothing, and asking for it is one more right.
@@ -225,6 +224,19 @@ class Ledger:
 
     def _commit_place(self, version: int) -> Place:
         return self.place / LOG / COMMIT.format(version)
+
+
+def latest_attempts(attempts: pa.Table) -> dict[str, AttemptRecord]:
+    """Return the last attempt that tells what became of each window, by window key.
+
+    Args:
+        attempts: Those of one pipeline, as `Ledger.read` returns them.
+
+    Raises:
+        ManifestInvalid: One of them is nothing that an attempt leaves.
+    """
+    records = map(_record, attempts.to_pylist())
+    return {record.window: record for record in records if record.tells_of_window}
 
 
 def _by_month(records: Iterable[AttemptRecord]) -> dict[str, list[AttemptRecord]]:

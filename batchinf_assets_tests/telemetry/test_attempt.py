@@ -24,6 +24,7 @@ from batchinf_assets.errors import (
 )
 from batchinf_assets.telemetry.attempt import (
     REASON_CHARACTERS,
+    ROLLBACK,
     AttemptRecord,
     merged,
     reason_code,
@@ -150,6 +151,16 @@ def test_who_published_and_then_took_back_has_taken_back(attempted: MakeRecord) 
     taken = attempted(state="rolled_back", reason_code="rolled_back", reason="Bad", minute=1)
     found = {(m.state, m.reason) for m in map(merged, orders(visible, taken))}
     assert found == {("rolled_back", "Bad")}
+
+
+@pytest.mark.parametrize("state", ["failed", "refused", "lost_race", "killed"])
+def test_a_rollback_that_came_to_nothing_says_not_how_the_run_ended(
+    attempted: MakeRecord, state: str
+) -> None:
+    scored = attempted(state="scored", stage="evaluation")
+    rollback = attempted(state=state, stage=ROLLBACK, reason="No.", minute=1)
+    found = {(m.state, m.stage, m.reason) for m in map(merged, orders(scored, rollback))}
+    assert found == {("scored", "evaluation", None)}
 
 
 @pytest.mark.parametrize("state", ["rolled_back", "published", "unchanged"])

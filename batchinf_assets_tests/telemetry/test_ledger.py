@@ -20,7 +20,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from batchinf_assets.errors import ManifestInvalid
-from batchinf_assets.telemetry.attempt import FIELDS
+from batchinf_assets.telemetry.attempt import FIELDS, MAINTENANCE, ROLLBACK
 from batchinf_assets.telemetry.ledger import COMMITS_TRIED, LEDGER_SCHEMA, Ledger
 
 if TYPE_CHECKING:
@@ -118,6 +118,25 @@ def test_the_latest_attempt_has_the_highest_token(ledger: Ledger, attempted: Mak
         "2026-10-31": (2, "failed"),
         "2026-11-01:x": (1, "published"),
     }
+
+
+@pytest.mark.parametrize("stage", [ROLLBACK, MAINTENANCE])
+@pytest.mark.parametrize("state", ["failed", "refused", "lost_race", "killed"])
+def test_the_latest_attempt_is_not_one_beside_the_runs_that_came_to_nothing(
+    ledger: Ledger, attempted: MakeRecord, stage: str, state: str
+) -> None:
+    beside = attempted(2, state=state, stage=stage)
+    ledger.append([attempted(1), beside, replace(beside, window="2026-11-01")])
+    assert ledger.latest("flight_delays") == {"2026-10-31": attempted(1)}
+    assert ledger.read()["attempt"].to_pylist() == [1, 2, 2]
+
+
+def test_a_rollback_that_was_done_is_the_latest_attempt(
+    ledger: Ledger, attempted: MakeRecord
+) -> None:
+    done = attempted(2, state="rolled_back", stage=ROLLBACK)
+    ledger.append([attempted(1), done])
+    assert ledger.latest("flight_delays") == {"2026-10-31": done}
 
 
 def test_undecodable_text_keeps_no_record_out(ledger: Ledger, attempted: MakeRecord) -> None:

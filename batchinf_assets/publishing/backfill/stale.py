@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from batchinf_assets.code_version import running_code
 from batchinf_assets.errors import (
@@ -66,8 +66,8 @@ from batchinf_assets.snapshots.parts import landed_at
 from batchinf_assets.snapshots.source import read_source, source_contract
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
-from batchinf_assets.telemetry.attempt import reason_code
-from batchinf_assets.telemetry.ledger import Ledger
+from batchinf_assets.telemetry.attempt import AttemptRecord, reason_code
+from batchinf_assets.telemetry.ledger import Ledger, latest_attempts
 from batchinf_assets.windows import Window
 
 Footer = TypeVar("Footer", FeaturesFooter, SnapshotFooter)
@@ -144,14 +144,14 @@ class _Look:
     published: Mapping[str, str]
     snapshots: Mapping[str, tuple[Place, ...]]
     features: Mapping[str, tuple[Place, ...]]
-    last_attempts: Mapping[str, Mapping[str, Any]]
+    last_attempts: Mapping[str, AttemptRecord]
     pace: Pace | None
     reading: Lock = field(default_factory=Lock)
 
     @classmethod
     def at(cls, project: Project, pipeline: Pipeline, model: ModelNow | None) -> _Look:
         spec = pipeline.spec
-        attempts = Ledger(project.lake).read(spec.name).to_pylist()
+        attempts = Ledger(project.lake).read(spec.name)
         return cls(
             project=project,
             spec=spec,
@@ -167,8 +167,8 @@ class _Look:
             published=published_revisions(project, spec),
             snapshots=snapshot_table(project, spec).files(),
             features=features_table(project, spec).files(),
-            last_attempts={str(each["window"]): each for each in attempts},
-            pace=measured_pace(attempts),
+            last_attempts=latest_attempts(attempts),
+            pace=measured_pace(attempts.to_pylist()),
         )
 
     @cached_property
@@ -280,9 +280,9 @@ class _Look:
 
     def _failed(self, window: Window) -> Iterator[Stale]:
         last = self.last_attempts.get(window.key)
-        if last and last["state"] in FAILURES and last["reason_code"] != HELD:
-            code = last["reason_code"] or "for an unknown reason"
-            yield Stale(reason=Reason.FAILED, detail=f"{last['state']} in {last['stage']}: {code}")
+        if last and last.state in FAILURES and last.reason_code != HELD:
+            code = last.reason_code or "for an unknown reason"
+            yield Stale(reason=Reason.FAILED, detail=f"{last.state} in {last.stage}: {code}")
 
     def _footer(
         self, files: Mapping[str, tuple[Place, ...]], window: Window, kind: type[Footer]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from batchinf_assets.attempts import PUBLISHED, attempting
+from batchinf_assets.attempts import attempting
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import LostRace
 from batchinf_assets.evaluation.consequences import judges_performance
@@ -26,6 +26,7 @@ from batchinf_assets.scoring.condemnations import Condemnation, condemned, say
 from batchinf_assets.scoring.predictions import manifests, published_revision
 from batchinf_assets.spec.evaluation import RollbackCause
 from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets.telemetry.attempt import ROLLBACK
 from batchinf_assets.windows import Window
 
 
@@ -101,7 +102,7 @@ def lift(
         BatchinfError: What else `attempting` raises.
     """
     reason = f"{SAID[cause]} before the commit: what condemned it no longer holds."
-    with attempting(project, spec, window, run_id=run_id, stage=PUBLISHED) as attempt:
+    with attempting(project, spec, window, run_id=run_id, stage=ROLLBACK) as attempt:
         _require_unchanged(project, spec, window, before)
         said = Condemnation(
             pipeline=spec.name,

@@ -12,7 +12,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from batchinf_assets.attempts import PUBLISHED, Attempt, attempting
+from batchinf_assets.attempts import Attempt, attempting
 from batchinf_assets.checks import CheckResult
 from batchinf_assets.errors import BatchinfError, LostRace
 from batchinf_assets.evaluation.report.write import write_window_report
@@ -34,7 +34,7 @@ from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.condemnations import Condemnation, say
 from batchinf_assets.scoring.predictions import manifests, predictions_table
 from batchinf_assets.spec.pipeline import PipelineSpec
-from batchinf_assets.telemetry.attempt import REASON_CHARACTERS
+from batchinf_assets.telemetry.attempt import REASON_CHARACTERS, ROLLBACK
 from batchinf_assets.windows import Window
 
 State = Literal["rolled_back", "withdrawn", "reinstated", "nothing_to_go_back_to"]
@@ -162,7 +162,7 @@ def attempt_rollback(
         BatchinfError: What `roll_back` and `attempting` raise.
         OSError: The lake cannot be written.
     """
-    with attempting(project, spec, window, run_id=run_id, stage=PUBLISHED) as attempt:
+    with attempting(project, spec, window, run_id=run_id, stage=ROLLBACK) as attempt:
         done = roll_back(project, registry, spec, window, request, lease=attempt, planned=planned)
         _record(project, spec, window, attempt, done, request.check)
     return replace(done, page_problem=_write_pages(project, spec, window, done))
@@ -191,7 +191,7 @@ def record_rollback(
         LostRace: Somebody works on the window, or changed it meanwhile.
         BatchinfError: What else `attempting` raises.
     """
-    with attempting(project, spec, window, run_id=run_id, stage=PUBLISHED) as attempt:
+    with attempting(project, spec, window, run_id=run_id, stage=ROLLBACK) as attempt:
         if last_announcement(project, spec, window) != said:
             raise LostRace(
                 f"Somebody changed window {window} of {spec.name} meanwhile.",

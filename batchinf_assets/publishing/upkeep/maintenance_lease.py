@@ -21,10 +21,8 @@ from batchinf_assets.lake.lease import HeldLease, Lease, hold, read_lease
 from batchinf_assets.lake.worker import Worker
 from batchinf_assets.project import Project
 from batchinf_assets.spec.pipeline import PipelineSpec
-from batchinf_assets.telemetry.attempt import AttemptRecord
+from batchinf_assets.telemetry.attempt import MAINTENANCE, AttemptRecord
 from batchinf_assets.windows import Window
-
-STAGE = "maintenance"
 
 
 def live_lease(project: Project, spec: PipelineSpec, window: Window, now: datetime) -> Lease | None:
@@ -60,7 +58,7 @@ def holding_window(
         place,
         window=window.key,
         holder=run_id,
-        stage=STAGE,
+        stage=MAINTENANCE,
         on_takeover=bury,
         at_least=1 if exists(place) else table.token_of(window) + 1,
     ) as held:

@@ -23,6 +23,9 @@ from batchinf_assets.publishing.backfill.plan import Plan, contiguous, work_of
 from batchinf_assets.publishing.backfill.stale import plan_backfill
 from batchinf_assets.publishing.backfill.stale_reasons import ModelNow, Reason
 from batchinf_assets.publishing.proof.verify import verify_window
+from batchinf_assets.publishing.rollback.plan import RollbackRequest
+from batchinf_assets.publishing.rollback.roll_back import attempt_rollback
+from batchinf_assets.publishing.rollback.target import NothingToGoBackTo
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.model import ScoringModel
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
@@ -31,6 +34,7 @@ from batchinf_assets.snapshots.freeze import freeze_snapshot, frozen_record, sna
 from batchinf_assets.snapshots.held import held_correction
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
+from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets_tests.publishing.desk import NOW, Desk
 
 if TYPE_CHECKING:
@@ -354,6 +358,28 @@ def test_a_window_whose_last_attempt_failed_is_stale_until_one_succeeds(week: We
     desk.prepare("the next run")
     recorder_of(week.project).flush(5)
     assert week.stale() == {}
+
+
+def test_a_rollback_that_was_refused_makes_no_good_window_stale(week: Week) -> None:
+    refuse_rollback(week, DAYS[0])
+    assert week.stale() == {}
+
+
+def test_a_rollback_that_was_refused_hides_no_failed_attempt(week: Week) -> None:
+    with pytest.raises(LandedFileMissing), week_attempt(week, DAYS[0]):
+        raise LandedFileMissing("It is gone.", next_step="Land it.")
+    refuse_rollback(week, DAYS[0])
+    assert week.details(DAYS[0]) == ["failed in snapshot: landed_file_missing"]
+
+
+def refuse_rollback(week: Week, day: str) -> None:
+    window, registry = week.spec.window.window(day), Registry.at(week.project, {})
+    request = RollbackRequest(by="tests", reason="Wrong weather", at=NOW)
+    with pytest.raises(NothingToGoBackTo):
+        attempt_rollback(week.project, registry, week.spec, window, request, run_id="incident")
+    recorder_of(week.project).flush(5)
+    reasons = Ledger(week.project.lake).read(week.spec.name, day)["reason_code"].to_pylist()
+    assert reasons[-1] == "nothing_to_go_back_to"
 
 
 def test_a_published_window_with_an_unreadable_manifest_is_told(week: Week) -> None:

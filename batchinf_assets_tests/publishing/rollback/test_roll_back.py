@@ -317,7 +317,7 @@ def test_the_ledger_keeps_who_took_it_back_and_why(shown: Shown) -> None:
         run_id="incident",
     )
     found = Ledger(desk.project.lake).latest(desk.spec.name)[desk.window.key]
-    assert (found.state, found.stage, found.run_id) == ("rolled_back", "published", "incident")
+    assert (found.state, found.stage, found.run_id) == ("rolled_back", "rollback", "incident")
     assert (found.revision, found.reason_code) == (shown.old, "rolled_back")
     assert found.reason == (
         f"tests had it rolled back on 2013-07-05 05:00 UTC (from {shown.bad} to {shown.old}): "

@@ -21,6 +21,7 @@ from batchinf_assets.cli.workplace import (
 )
 from batchinf_assets.console import Console, print_json, print_table
 from batchinf_assets.errors import (
+    GoldenSetInvalid,
     KeyringInvalid,
     ModelRefused,
     ModelUnavailable,
@@ -36,6 +37,7 @@ from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 if TYPE_CHECKING:
+    from batchinf_assets.manifest.judgement import GoldenSetRecord
     from batchinf_assets.orchestration.runs.execute import RunReport
     from batchinf_assets.publishing.status.window_history import SeenRevision
     from batchinf_assets.publishing.status.window_status import WindowStatus
@@ -71,9 +73,10 @@ def status(*, pipeline: str, window: str | None, json_: bool) -> None:
     """Show the windows of PIPELINE: revision, published or not, why not.
 
     Also which revision is pending and how many of its shards are missing, how the last attempt
-    failed, who works on a window now, which windows are given up as their runs kept dying, and
-    which landed files were removed after they were frozen. Of WINDOW, every revision that readers
-    saw: what `compare --revision` and `rollback --to` take.
+    failed, who works on a window now, which windows are given up as their runs kept dying, which
+    landed files were removed after they were frozen, and which windows were evaluated by another
+    golden set than the one in force. Of WINDOW, every revision that readers saw: what `compare
+    --revision` and `rollback --to` take.
     """
     from batchinf_assets.orchestration.runs.refusals import standing_refusals
     from batchinf_assets.publishing.status.statuses import pipeline_status
@@ -85,9 +88,11 @@ def status(*, pipeline: str, window: str | None, json_: bool) -> None:
     with open_instance(project) as instance:
         refused = standing_refusals(instance, spec)
     waits_for, now = _no_model(project, spec), datetime.now(UTC)
-    landed = _landed(project, spec)
+    landed, golden = _landed(project, spec), _golden_set(project, spec)
     with presence.required():
-        windows = pipeline_status(project, spec, refused, waits_for, now=now, landed=landed)
+        windows = pipeline_status(
+            project, spec, refused, waits_for, now=now, landed=landed, golden=golden
+        )
         seen = [] if asked is None else seen_revisions(project, spec, asked)
     if asked is not None:
         _tell_one(spec, asked, windows, seen, json_=json_)
@@ -112,6 +117,17 @@ def _landed(project: Project, spec: PipelineSpec) -> frozenset[str] | None:
     return found
 
 
+def _golden_set(project: Project, spec: PipelineSpec) -> GoldenSetRecord | None:
+    """Return the golden set in force; say so where nobody knows."""
+    from batchinf_assets.evaluation.golden.golden_set import golden_set_in_force
+
+    try:
+        return golden_set_in_force(project, spec)
+    except GoldenSetInvalid as error:
+        complain(f"By which golden set windows were evaluated is not compared: {error}")
+    return None
+
+
 def _tell_all(project: Project, spec: PipelineSpec, windows: Sequence[WindowStatus]) -> None:
     if not windows:
         click.echo(
@@ -127,6 +143,21 @@ def _tell_all(project: Project, spec: PipelineSpec, windows: Sequence[WindowStat
             for w in windows
         ],
     )
+    other = [window.window for window in windows if window.golden_set == "other"]
+    if other:
+        click.echo(_evaluated_otherwise(spec, other, len(windows)))
+
+
+def _evaluated_otherwise(spec: PipelineSpec, found: Sequence[str], windows: int) -> str:
+    """Say which windows have figures of another golden set, and how to get those of this one."""
+    told = (
+        "Evaluated by another golden set than the one in force, so that figures of the two do not "
+        f"compare: {len(found)} of {windows} windows, {found[0]} to {found[-1]}. To evaluate them "
+        f"again, which scores nothing, materialize {spec.name}/evaluation (docs/golden-set.md)."
+    )
+    if spec.gate.blocks and "evaluation" in spec.rollback.causes:
+        told += " `rollback.automatic` takes back what fails by it."
+    return told
 
 
 def _tell_one(
@@ -193,7 +224,9 @@ def _state(window: WindowStatus) -> str:
         return f"{window.state}, held"
     if code.startswith("run_over_cap/"):
         return f"{window.state}, over its cap"
-    return f"{window.state}, trailing stale" if window.trailing == "stale" else window.state
+    stale = ["trailing stale"] if window.trailing == "stale" else []
+    other = ["other golden set"] if window.golden_set == "other" else []
+    return ", ".join([window.state, *stale, *other])
 
 
 def _notes(window: WindowStatus) -> str | None:

@@ -11,12 +11,14 @@ from pathlib import Path
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from click.testing import Result
 from deltalake import DeltaTable
 
 from batchinf_assets.project import Project
 from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
-from batchinf_assets.spec.load import Pipeline
+from batchinf_assets.spec import load as spec_module
+from batchinf_assets.spec.load import DEFS_FOLDER, Pipeline
 
 WINDOW, NEXT = "2013-07-01", "2013-07-02"
 RANGE = ("--from", WINDOW, "--to", NEXT)
@@ -188,6 +190,49 @@ def test_status_names_a_landed_file_that_was_removed_after_it_was_frozen(
     assert unknown.exit_code == 0
     assert "is not there: which landed files are gone is unknown." in unknown.stderr
     assert json.loads(unknown.stdout)["source_gone"] is None
+
+
+def test_status_counts_windows_of_another_golden_set_and_says_how_to_evaluate_them_again(
+    batchinf: Run, fine: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine("backfill", "run", "flight_delays", *RANGE)
+    assert "golden set" not in fine("status", "flight_delays")
+    declaring(tmp_path, monkeypatch, {"golden": {"file": "data/golden/departure_delays.parquet"}})
+    told = fine("status", "flight_delays")
+    assert told.endswith(
+        "\nEvaluated by another golden set than the one in force, so that figures of the two do "
+        f"not compare: 2 of 2 windows, {WINDOW} to {NEXT}. To evaluate them again, which scores "
+        "nothing, materialize flight_delays/evaluation (docs/golden-set.md).\n"
+    )
+    assert told.count("published, other golden set") == 2
+    one = fine("status", "flight_delays", WINDOW)
+    assert one.startswith(f"flight_delays {WINDOW}: published, other golden set.")
+    windows = json.loads(fine("status", "flight_delays", "--json"))
+    assert [window["golden_set"] for window in windows] == ["other", "other"]
+
+    declaring(tmp_path, monkeypatch, {"rollback": {"automatic": ["evaluation"]}})
+    assert fine("status", "flight_delays").endswith(
+        "(docs/golden-set.md). `rollback.automatic` takes back what fails by it.\n"
+    )
+    declaring(tmp_path, monkeypatch, {"golden": {"file": "data/golden/none.parquet"}})
+    unknown = batchinf("status", "flight_delays", "--json")
+    assert unknown.exit_code == 0
+    assert "none.parquet is missing." in unknown.stderr
+    assert [window["golden_set"] for window in json.loads(unknown.stdout)] == [None, None]
+
+
+def declaring(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, dict[str, object]]
+) -> None:
+    """Change sections of the demo pipeline's declaration, beside what was changed before."""
+    own = folder / "defs" / "flight_delays"
+    if not own.exists():
+        shutil.copytree(DEFS_FOLDER / "flight_delays", own)
+        monkeypatch.setattr(spec_module.load_pipeline, "__defaults__", (own.parent,))
+    document = yaml.safe_load((own / "defs.yaml").read_text())
+    for section, changed in changes.items():
+        document["attributes"].setdefault(section, {}).update(changed)
+    (own / "defs.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
 
 
 def test_status_of_an_empty_lake_names_it_and_says_what_to_do(fine: Told, project: Project) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,6 +37,9 @@ from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.windows import Window
 
 CHECK = "golden_set"
+
+GoldenSetState = Literal["in force", "other", "unknown"]
+"""By which golden set a window was evaluated, beside the one that others are evaluated by now."""
 
 SMALLEST_SEGMENT = 30
 """Rows of a segment below which its figures say little: an interval of a share of one half is then
@@ -77,14 +81,24 @@ def read_golden_set(project: Project, spec: PipelineSpec) -> GoldenSet:
     label = ColumnSpec(type=spec.prediction.of.label)
     schema = arrow_schema({**spec.features.columns, spec.golden.label: label})
     rows = pa.table([_column(found, field) for field in schema], schema=schema)
-    known = found.provenance
     _require_labels(found, rows.column(spec.golden.label), spec)
-    record = GoldenSetRecord(
-        sha256=found.sha256,
-        version=known.version if known else None,
-        drawn_at=known.drawn_at if known else None,
-    )
-    return GoldenSet(rows=rows, record=record, provenance=known)
+    return GoldenSet(rows=rows, record=found.record, provenance=found.provenance)
+
+
+def golden_set_in_force(project: Project, spec: PipelineSpec) -> GoldenSetRecord:
+    """Return which golden set windows are evaluated by now.
+
+    Raises:
+        GoldenSetInvalid: The file is missing, damaged, empty or another than its provenance names.
+    """
+    return _verified(project.root / spec.golden.file).record
+
+
+def compared(evaluated_by: GoldenSetRecord | None, in_force: GoldenSetRecord) -> GoldenSetState:
+    """Say whether a window was evaluated by the golden set in force; None is not known."""
+    if evaluated_by is None:
+        return "unknown"
+    return "in force" if evaluated_by.sha256 == in_force.sha256 else "other"
 
 
 def read_golden_keys(project: Project, spec: PipelineSpec) -> pa.Table:
@@ -219,6 +233,15 @@ class _Verified:
     table: pa.Table
     sha256: str
     provenance: Provenance | None
+
+    @property
+    def record(self) -> GoldenSetRecord:
+        known = self.provenance
+        return GoldenSetRecord(
+            sha256=self.sha256,
+            version=known.version if known else None,
+            drawn_at=known.drawn_at if known else None,
+        )
 
 
 def _verified(path: Path) -> _Verified:

@@ -13,6 +13,9 @@ from functools import partial
 
 from batchinf_assets.checks import blocking_failures, summarize
 from batchinf_assets.errors import ManifestInvalid, UnknownWindow
+from batchinf_assets.evaluation.golden.golden_set import compared
+from batchinf_assets.evaluation.later_evaluations import FOLDER as EVALUATIONS
+from batchinf_assets.evaluation.later_evaluations import with_last_evaluation
 from batchinf_assets.evaluation.realised.trailing_state import TrailingState, trailing_states
 from batchinf_assets.evaluation.records.metric_tables import metric_table
 from batchinf_assets.features.build import features_table
@@ -21,6 +24,7 @@ from batchinf_assets.lake.manifests import DRAFT
 from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.lake.row_groups import RowGroups
 from batchinf_assets.manifest.document import Manifest
+from batchinf_assets.manifest.judgement import GoldenSetRecord
 from batchinf_assets.project import Project
 from batchinf_assets.publishing.announcements import last_announcement
 from batchinf_assets.publishing.status.given_up import is_over, open_windows
@@ -66,6 +70,7 @@ def pipeline_status(
     *,
     now: datetime,
     landed: Set[str] | None = None,
+    golden: GoldenSetRecord | None = None,
 ) -> list[WindowStatus]:
     """Return every window that anything is known of, in order.
 
@@ -78,11 +83,12 @@ def pipeline_status(
         no_model: Why no model may score now, if none may: what windows with features wait for.
         now: The time, which tells whether who holds a lease still lives.
         landed: Windows whose file lies in the landing folder; None where nobody knows.
+        golden: The golden set in force; None where nobody knows.
 
     Raises:
         ManifestInvalid: A table's log, the ledger, or a ticket is damaged, or a log is gone.
     """
-    known = _known(project, spec, refused)
+    known = _known(project, spec, refused, golden)
     windows = {folder_name_of(key): key for key in (*known.reached, *known.published)}
     windows = {name: spec.window.key_of_folder(name) for name in known.folders} | windows
     names = sorted(windows)
@@ -111,8 +117,7 @@ class _Folders:
     """What the folders of a window hold, by its listing."""
 
     draft: bool = False
-    lease: bool = False
-    condemned: bool = False
+    areas: set[str] = field(default_factory=set[str])
     revisions: set[str] = field(default_factory=set[str])
     checkpoints: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -132,9 +137,15 @@ class _Known:
     trailing: Mapping[str, TrailingState]
     folders: Mapping[str, _Folders]
     attempts: Mapping[str, AttemptRecord]
+    golden: GoldenSetRecord | None
 
 
-def _known(project: Project, spec: PipelineSpec, refused: Mapping[str, str]) -> _Known:
+def _known(
+    project: Project,
+    spec: PipelineSpec,
+    refused: Mapping[str, str],
+    golden: GoldenSetRecord | None,
+) -> _Known:
     attempts = Ledger(project.lake).latest(spec.name)
     failed = [key for key, attempt in attempts.items() if attempt.state in FAILURES]
     features = features_table(project, spec).files()
@@ -158,27 +169,25 @@ def _known(project: Project, spec: PipelineSpec, refused: Mapping[str, str]) -> 
         trailing=trailing_states(project, spec),
         folders=_list_folders(project, spec),
         attempts=attempts,
+        golden=golden,
     )
 
 
 def _list_folders(project: Project, spec: PipelineSpec) -> dict[str, _Folders]:
     found: dict[str, _Folders] = {}
-    for area in (MANIFESTS, CHECKPOINTS, LEASES, CONDEMNED):
+    for area in (MANIFESTS, CHECKPOINTS, LEASES, CONDEMNED, EVALUATIONS):
         folder = pipeline_folder(project, spec) / area
         for place in all_files(folder):
             if place.suffix != ".json" or place.name.startswith("."):
                 continue
             parts = path_within(place, folder).split("/")
             folders = found.setdefault(parts[0].removesuffix(".json"), _Folders())
-            if area == LEASES:
-                folders.lease = True
-            elif area == CONDEMNED:
-                folders.condemned = True
-            elif area == CHECKPOINTS:
+            folders.areas.add(area)
+            if area == CHECKPOINTS:
                 folders.checkpoints[parts[1]] = folders.checkpoints.get(parts[1], 0) + 1
-            elif place.name == DRAFT:
+            elif area == MANIFESTS and place.name == DRAFT:
                 folders.draft = True
-            else:
+            elif area == MANIFESTS:
                 folders.revisions.add(place.stem)
     return found
 
@@ -207,17 +216,21 @@ def _status(known: _Known, window: Window, folders: _Folders, now: datetime) -> 
         revisions=len(folders.revisions),
         pending=_pending(known, window, folders, draft),
         last_failure=failure,
-        held_by=_holder(known, window, now) if folders.lease else None,
+        held_by=_holder(known, window, now) if LEASES in folders.areas else None,
         held_back=known.refused.get(window.key) or (str(failure) if failure else _reason(draft)),
     )
-    standing = _taken_back(known, window, standing) if folders.condemned else standing
+    standing = _taken_back(known, window, standing) if CONDEMNED in folders.areas else standing
     revision = known.published.get(window.key)
     if revision is None and folders.revisions:
         revision = empty_revision(known.project, known.spec, window)
     if revision is None:
         return standing
     manifest = store.read(window, revision)
-    standing = _shown(known, window, revision, standing) if folders.condemned else standing
+    standing = _shown(known, window, revision, standing) if CONDEMNED in folders.areas else standing
+    last = manifest
+    if EVALUATIONS in folders.areas:
+        last = with_last_evaluation(known.project, known.spec, window, manifest)
+    figures = last.evaluation
     visible: tuple[State, ...] = ("rolled back", "condemned, still visible")
     return replace(
         standing,
@@ -226,7 +239,8 @@ def _status(known: _Known, window: Window, folders: _Folders, now: datetime) -> 
         rows=manifest.counts.scored,
         quarantined=manifest.counts.quarantined,
         model=f"{manifest.model.name} v{manifest.model.version}",
-        drift=manifest.evaluation.drift_verdict if manifest.evaluation else None,
+        drift=figures.drift_verdict if figures else None,
+        golden_set=compared(figures and figures.golden_set, known.golden) if known.golden else None,
         performance=window.key in known.measured,
         trailing=known.trailing.get(window.key),
     )

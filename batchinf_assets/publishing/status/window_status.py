@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from batchinf_assets.evaluation.golden.golden_set import GoldenSetState
 from batchinf_assets.evaluation.realised.trailing_state import TrailingState
 from batchinf_assets.publishing.status.given_up import GivenUp
 
@@ -107,8 +108,11 @@ class WindowStatus:
         quarantined: Rows that were set aside for it.
         revisions: How many revisions have a manifest.
         model: The model that scored the visible revision.
-        drift: Its drift verdict.
+        drift: Its drift verdict, as it was evaluated the last time.
         performance: Whether its outcomes were measured.
+        golden_set: Whether the golden set in force is the one that the visible revision was
+            evaluated by, the last time; None where nothing is visible or nobody knows which is in
+            force.
         trailing: Whether its figures over several windows are those of what is on record by now;
             None where there are none, or nothing was kept that tells.
         pending: A revision that was begun and is not published.
@@ -129,6 +133,7 @@ class WindowStatus:
     revisions: int = 0
     model: str | None = None
     drift: str | None = None
+    golden_set: GoldenSetState | None = None
     performance: bool = False
     trailing: TrailingState | None = None
     pending: PendingRevision | None = None

@@ -12,12 +12,14 @@ import pytest
 
 from batchinf_assets.attempts import attempting, lease_place, recorder_of
 from batchinf_assets.errors import LandedFileMissing
+from batchinf_assets.evaluation.golden.golden_set import golden_set_in_force
 from batchinf_assets.features.build import build_features
 from batchinf_assets.publishing.status.statuses import pipeline_status
 from batchinf_assets.scoring.predictions import checkpoints_of
 from batchinf_assets.snapshots.freeze import snapshot_table
 
 if TYPE_CHECKING:
+    from batchinf_assets.manifest.judgement import GoldenSetRecord
     from batchinf_assets.publishing.status.window_status import WindowStatus
     from batchinf_assets_tests.publishing.desk import Desk
 
@@ -27,15 +29,22 @@ def statuses(
     *,
     refused: str | None = None,
     no_model: str | None = None,
+    golden: GoldenSetRecord | None = None,
     later: timedelta = timedelta(0),
 ) -> list[WindowStatus]:
     now = datetime.now(UTC) + later
     given = {desk.window.key: refused} if refused else {}
-    return pipeline_status(desk.project, desk.spec, given, no_model, now=now)
+    return pipeline_status(desk.project, desk.spec, given, no_model, now=now, golden=golden)
 
 
-def status(desk: Desk, *, refused: str | None = None, no_model: str | None = None) -> WindowStatus:
-    (only,) = statuses(desk, refused=refused, no_model=no_model)
+def status(
+    desk: Desk,
+    *,
+    refused: str | None = None,
+    no_model: str | None = None,
+    golden: GoldenSetRecord | None = None,
+) -> WindowStatus:
+    (only,) = statuses(desk, refused=refused, no_model=no_model, golden=golden)
     assert only.window == desk.window.key
     return only
 
@@ -61,6 +70,19 @@ def test_a_published_window_shows_its_revision_and_nothing_pending(desk: Desk) -
     assert (found.state, found.revision, found.rows) == ("published", manifest.revision, 737)
     assert (found.revisions, found.model, found.performance) == (1, "flight_delays v1", False)
     assert (found.pending, found.held_back) == (None, None)
+
+
+def test_a_published_window_tells_whether_the_golden_set_of_now_evaluated_it(desk: Desk) -> None:
+    now = golden_set_in_force(desk.project, desk.spec)
+    assert status(desk, golden=now).golden_set is None  # nothing is published yet
+    desk.publish()
+    other = now.model_copy(update={"sha256": "0" * 64})
+    found = [status(desk, golden=each).golden_set for each in (now, other, None)]
+    assert found == ["in force", "other", None]
+    evaluation = desk.published().evaluation
+    assert evaluation is not None
+    desk.remanifest(evaluation=evaluation.model_copy(update={"golden_set": None}))
+    assert status(desk, golden=now).golden_set == "unknown"
 
 
 def test_a_correction_is_pending_beside_what_is_published(desk: Desk) -> None:

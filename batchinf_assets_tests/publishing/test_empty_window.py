@@ -14,6 +14,7 @@ from batchinf_assets.checks import blocking_failures
 from batchinf_assets.errors import WindowRefused
 from batchinf_assets.evaluation.evaluate import evaluate_window
 from batchinf_assets.evaluation.realised.measure import measure_performance
+from batchinf_assets.evaluation.report.range_reading import read_range
 from batchinf_assets.features.build import build_features
 from batchinf_assets.publishing.proof.replay import replay_window
 from batchinf_assets.publishing.proof.verify import verify_window
@@ -164,3 +165,13 @@ def test_a_declared_volume_still_refuses_it(empty: Desk, world: World) -> None:
     with pytest.raises(WindowRefused) as refused:
         freeze_snapshot(watched.project, watched.spec, watched.window)
     assert [check.name for check in blocking_failures(refused.value.checks)] == ["volume"]
+
+
+def test_the_report_of_a_range_has_an_empty_window_as_published(empty: Desk) -> None:
+    run(empty)
+    published = empty.publish().manifest
+    place = empty.project.lake / "page.html"
+    (found,) = read_range(empty.project, empty.spec, [empty.window], place)
+    assert found.manifest == published
+    assert found.standing is not None
+    assert found.standing.state == "published"

@@ -28,7 +28,7 @@ from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
 from batchinf_assets.registry.profile import Profile
-from batchinf_assets.scoring.predictions import manifests, predictions_table
+from batchinf_assets.scoring.predictions import empty_revision, manifests, predictions_table
 from batchinf_assets.spec.pipeline import PipelineSpec
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets.windows import Window
@@ -170,7 +170,7 @@ def _read_even_if_damaged(
 def _read(
     project: Project, spec: PipelineSpec, page: Place, tables: _Tables, window: Window
 ) -> WindowReading:
-    visible = tables.published.get(window.key)
+    visible = tables.published.get(window.key) or empty_revision(project, spec, window)
     manifest = shown_manifest(project, spec, window, visible)
     if manifest is None:
         return WindowReading(window=window)

@@ -92,11 +92,15 @@ def keep_later_evaluation(
 def with_last_evaluation(
     project: Project, spec: PipelineSpec, window: Window, manifest: Manifest
 ) -> Manifest:
-    """Return the manifest of a published revision with the last evaluation that was made of it.
+    """Return the manifest of a revision with the last evaluation that was made of it.
+
+    That of a draft is the one that it has.
 
     Raises:
         ManifestInvalid: The document is damaged, or about something else.
     """
+    if manifest.published_at is None:
+        return manifest
     place = _place(project, spec, window, manifest.revision)
     found = read_decision(
         place,

@@ -10,6 +10,7 @@ from functools import partial
 
 from batchinf_assets.errors import ManifestInvalid
 from batchinf_assets.evaluation.drift.sketches import Sketches, read_sketches
+from batchinf_assets.evaluation.later_evaluations import with_last_evaluation
 from batchinf_assets.evaluation.realised.labelled_scores import LabelledScores, read_labelled_scores
 from batchinf_assets.evaluation.realised.trailing_state import TrailingState, trailing_states
 from batchinf_assets.evaluation.records.metric_tables import metric_table, read_figures
@@ -174,6 +175,7 @@ def _read(
     manifest = shown_manifest(project, spec, window, visible)
     if manifest is None:
         return WindowReading(window=window)
+    manifest = with_last_evaluation(project, spec, window, manifest)
     labelled = tables.labelled.get(window.key)
     own_report = window_report_place(project, spec, window, manifest.revision)
     return WindowReading(

@@ -165,11 +165,11 @@ def reading_of(
 ) -> Reading:
     """Put together what is known of one revision; rows of other revisions are left out.
 
-    The manifest counts where it says something, because it is signed.
+    The record counts where it says something, because that of a manifest is signed.
 
     Args:
         revision: The revision.
-        record: What its manifest says, if it does.
+        record: What its manifest, or a later evaluation, says, if it does.
         evaluation: Rows of the window in the table `evaluation`.
         performance: Rows of the window in the table `performance`.
         realised_calibration: Of the labelled rows.

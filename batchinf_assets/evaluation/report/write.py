@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from batchinf_assets.evaluation.drift.sketches import read_sketches
+from batchinf_assets.evaluation.later_evaluations import with_last_evaluation
 from batchinf_assets.evaluation.metrics.tasks import task_of
 from batchinf_assets.evaluation.realised.labelled_scores import read_labelled_scores
 from batchinf_assets.evaluation.realised.trailing_state import trailing_states
@@ -52,7 +53,7 @@ def write_window_report(
         project: Where the tables are.
         spec: The pipeline.
         window: The window.
-        manifest: The revision's manifest or draft.
+        manifest: The revision's manifest or draft; its last evaluation is shown.
         page: Where to write it; by default beside the other reports of the lake.
 
     Raises:
@@ -63,6 +64,7 @@ def write_window_report(
 
     place = page or window_report_place(project, spec, window, manifest.revision)
     visible = published_revision(project, spec, window)
+    manifest = with_last_evaluation(project, spec, window, manifest)
     content = window_page(
         spec,
         manifest,

@@ -21,6 +21,9 @@ from dagster._core.storage.tags import (
 from batchinf_assets.attempts import recorder_of
 from batchinf_assets.evaluation.golden.golden_provenance import provenance_path, read_provenance
 from batchinf_assets.evaluation.golden.golden_set import golden_set_in_force
+from batchinf_assets.evaluation.report.places import window_report_place
+from batchinf_assets.evaluation.report.range_reading import read_range
+from batchinf_assets.evaluation.report.write import write_window_report
 from batchinf_assets.orchestration.runs.execute import RunReport, run_job
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.publishing.announcements import announcements
@@ -31,7 +34,7 @@ from batchinf_assets.publishing.status.statuses import pipeline_status
 from batchinf_assets.publishing.tickets.tickets import read_tickets
 from batchinf_assets.registry.registry import Registry
 from batchinf_assets.scoring.condemnations import condemned
-from batchinf_assets.scoring.predictions import predictions_table, published_revision
+from batchinf_assets.scoring.predictions import manifests, predictions_table, published_revision
 from batchinf_assets.spec.load import Pipeline
 from batchinf_assets.telemetry.ledger import Ledger
 from batchinf_assets_tests.orchestration.rollback.test_withdrawal import PUBLISHED, job_of
@@ -228,6 +231,7 @@ def test_windows_of_another_golden_set_are_told_until_they_are_evaluated_again(
     table = predictions_table(lane.project, lane.spec)
     before = (lane.visible(), table.files(), table.token_of(lane.window))
     assert lane.evaluate(newer, DAY, NEXT)
+    assert_reports_agree(lane, newer)
     assert (lane.visible(), table.files(), table.token_of(lane.window)) == before
     assert lane.golden_sets(newer) == dict.fromkeys((DAY, NEXT), "in force")
     assert lane.golden_sets(pipeline) == dict.fromkeys((DAY, NEXT), "other")
@@ -235,6 +239,19 @@ def test_windows_of_another_golden_set_are_told_until_they_are_evaluated_again(
     registry = Registry.at(lane.project, {})
     found = [verify_window(lane.project, registry, newer.spec, window) for window in windows]
     assert [each.problems for each in found] == [(), ()]
+
+
+def assert_reports_agree(lane: Lane, pipeline: Pipeline) -> None:
+    """The page that evaluation wrote, the same written again, and the range's, of one set."""
+    project, spec, window, visible = lane.project, pipeline.spec, lane.window, lane.visible()
+    assert visible is not None
+    place = window_report_place(project, spec, window, visible)
+    written = place.read_bytes()
+    manifest = manifests(project, spec).read(window, visible)
+    write_window_report(project, spec, window, manifest)
+    assert place.read_bytes() == written
+    (found,) = read_range(project, spec, [window], project.lake / "page.html")
+    assert found.reading.golden_rows == 1500
 
 
 def test_another_golden_set_takes_a_window_back_only_under_the_policy(

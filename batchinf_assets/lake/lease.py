@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
 
+_unreleased: set[str] = set()
+"""The `hold` of each lease that this process was done with and could not give back."""
+
 
 class HeldLease:
     """A lease of ours; made by `hold`.
@@ -183,6 +186,7 @@ def _acquire(place: ConditionalPlace, wanted: Lease, now: Clock, died: str | Non
         try:
             if found is None:
                 return HeldLease(place, wanted, create(place, wanted.to_json()), now)
+            found = (_as_left(found[0]), found[1])
             if found[0].hold != died and found[0].is_live(now(), wanted.worker):
                 patience = min(found[0].ttl_seconds, wanted.ttl_seconds)
                 if not _is_silent(place, *found, now(), patience):
@@ -191,6 +195,11 @@ def _acquire(place: ConditionalPlace, wanted: Lease, now: Clock, died: str | Non
             return HeldLease(place, lease, replace(place, lease.to_json(), found[1]), now)
         except (FileExistsError, Outdated):
             continue  # somebody was faster: look again who
+
+
+def _as_left(lease: Lease) -> Lease:
+    """Return a lease as this process would have left it, had the store let it."""
+    return lease.model_copy(update={"state": "free"}) if lease.hold in _unreleased else lease
 
 
 def _after(place: ConditionalPlace, last: Lease, wanted: Lease) -> Lease:
@@ -262,6 +271,7 @@ def _release(held: HeldLease) -> None:
     except LostRace:
         return  # nothing of ours is left to release
     except (OSError, BatchinfError) as error:
+        _unreleased.add(held.lease.hold)
         logger.warning(
             "The lease of window %s could not be released and expires at %s: %s",
             held.lease.window,

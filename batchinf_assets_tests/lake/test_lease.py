@@ -351,6 +351,33 @@ def test_a_lease_that_cannot_be_released_expires_and_a_warning_says_when(
     assert expires_at.isoformat(timespec="seconds") in said
 
 
+def unreleased(place: Path, holder: str = "run-1") -> HeldLease:
+    """Hold a lease that cannot be given back at the end, as on a full disk."""
+    blocked = unwritable(place)
+    with holding(place, holder) as held:
+        wait_for(lambda: held.lease.beat_at > held.lease.since)
+        blocked.__enter__()
+    blocked.__exit__(None, None, None)
+    assert written(place).state == "held"
+    return held
+
+
+def test_a_run_that_could_not_release_its_lease_is_not_refused_by_itself(place: Path) -> None:
+    first, dead = unreleased(place), list[Lease]()
+    with holding(place, dead=dead) as second:
+        assert second.lease.token == first.lease.token
+        second.require_held()
+    assert dead == []
+    assert written(place).state == "free"
+
+
+def test_another_run_of_the_process_that_could_not_release_comes_after_it(place: Path) -> None:
+    first, dead = unreleased(place), list[Lease]()
+    with holding(place, "run-2", dead=dead) as second:
+        assert second.lease.token == first.lease.token + 1
+    assert dead == []
+
+
 @pytest.mark.parametrize("state", ["held", "free"])
 def test_after_the_highest_token_there_is_none(place: Path, state: str) -> None:
     last = held_by(token=LARGEST_TOKEN).model_copy(update={"state": state})

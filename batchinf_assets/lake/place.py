@@ -17,6 +17,9 @@ from batchinf_assets.lake.s3_access import S3Access
 
 Place: TypeAlias = Path | S3Place
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+"""How a URL begins; with a slash too few it would be a folder of that name in the checkout."""
+
 _S3_URL = re.compile(
     r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?P<key>(/[\w!.*'()=-]+)*)/?"
 )
@@ -34,7 +37,7 @@ def parse_place(text: str, root: Path, environ: Mapping[str, str], *, variable: 
     Raises:
         UsageError: It is a URL of another store, or no plain bucket and prefix.
     """
-    if "://" not in text:
+    if "://" not in text and not _SCHEME.match(text):
         return root / text
     parsed = _S3_URL.fullmatch(text)
     if parsed is None or {".", ".."} & {*parsed["key"].split("/")}:

@@ -17,6 +17,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from batchinf_assets.errors import StorageRefused, StorageUnavailable, UsageError
 
+ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+"""Variables that name the store's address; the first one that is set counts."""
+
 ENCRYPTION = ("server_side_encryption", "sse_kms_key_id", "sse_bucket_key_enabled")
 """Settings of server-side encryption, named alike by obstore, delta-rs and in the environment."""
 
@@ -85,9 +88,10 @@ class S3Access:
             UsageError: The endpoint is no URL, holds credentials, or would send data in the clear
                 over a network without `AWS_ALLOW_HTTP=true`.
         """
-        endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+        variable = next((name for name in ENDPOINT if environ.get(name)), "")
+        endpoint = environ.get(variable)
         if endpoint:
-            _require_endpoint(endpoint, environ)
+            _require_endpoint(endpoint, variable, environ)
         found = {name: environ.get(f"AWS_{name.upper()}") for name in ENCRYPTION}
         return cls(
             endpoint=endpoint.rstrip("/") if endpoint else None,
@@ -171,7 +175,8 @@ def storage_failure(place: object, error: Exception) -> StorageRefused | Storage
         )
     return StorageUnavailable(
         f"The store did not do its part for {place}: {_cause(text)}.",
-        next_step="Check AWS_ENDPOINT_URL, the network and the store; then run it again.",
+        next_step="Check the endpoint (AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL), the network and "
+        "the store; then run it again.",
     )
 
 
@@ -189,17 +194,17 @@ def _cause(text: str) -> str:
     return "no connection" if "onnect" in text else "the request failed"
 
 
-def _require_endpoint(endpoint: str, environ: Mapping[str, str]) -> None:
+def _require_endpoint(endpoint: str, variable: str, environ: Mapping[str, str]) -> None:
     url = urlsplit(endpoint)
     if url.scheme not in ("http", "https") or not url.hostname or url.query or "@" in url.netloc:
         raise UsageError(
-            "AWS_ENDPOINT_URL is no plain address like https://host:port.",
+            f"{variable} is no plain address like https://host:port.",
             next_step="Correct it; credentials belong into AWS_ACCESS_KEY_ID and the like.",
         )
     allowed = environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
     if url.scheme == "http" and not allowed and not _is_loopback(url):
         raise UsageError(
-            f"AWS_ENDPOINT_URL reaches {url.hostname} over http, where anybody can listen.",
+            f"{variable} reaches {url.hostname} over http, where anybody can listen.",
             next_step="Use https, or set AWS_ALLOW_HTTP=true if that network is yours alone.",
         )
 

@@ -42,6 +42,7 @@ def test_a_url_is_a_bucket_and_a_prefix(url: str, bucket: str, key: str) -> None
     "url",
     [
         *("gs://lakes/a", "file:///lake", "s3:///a", "s3://Lakes/a", "s3://lakes//a"),
+        *("s3:/lakes/a", "file:/lake"),
         *("s3://lakes/a/../b", "s3://lakes/./a", "s3://lakes/a b", "s3://lakes/a#b", "s3://l/a"),
     ],
 )
@@ -111,9 +112,15 @@ def test_a_network_may_be_asked_in_the_clear_only_if_that_is_said() -> None:
     ["store.example", "ftp://store.example", "https://user:SECRET@store", "https://s?k=SECRET"],
 )
 def test_an_endpoint_that_is_no_plain_address_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(UsageError, match="AWS_ENDPOINT_URL") as refusal:
+    with pytest.raises(UsageError, match="AWS_ENDPOINT_URL is no plain") as refusal:
         access(AWS_ENDPOINT_URL=url)
     assert "SECRET" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("url", ["store.example", "http://store.example"])
+def test_the_variable_that_holds_a_refused_endpoint_is_named(url: str) -> None:
+    with pytest.raises(UsageError, match=r"^AWS_ENDPOINT_URL_S3 "):
+        access(AWS_ENDPOINT_URL_S3=url, AWS_ENDPOINT_URL="https://fine.example")
 
 
 def test_a_path_within_a_folder_has_slashes_on_both() -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from batchinf_assets.contracts.nullability import required_columns
 from batchinf_assets.errors import LandedFileMissing, LandingFault
+from batchinf_assets.lake.entries import is_dir
 from batchinf_assets.lake.place import Place, path_within
 from batchinf_assets.manifest.files import FileRecord
 from batchinf_assets.snapshots.file_limits import FileLimits, unreadable
@@ -89,7 +90,10 @@ class Landing:
         relative = path_within(path, self.folder)
         name = f"{self.shown}/{relative}"
         reading = _Reading(path, name, format_of(pattern), limits, columns)
-        status = _status(path, name, window)
+        try:
+            status = _status(path, name)
+        except FileNotFoundError as error:
+            raise self._missing(name, window) from error
         found = _recent.get(path, reading.identity(status), reading.rows)
         record = found.record.model_copy(update={"path": relative})
         return LandedFile(record=record, rows=found.rows)
@@ -111,8 +115,26 @@ class Landing:
             return (self.read(pattern, window, limits=limits, columns=columns),)
         names = [path_within(part, self.folder) for part in parts_of(path)]
         if not names:
-            raise _missing(f"{self.shown}/{path_within(path, self.folder)}", window)
+            raise self._missing(f"{self.shown}/{path_within(path, self.folder)}", window)
         return tuple(self.read(name, limits=limits, columns=columns) for name in names)
+
+    def _missing(self, name: str, window: Window | None) -> LandedFileMissing:
+        """Tell a file that has not landed from a place where nothing can: S3 says the same of both.
+
+        Raises:
+            StorageUnavailable: There is no such bucket.
+        """
+        of_window = f" of window {window}" if window else ""
+        if not is_dir(self.folder):
+            return LandedFileMissing(
+                f"The landing folder {self.shown} is not there, so neither is {name}{of_window}.",
+                next_step="Set BATCHINF_LANDING to where files land, or mount it; then run the "
+                "window again.",
+            )
+        return LandedFileMissing(
+            f"{name}{of_window} has not landed.",
+            next_step="Drop the file there and run the window again.",
+        )
 
 
 _recent = RecentRows(CACHED_BYTES)
@@ -159,21 +181,19 @@ class _Reading:
         self._limited(file_bytes).require_file_bytes()
 
 
-def _status(path: Place, name: str, window: Window | None) -> Status:
+def _status(path: Place, name: str) -> Status:
     try:
         status = path.stat()
+    except FileNotFoundError:
+        raise
+    except NotADirectoryError as error:
+        raise FileNotFoundError(*error.args) from error
     except PermissionError as error:
         clause = "lies in a folder that cannot be read"
         raise unreadable(name, LandingFault.UNREADABLE, clause) from error
-    except OSError as error:
-        raise _missing(name, window) from error
+    except OSError as error:  # a file system that is gone tells nothing of the file
+        clause = f"cannot be read ({error.strerror})"
+        raise unreadable(name, LandingFault.UNREADABLE, clause) from error
     if not stat.S_ISREG(status.st_mode):
         raise unreadable(name, LandingFault.NO_FILE, "is no file")
     return status
-
-
-def _missing(name: str, window: Window | None) -> LandedFileMissing:
-    return LandedFileMissing(
-        f"{name}{f' of window {window}' if window else ''} has not landed.",
-        next_step="Drop the file there and run the window again.",
-    )

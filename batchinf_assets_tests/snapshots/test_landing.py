@@ -20,12 +20,14 @@ from batchinf_assets.errors import (
     LandedFileMissing,
     LandedFileUnreadable,
     LandingFault,
+    StorageUnavailable,
 )
 from batchinf_assets.snapshots import landing as room
 from batchinf_assets.snapshots.landing import LandedFile, Landing
 from batchinf_assets.snapshots.recent_rows import RecentRows
 from batchinf_assets.spec.contract import ColumnSpec, LimitsSpec
 from batchinf_assets.windows import Window, WindowSpec
+from batchinf_assets_tests.s3_server import place_at
 
 WINDOW = WindowSpec(start=date(2013, 1, 1)).window("2013-07-01")
 PATTERN = "flights/{window}.parquet"
@@ -133,6 +135,32 @@ def test_a_missing_file_is_named_with_its_window(landing: Landing) -> None:
     )
     with pytest.raises(LandedFileMissing, match=r"^data/landing/planes\.parquet has not landed"):
         read(landing, "planes.parquet", None)
+
+
+def test_a_landing_folder_that_is_not_there_is_told_from_a_file_that_has_not_landed(
+    tmp_path: Path,
+) -> None:
+    nowhere = Landing(tmp_path / "not mounted", "data/landing")
+    with pytest.raises(LandedFileMissing) as refusal:
+        read(nowhere)
+    assert refusal.value.message == (
+        "The landing folder data/landing is not there, so neither is "
+        "data/landing/flights/2013-07-01.parquet of window 2013-07-01."
+    )
+    assert "BATCHINF_LANDING" in refusal.value.next_step
+
+
+def test_a_landing_bucket_that_does_not_exist_is_named(s3_server: str) -> None:
+    nowhere = place_at(s3_server, "nobody-made-this-bucket")
+    with pytest.raises(StorageUnavailable, match=r"bucket of s3://nobody-made-this-bucket/"):
+        read(Landing(nowhere, str(nowhere)))
+
+
+def test_a_file_that_cannot_be_looked_at_has_not_been_missed(landing: Landing) -> None:
+    path = landing.path(PATTERN, WINDOW)
+    path.symlink_to(path)  # Linux answers "Too many levels of symbolic links"
+    with pytest.raises(LandedFileUnreadable, match=r"cannot be read \(Too many levels"):
+        read(landing)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -18,7 +19,7 @@ from batchinf_assets.errors import Refusal
 from batchinf_assets.features.lineage import column_lineage
 from batchinf_assets.project import CHECKOUT, Project
 from batchinf_assets.registry.card import ModelCard, SignedFile
-from batchinf_assets.registry.keyring import PublicKey
+from batchinf_assets.registry.keyring import PublicKey, init_keys, read_keyring
 from batchinf_assets.registry.promotion_record import Promotion
 from batchinf_assets.registry.statement import ModelStatement
 from batchinf_assets.spec.load import load_pipeline
@@ -153,3 +154,14 @@ def test_every_file_of_a_model_is_documented(name: str) -> None:
 @pytest.mark.parametrize("document", [ModelCard, ModelStatement, Promotion, PublicKey])
 def test_every_field_of_a_signed_document_is_documented(document: type[BaseModel]) -> None:
     assert [name for name in document.model_fields if f"`{name}`" not in MODEL_FORMAT] == []
+
+
+def test_the_folder_of_keys_that_a_deployment_makes_is_one_that_is_taken(tmp_path: Path) -> None:
+    document = (CHECKOUT / "deploy" / "postgres" / "README.md").read_text(encoding="utf-8")
+    (mode,) = re.findall(r"sudo install -d .* -m (\d+) .*[{,/]keys\b", document)
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    folder.chmod(int(mode, 8))
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    key = init_keys(folder, not_before=at, not_after=at + timedelta(days=1))
+    assert read_keyring(folder).find(key.id) is not None

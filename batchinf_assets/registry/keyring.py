@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from batchinf_assets.errors import KeyringInvalid, ModelRefused, Refusal
 from batchinf_assets.lake.entries import exists
-from batchinf_assets.lake.files import write_bytes
+from batchinf_assets.lake.files import aside
 from batchinf_assets.registry.card import first_problem
 from batchinf_assets.registry.keys import (
     KEY_FILE,
@@ -30,6 +30,7 @@ from batchinf_assets.registry.keys import (
 from batchinf_assets.registry.untrusted_text import one_line
 
 KEYRING_FILE = "keyring.json"
+WRITABLE_BY_OTHERS = 0o022
 
 KeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
@@ -167,7 +168,7 @@ def read_keyring(folder: Path) -> Keyring:
     path = folder / KEYRING_FILE
     try:
         for place in (folder, path):
-            if place.stat().st_mode & 0o022:
+            if place.stat().st_mode & WRITABLE_BY_OTHERS:
                 raise KeyringInvalid(
                     f"Others may write {place}, and so decide whose models count.",
                     next_step=f"Close it, and see that no key was added: `chmod go-w {place}`.",
@@ -192,10 +193,15 @@ def read_keyring(folder: Path) -> Keyring:
 
 
 def write_keyring(folder: Path, keyring: Keyring) -> Path:
-    """Replace the keyring in one step; a reader sees the old one or the new one."""
+    """Replace the keyring in one step; a reader sees the old one or the new one.
+
+    Others may not write it, whatever the umask: it would be refused.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / KEYRING_FILE
-    write_bytes(path, keyring.model_dump_json(indent=2).encode() + b"\n")
+    with aside(path) as temporary:
+        temporary.write_bytes(keyring.model_dump_json(indent=2).encode() + b"\n")
+        temporary.chmod(temporary.stat().st_mode & ~WRITABLE_BY_OTHERS)
     return path
 
 

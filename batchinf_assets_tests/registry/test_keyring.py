@@ -1,4 +1,5 @@
 import json
+import os
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -194,3 +195,12 @@ def test_a_colleagues_key_is_trusted_beside_the_own_one(tmp_path, key):
     assert [known.id for known in read_keyring(tmp_path / "keys").keys] == [own.id, key.id]
     with pytest.raises(KeyringInvalid, match=f"knows key {key.id} already"):
         trust_key(tmp_path / "keys", key.public, not_before=START, not_after=END)
+
+
+def test_a_keyring_made_under_the_umask_of_a_group_is_not_refused(tmp_path):
+    before = os.umask(0o007)
+    try:
+        made = init_keys(tmp_path / "keys", not_before=START, not_after=END)
+    finally:
+        os.umask(before)
+    assert read_keyring(tmp_path / "keys").find(made.id) is not None

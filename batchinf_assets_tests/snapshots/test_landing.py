@@ -27,7 +27,7 @@ from batchinf_assets.snapshots.landing import LandedFile, Landing
 from batchinf_assets.snapshots.recent_rows import RecentRows
 from batchinf_assets.spec.contract import ColumnSpec, LimitsSpec
 from batchinf_assets.windows import Window, WindowSpec
-from batchinf_assets_tests.s3_server import place_at
+from batchinf_assets_tests.s3_server import ENVIRON, place_at
 
 WINDOW = WindowSpec(start=date(2013, 1, 1)).window("2013-07-01")
 PATTERN = "flights/{window}.parquet"
@@ -150,7 +150,11 @@ def test_a_landing_folder_that_is_not_there_is_told_from_a_file_that_has_not_lan
     assert "BATCHINF_LANDING" in refusal.value.next_step
 
 
-def test_a_landing_bucket_that_does_not_exist_is_named(s3_server: str) -> None:
+def test_a_landing_bucket_that_does_not_exist_is_named(
+    s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
     nowhere = place_at(s3_server, "nobody-made-this-bucket")
     with pytest.raises(StorageUnavailable, match=r"bucket of s3://nobody-made-this-bucket/"):
         read(Landing(nowhere, str(nowhere)))

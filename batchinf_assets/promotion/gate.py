@@ -125,7 +125,8 @@ def _champion(
     except (ModelRefused, ModelUnavailable) as error:
         if isinstance(error, ModelRefused) and error.reason in TAMPERED:
             raise
-        return Clause(name="champion", passed=False, sentence=f"No comparison: {error.message}")
+        why = error.message.removesuffix(".")
+        return Clause(name="champion", passed=False, sentence=f"No comparison: {why}")
 
 
 def golden_differences(

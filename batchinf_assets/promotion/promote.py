@@ -71,7 +71,7 @@ class PromotionRefused(ModelRefused):
         super().__init__(
             f"{version.name} v{version.version} was not promoted to {alias}: {'. '.join(failed)}.",
             reason=Refusal.GATE,
-            next_step="Train a better one, or override the gate by force, with a reason that stays "
+            next_step="Mend what failed, or override the gate (--force), with a reason that stays "
             "on record.",
         )
         self.verdicts = tuple(verdicts)

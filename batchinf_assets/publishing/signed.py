@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from batchinf_assets.errors import ManifestInvalid, ModelRefused, SigningKeyUnavailable
+from batchinf_assets.errors import ManifestInvalid, ModelRefused, Refusal, SigningKeyUnavailable
 from batchinf_assets.lake.manifests import SIGNATURE_BYTES, ManifestStore, SignedManifest
 from batchinf_assets.lake.place import Place
 from batchinf_assets.manifest.document import Manifest, parse_manifest
@@ -26,6 +26,9 @@ from batchinf_assets.registry.signing import (
 from batchinf_assets.windows import Window
 
 MANIFEST_TYPE: DocumentType = "application/vnd.batchinf.manifest+json"
+OF_THE_KEY = frozenset({Refusal.WRONG_KEY, Refusal.KEY_REVOKED})
+"""Refusals by what is trusted here: nobody changed the manifest."""
+
 RESTORE = "Restore it and its signature from a backup, and find out who changed them."
 
 Signer = Literal["counts", "revoked", "of other bytes", "unknown"]
@@ -134,7 +137,7 @@ def _signer(
     store: ManifestStore, window: Window, revision: str, body: bytes, keyring: Keyring
 ) -> str:
     what = str(store.path(window, revision))
-    problems: list[str] = []
+    problems: list[ModelRefused] = []
     for key_id, place in store.signatures(window, revision).items():
         signature = _signature(place)
         try:
@@ -142,8 +145,11 @@ def _signer(
                 MANIFEST_TYPE, body, signature, key_id, keyring, None, what, stem=revision
             ).key_id
         except ModelRefused as error:
-            problems.append(error.message)
-    raise ManifestInvalid(" ".join(problems) or f"{what} is not signed.", next_step=RESTORE)
+            problems.append(error)
+    raise ManifestInvalid(
+        " ".join(problem.message for problem in problems) or f"{what} is not signed.",
+        next_step=next((p.next_step for p in problems if p.reason in OF_THE_KEY), RESTORE),
+    )
 
 
 def _published_at(manifest: Manifest, what: str) -> datetime:

@@ -31,6 +31,14 @@ from batchinf_assets.registry.untrusted_text import one_line
 
 KEYRING_FILE = "keyring.json"
 WRITABLE_BY_OTHERS = 0o022
+TOO_EARLY = (
+    "See that this machine's clock is right; if it is, trust the key from an earlier day on: "
+    "`batchinf keys trust --public KEY --from DATE`."
+)
+TOO_LATE = (
+    "Make a new key (`batchinf keys init`), sign the model anew (`batchinf model renew`) and "
+    "promote it."
+)
 
 KeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
@@ -104,23 +112,23 @@ class Keyring(_Frozen):
             raise ModelRefused(
                 f"{what} is signed with key {id_[:16]}, which is not in the keyring.",
                 reason=Refusal.WRONG_KEY,
-                next_step="If you trust that key, add it to the keyring; else register the model "
-                "with a key of yours.",
+                next_step="If you trust that key, restore the keyring that has it, or `batchinf "
+                "keys trust --public KEY --from DATE`; else have it signed by a key of yours.",
             )
         if key.revoked_at is not None:
             raise ModelRefused(
                 f"{what} is signed with key {key.id}, revoked on {in_utc(key.revoked_at)}: "
                 f"{one_line(key.revocation_reason or 'no reason given')}.",
                 reason=Refusal.KEY_REVOKED,
-                next_step="Register the model again with another key.",
+                next_step="Nothing that it signed counts again: register the model with another "
+                "key, promote it (`batchinf model promote --force`) and run its windows again.",
             )
         if at is not None and not key.not_before <= at <= key.not_after:
             raise ModelRefused(
                 f"{what} is signed with key {key.id}, valid from "
                 f"{in_utc(key.not_before)} to {in_utc(key.not_after)} only.",
                 reason=Refusal.KEY_EXPIRED,
-                next_step="Make a new key (`batchinf keys init`), sign the model anew (`batchinf "
-                "model renew`) and promote it.",
+                next_step=TOO_EARLY if at < key.not_before else TOO_LATE,
             )
         return key
 
@@ -177,8 +185,8 @@ def read_keyring(folder: Path) -> Keyring:
     except FileNotFoundError as error:
         raise KeyringInvalid(
             f"There is no keyring at {path}, so no model can be trusted.",
-            next_step="Make a key and a keyring (`batchinf keys init`), or set BATCHINF_KEYS to "
-            "the folder that has yours.",
+            next_step="Restore it from a backup, or set BATCHINF_KEYS to the folder that has "
+            "yours; where nothing was signed yet, make a key and a keyring: `batchinf keys init`.",
         ) from error
     except OSError as error:
         raise KeyringInvalid(

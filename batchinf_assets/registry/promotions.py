@@ -270,7 +270,8 @@ class PromotionLog:
             f"The promotions of {self.name}@{self.alias} do not verify: {problem}.",
             reason=reason,
             next_step=f"Restore {self.folder} from a backup and find out who changed it; if the "
-            f"lake was deleted on purpose, delete {self.seen.path} with it.",
+            "lake was deleted, or an older one restored, on purpose, delete "
+            f"{self.seen.path} with it.",
         )
 
 

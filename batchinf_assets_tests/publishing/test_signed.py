@@ -191,6 +191,19 @@ def test_what_is_not_signed_rightly_is_refused_in_words(
     assert re.search(sentence, shelf.problem())
 
 
+@pytest.mark.parametrize(
+    ("plant", "step"), [(forget_the_key, "batchinf keys trust"), (revoke, "with another key")]
+)
+def test_nobody_is_sent_after_who_changed_what_only_the_keyring_does_not_trust(
+    shelf: Shelf, plant: Callable[[Shelf], None], step: str
+) -> None:
+    plant(shelf)
+    with pytest.raises(ManifestInvalid) as refusal:
+        shelf.read()
+    assert step in refusal.value.next_step
+    assert "who changed" not in refusal.value.next_step
+
+
 def test_a_key_that_expired_since_publication_still_counts(shelf: Shelf) -> None:
     valid(shelf, NOW - DAY, NOW)
     assert shelf.read() == MANIFEST

@@ -204,3 +204,25 @@ def test_a_keyring_made_under_the_umask_of_a_group_is_not_refused(tmp_path):
     finally:
         os.umask(before)
     assert read_keyring(tmp_path / "keys").find(made.id) is not None
+
+
+def next_step(ring, id_, at):
+    with pytest.raises(ModelRefused) as refusal:
+        ring.trusted(id_, at, "It")
+    return refusal.value.next_step
+
+
+def test_before_a_key_counts_the_clock_is_asked_about_and_after_it_a_new_key_is(ring, key):
+    assert "this machine's clock" in next_step(ring, key.id, START - SECOND)
+    assert "batchinf keys init" in next_step(ring, key.id, END + SECOND)
+
+
+def test_after_a_revocation_the_model_is_promoted_by_force(ring, key):
+    revoked = ring.without_trust_in(key.id, at=END, reason="Lost")
+    assert "batchinf model promote --force" in next_step(revoked, key.id, START)
+
+
+def test_a_lost_keyring_is_restored_before_another_is_made(tmp_path):
+    with pytest.raises(KeyringInvalid) as refusal:
+        read_keyring(tmp_path)
+    assert refusal.value.next_step.startswith("Restore it from a backup")

@@ -249,7 +249,7 @@ class WindowSpec(BaseModel):
     def before(self, window: Window, count: int) -> list[Window]:
         """Return up to `count` declared windows that end at or before this one's start."""
         earlier: list[Window] = []
-        tick = self._tick_of(window)
+        tick = self._tick(window.start)
         for _ in range(count):
             tick = self._step(tick, -1)
             if not self._is_declared(self._wall(tick)):
@@ -258,7 +258,7 @@ class WindowSpec(BaseModel):
         return earlier[::-1]
 
     def _from(self, window: Window) -> Iterator[Window]:
-        tick = self._tick_of(window)
+        tick = self._tick(window.start)
         while self._is_declared(self._wall(tick)):
             yield self._window(tick)
             tick = self._step(tick, 1)
@@ -292,11 +292,6 @@ class WindowSpec(BaseModel):
             return datetime.combine(local.date(), self.clock_time)
         here = local if local.tzinfo else local.replace(tzinfo=ZoneInfo(self.timezone))
         return here.astimezone(UTC)
-
-    def _tick_of(self, window: Window) -> datetime:
-        return self._tick(
-            window.start if self.every == "hour" else datetime.fromisoformat(window.key)
-        )
 
     def _first_tick(self, day: date) -> datetime:
         """Return the first tick on this day or later, whether windows are declared then or not."""

@@ -341,6 +341,7 @@ def test_the_month_before_january_is_december() -> None:
     [
         ({"timezone": "Mars/Olympus"}, "unknown time zone"),
         ({"timezone": "../etc/localtime"}, "unknown time zone"),
+        ({"timezone": "America"}, "unknown time zone"),  # a folder of them
         ({"end": date(2013, 1, 1)}, "end must be after"),
         ({"every": "hour", "timezone": "Australia/Lord_Howe"}, "do not change by whole hours"),
         ({"every": "hour", "timezone": "Asia/Pyongyang"}, "do not change by whole hours"),
@@ -371,8 +372,65 @@ def test_a_grid_that_dagster_would_cut_otherwise_is_refused(
         local(**changed)
 
 
-@pytest.mark.parametrize(("every", "folder"), [("day", "2013-07-01"), ("hour", "2013-07-01-0500")])
-def test_a_folder_is_named_after_its_window_without_a_colon(every: str, folder: str) -> None:
-    spec = WindowSpec.model_validate({"every": every, "start": date(2013, 1, 1)})
-    key = {"day": "2013-07-01", "hour": "2013-07-01-05:00"}[every]
+@pytest.mark.parametrize(
+    ("every", "key", "folder"),
+    [
+        ("day", "2013-07-01", "2013-07-01"),
+        ("hour", "2013-07-01-05:00", "2013-07-01-0500"),
+        ("hour", "2013-11-03-01:00-0500", "2013-11-03-0100-0500"),
+    ],
+)
+def test_a_folder_is_named_after_its_window_without_a_colon(
+    every: str, key: str, folder: str
+) -> None:
+    spec = local(every=every)
     assert spec.window(key).folder_name == folder == folder_name_of(key)
+    assert spec.key_of_folder(folder) == key
+
+
+@pytest.mark.parametrize("name", ["lost+found", "2013-07-01", "2013-07-01-05"])
+def test_a_folder_of_no_hour_names_no_window(name: str) -> None:
+    spec = local_hours()
+    assert spec.key_of_folder(name) == name
+    assert not spec.has(name)
+
+
+@pytest.mark.parametrize(
+    ("due", "at", "what"), [("end", 2, "is not over"), ("start", 1, "has not begun")]
+)
+def test_a_window_is_run_from_the_moment_on_at_which_it_is_due(
+    due: str, at: int, what: str
+) -> None:
+    spec = local(due=due)
+    windows = spec.between("2013-06-30", "2013-07-01")
+    moment = datetime(2013, 7, at, tzinfo=NEW_YORK)
+    spec.require_due(windows, moment)
+    with pytest.raises(UnknownWindow, match=f"2013-07-01 {what}: it is due at 2013-07-0{at} 00:00"):
+        spec.require_due(windows, moment - timedelta(seconds=1))
+
+
+def test_months_may_start_on_the_last_day_that_every_month_has() -> None:
+    months = local(every="month", start=date(2013, 1, 28))
+    assert keys(months.between("2013-01-28", "2013-03-28")) == [
+        "2013-01-28",
+        "2013-02-28",
+        "2013-03-28",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("every", "end", "last"),
+    [
+        ("week", date(2013, 1, 20), "2013-01-15"),
+        ("week", date(2013, 1, 22), "2013-01-15"),
+        ("week", date(2013, 1, 23), "2013-01-22"),
+        ("month", date(2013, 12, 10), "2013-11-15"),
+        ("month", date(2013, 12, 15), "2013-11-15"),
+        ("month", date(2013, 12, 16), "2013-12-15"),
+    ],
+)
+def test_the_last_window_ends_where_the_next_would_start(every: str, end: date, last: str) -> None:
+    spec = local(every=every, start=date(2013, 1, 15), end=end)
+    found = spec.between("2013-01-15", last)[-1]
+    assert spec.last_end == found.end
+    assert spec.starting_in(spec.start, date(2015, 1, 1))[-1] == found

@@ -195,6 +195,32 @@ def test_a_bound_that_was_tightened_since_refuses(desk: Desk) -> None:
     assert rule.startswith("auroc at least 0.99 (found 0.")
 
 
+@pytest.mark.parametrize(
+    ("failed", "lost"),
+    [(("predictions", "contract"), False), (("evaluation", "golden_quality"), True)],
+    ids=["contract", "verdict and file"],
+)
+def test_what_no_override_lets_pass_is_to_be_corrected(
+    desk: Desk, failed: tuple[str, str], *, lost: bool
+) -> None:
+    found = Violation(column="distance", rule="at least 1", count=2)
+    desk.redraft(
+        checks=tuple(
+            replace(check, passed=False, violations=(found,))
+            if (check.asset, check.name) == failed
+            else check
+            for check in desk.draft().checks
+        )
+    )
+    if lost:
+        desk.output(desk.draft().revision).unlink()
+    with pytest.raises(WindowRefused) as refusal:
+        desk.publish()
+    assert refusal.value.next_step == (
+        "Correct the data or its declaration in defs.yaml, then run the window again."
+    )
+
+
 def test_a_required_check_cannot_be_made_a_warning(desk: Desk) -> None:
     desk.redraft(
         checks=tuple(
@@ -326,11 +352,16 @@ def test_files_are_held_against_their_records(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("gate", [GateSpec(), BLOCK, INFORM], ids=["default", "block", "inform"])
+@pytest.mark.parametrize(
+    ("gate", "verdicts"),
+    [(GateSpec(), ("golden_quality",)), (BLOCK, VERDICTS), (INFORM, ())],
+    ids=["default", "block", "inform"],
+)
 def test_every_required_check_is_shown_in_dagster_and_blocks_as_declared(
-    desk: Desk, gate: GateSpec
+    desk: Desk, gate: GateSpec, verdicts: tuple[str, ...]
 ) -> None:
     own = under(desk, gate)
+    assert blocking_checks(own.spec)["evaluation"] == verdicts
     partitions, blocking = partitions_of(own.spec.window), blocking_checks(own.spec)
     for asset, names in required_checks(own.spec).items():
         specs = check_specs(dg.AssetKey(["flight_delays", asset]), partitions, own.spec)

@@ -327,7 +327,7 @@ def test_a_draft_that_names_no_lines_is_refused(clinic: Desk) -> None:
     spoil(clinic, *BAD)
     clinic.prepare()
     clinic.redraft(quarantine=None)
-    with pytest.raises(WindowRefused, match="quarantine"):
+    with pytest.raises(WindowRefused, match="a quarantine file that tells of quarantined rows"):
         clinic.publish()
 
 

@@ -91,8 +91,10 @@ def test_a_newer_golden_set_finds_a_published_revision_bad(desk: Desk, tmp_path:
     assert found is not None
     assert (found.asset, found.name) == ("evaluation", "golden_quality")
     assert found.violations[0].rule.startswith("auroc at least 0.6 (found 0.")
-    with pytest.raises(WindowRefused, match=r"auroc at least 0\.6 \(found 0\."):
+    with pytest.raises(WindowRefused, match=r"auroc at least 0\.6 \(found 0\.") as refusal:
         newer.publish()
+    back = f"batchinf rollback flight_delays 2013-07-04 --from {newer.visible()} --reason TEXT"
+    assert refusal.value.next_step.startswith(f"Readers see it: take it back, `{back}`. ")
 
     evaluate_again(desk)  # the old set is back
     assert failure(desk) is None

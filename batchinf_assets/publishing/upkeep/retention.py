@@ -41,7 +41,8 @@ class History:
 
     Attributes:
         shown: The published revision by window key, also where it has no rows.
-        replaced: When a revision stopped being published, by window key and revision.
+        replaced: When a revision last stopped being published, by window key and revision; one may
+            have been published again since.
     """
 
     shown: Mapping[str, str]
@@ -119,7 +120,6 @@ def publication_history(project: Project, spec: PipelineSpec) -> History:
         if before := shown.pop(key, None):
             replaced[key, before] = _time_of(commit)
         if revision is not None:  # else it was withdrawn
-            replaced.pop((key, revision), None)
             shown[key] = revision
     return History(shown=shown, replaced=replaced)
 

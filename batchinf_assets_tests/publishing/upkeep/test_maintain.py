@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -337,6 +338,39 @@ def test_files_of_a_table_without_a_log_stay(desk: Desk) -> None:
     plan = maintained(desk, EXPIRED)
     assert not {"manifest", "signature"} & set(kinds(plan))
     assert require_whole(desk)
+
+
+def test_what_no_log_tells_of_stays_whoever_wrote_it(desk: Desk) -> None:
+    desk.publish()
+    stray = desk.output("0" * 16)
+    shutil.copytree(desk.output(desk.visible() or "").parent, stray.parent)
+    log = desk.project.lake / desk.spec.name / "predictions" / "_delta_log"
+    log.rename(log.with_name("elsewhere"))
+    assert "file" not in kinds(maintained(desk, EXPIRED))
+    log.with_name("elsewhere").rename(log)
+    assert [each.place for each in maintained(desk, EXPIRED).removals] == [stray]
+
+
+def test_what_was_replaced_nobody_knows_when_stays(desk: Desk) -> None:
+    old, new = replaced(desk)
+    log = desk.project.lake / desk.spec.name / "predictions" / "_delta_log"
+    for path in log.glob("*.json"):
+        actions = [json.loads(line) for line in path.read_text().splitlines()]
+        for action in actions:
+            action.get("commitInfo", {}).pop("timestamp", None)
+        path.write_text("\n".join(map(json.dumps, actions)))
+    maintained(desk, EXPIRED)
+    assert require_whole(desk) == sorted([old, new])
+
+
+def test_a_signature_of_no_manifest_goes_once_whoever_wrote_it_has_ended(desk: Desk) -> None:
+    desk.publish()
+    maintained(desk)
+    stray = desk.signature().with_name(f"{'0' * 16}.{desk.key.id}.sig")
+    shutil.copy(desk.signature(), stray)
+    assert planned(desk).removals == ()
+    assert [each.place for each in maintained(desk, STAGED).removals] == [stray]
+    assert verify_window(desk.project, desk.registry, desk.spec, desk.window).holds
 
 
 def test_what_writes_left_that_did_not_end_goes_and_lock_files_stay(desk: Desk) -> None:

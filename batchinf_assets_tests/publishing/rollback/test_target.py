@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from batchinf_assets.checks import CheckResult, Violation
-from batchinf_assets.errors import BatchinfError, StorageUnavailable
+from batchinf_assets.errors import BatchinfError, ManifestInvalid, StorageUnavailable
+from batchinf_assets.manifest.work import CountsRecord
+from batchinf_assets.publishing.publish import show_revision
 from batchinf_assets.publishing.rollback import automatic
 from batchinf_assets.publishing.rollback.automatic import roll_back_if_condemned
 from batchinf_assets.publishing.rollback.damage import check_damage
@@ -20,13 +22,25 @@ from batchinf_assets.publishing.rollback.target import (
     NothingToGoBackTo,
     TargetUnjudged,
     earlier_revision,
+    whole_revision,
+)
+from batchinf_assets.publishing.signed import (
+    VerifiedManifest,
+    read_signed_manifest,
+    sign_manifest,
 )
 from batchinf_assets.publishing.tickets.tickets import read_tickets
-from batchinf_assets.registry.keyring import Keyring, read_keyring, write_keyring
+from batchinf_assets.registry.keyring import (
+    Keyring,
+    read_keyring,
+    revoke_key,
+    trust_key,
+    write_keyring,
+)
 from batchinf_assets.registry.keys import create_signing_key
 from batchinf_assets.spec.evaluation import RollbackCause, RollbackSpec
 from batchinf_assets_tests.nobody import as_nobody, give_to_nobody
-from batchinf_assets_tests.publishing.desk import Desk
+from batchinf_assets_tests.publishing.desk import Desk, Held
 from batchinf_assets_tests.publishing.proof.test_verify import (
     flip_a_bit,
     lose_the_model,
@@ -185,6 +199,64 @@ def test_a_revoked_key_and_damaged_files_are_no_doubt(shown: Shown) -> None:
     (why,) = done.stepped_over
     assert f"{shown.old}.json is signed with key" in why
     assert "revoked" in why
+
+
+def test_a_revision_of_a_model_whose_key_was_revoked_is_stepped_over(shown: Shown) -> None:
+    """Its manifest is signed by another key, which counts."""
+    desk = shown.desk
+    colleague = create_signing_key(Path(str(desk.project.lake)).parent / "colleague.key")
+    since, until = NOW - timedelta(days=1), datetime.now(UTC) + timedelta(days=1)
+    trust_key(desk.project.keys, colleague.public, not_before=since, not_after=until)
+    signed = sign_manifest(
+        desk.store.read(desk.window, shown.old), colleague, read_keyring(desk.project.keys)
+    )
+    desk.store.write(desk.window, signed, require_held=Held().require_held)
+    assert whole(shown)
+    revoke_key(desk.project.keys, desk.key.id, at=datetime.now(UTC), reason="Laptop stolen")
+    with pytest.raises(NothingToGoBackTo, match=rf"{shown.old} of window .* Laptop stolen"):
+        shown.roll_back()
+    assert desk.visible() == shown.bad
+
+
+def whole(shown: Shown) -> VerifiedManifest:
+    desk = shown.desk
+    return whole_revision(desk.project, desk.registry, desk.spec, desk.window, shown.old)
+
+
+def show_with(shown: Shown, **changes: object) -> None:
+    """Let readers have seen the earlier revision with another manifest, signed and committed."""
+    desk, keyring = shown.desk, read_keyring(shown.desk.project.keys)
+    changed = desk.store.read(desk.window, shown.old).model_copy(update=changes)
+    signed = sign_manifest(changed, desk.key, keyring)
+    desk.store.write(desk.window, signed, require_held=Held().require_held)
+    for revision in (shown.old, shown.bad):
+        found = read_signed_manifest(desk.store, desk.window, revision, keyring)
+        show_revision(desk.project, desk.spec, desk.window, found, 1)
+
+
+WRONG: dict[str, tuple[dict[str, object], str]] = {
+    "counts": (
+        {"counts": CountsRecord(rows_in=738, scored=737, quarantined=0)},
+        "Rows must be all accounted for",
+    ),
+    "checks": ({"checks": ()}, r"Rows must be checked by snapshot/schema \(not on record\)"),
+    "pipeline": ({"pipeline": "other"}, "The manifest is about pipeline other"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_was_published_with_a_manifest_that_contradicts_itself_is_stepped_over(
+    shown: Shown, case: str
+) -> None:
+    changes, why = WRONG[case]
+    show_with(shown)
+    assert whole(shown)
+    show_with(shown, **changes)
+    with pytest.raises(NothingToGoBackTo, match=why):
+        shown.roll_back()
+    with pytest.raises(ManifestInvalid, match=why):
+        shown.roll_back(shown.old)
+    assert (shown.desk.visible(), shown.told()) == (shown.bad, [])
 
 
 def test_asked_for_by_name_it_is_said_that_nobody_can_tell(shown: Shown) -> None:

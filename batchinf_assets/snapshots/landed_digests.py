@@ -50,7 +50,8 @@ class BoundedDigests:
         paths: Where each window's file lies, below the landing folder.
         sizes: How many bytes each has.
         allowed: Bytes to read; the first file is read whatever its size.
-        until: When no further file is begun, by `clock`: small files on S3 cost time, not bytes.
+        seconds: How long after the first one was asked for files are begun: small files on S3 cost
+            time, not bytes. What was done before, such as listing them, takes none of it.
         clock: A monotonic clock, in seconds.
         unreadable: Windows whose file could not be read, and why.
     """
@@ -59,14 +60,15 @@ class BoundedDigests:
     paths: Mapping[str, str]
     sizes: Mapping[str, int]
     allowed: int
-    until: float
+    seconds: float
     clock: Callable[[], float] = time.monotonic
     unreadable: dict[str, str] = field(default_factory=dict[str, str])
     _spent: int = 0
+    _until: float | None = None
 
     def sha256(self, window: str) -> str | None:
         """Return the digest of a window's file, or None where it is not to be had now."""
-        if self._spent >= self.allowed or self.clock() >= self.until:
+        if self._spent >= self.allowed or self._is_late():
             return None
         before = _read.cache_info().misses
         try:
@@ -80,6 +82,12 @@ class BoundedDigests:
         if _read.cache_info().misses > before:
             self._spent += self.sizes[window]
         return found
+
+    def _is_late(self) -> bool:
+        now = self.clock()
+        if self._until is None:
+            self._until = now + self.seconds
+        return now >= self._until
 
 
 def _digest_of(path: Place) -> str | None:

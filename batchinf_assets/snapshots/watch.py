@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -145,7 +144,7 @@ def bounded_digests(
         paths={key: path_within(path, landing) for key, path in files.items()},
         sizes={key: identity[1] for key, identity in landed.items()},
         allowed=allowed,
-        until=time.monotonic() + seconds,
+        seconds=seconds,
     )
 
 

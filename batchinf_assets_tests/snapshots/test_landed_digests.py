@@ -57,21 +57,22 @@ def test_a_file_that_could_not_be_read_is_read_once_it_can_be(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("allowed", "until", "read"), [(10**6, 99.0, 4), (2, 99.0, 2), (10**6, 3.0, 3), (0, 99.0, 0)]
+    ("allowed", "seconds", "read"), [(10**6, 99.0, 4), (2, 99.0, 2), (10**6, 3.0, 3), (0, 99.0, 0)]
 )
 def test_reading_ends_after_so_many_bytes_or_seconds(
-    tmp_path: Path, allowed: int, until: float, read: int
+    tmp_path: Path, allowed: int, seconds: float, read: int
 ) -> None:
+    """A second passes between files; what was done before the first takes none of them."""
     names = ["a", "b", "c", "d"]
     for name in names:
         (tmp_path / name).write_bytes(name.encode())
-    ticks: Iterator[int] = iter(range(9))
+    ticks: Iterator[int] = iter(range(100, 109))
     digests = BoundedDigests(
         digests=LandedDigests(tmp_path),
         paths={name: name for name in names},
         sizes=dict.fromkeys(names, 1),
         allowed=allowed,
-        until=until,
+        seconds=seconds,
         clock=lambda: float(next(ticks)),
     )
     found = [digests.sha256(name) for name in names]

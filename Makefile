@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PORT ?= 3000
 N ?= 300
+JOBS ?= auto
 BENCH ?= --kill --scale
 BIN := .venv/bin
 SUPPORTED := import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 14) else \
@@ -21,8 +22,8 @@ export DO_NOT_TRACK := 1
 demo: .venv/installed ## a real week of flights, from landed files to published predictions
 	@$(BIN)/batchinf demo run
 
-test: .venv/installed ## everything that must hold, in minutes
-	@$(BIN)/pytest
+test: .venv/installed ## everything that must hold, on JOBS cores, in minutes
+	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile
 
 drill: .venv/installed ## the whole year in one range run and its report, held against the raw data
 	@$(BIN)/pytest -m drill

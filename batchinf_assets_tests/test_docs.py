@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -34,6 +37,7 @@ AUDIT = (CHECKOUT / "docs" / "audit.md").read_text(encoding="utf-8")
 PIPELINES = (CHECKOUT / "docs" / "pipelines.md").read_text(encoding="utf-8")
 FILES_OF_A_MODEL = [name for kind in get_args(SignedFile) for name in get_args(kind)]
 MODEL_FORMAT = (CHECKOUT / "docs" / "formats" / "model.md").read_text(encoding="utf-8")
+IN_A_BROWSER = "batchinf_assets_tests/evaluation/report/test_pages_in_a_browser.py"
 MAKEFILE = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -63,6 +67,16 @@ def test_every_make_target_in_the_readme_exists() -> None:
     named = set(re.findall(r"\bmake ([a-z]+)\b", README))
     assert named
     assert named <= targets
+
+
+def test_a_test_that_needs_a_program_which_is_missing_names_its_package() -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", IN_A_BROWSER]
+    environ = {**os.environ, "CI": "", "PATH": ""}
+    run = subprocess.run(
+        command, cwd=CHECKOUT, env=environ, capture_output=True, text=True, check=False
+    )
+    assert "needs Debian's package chromium" in run.stdout, run.stdout + run.stderr
+    assert run.returncode == 0
 
 
 def test_every_link_in_the_readme_leads_somewhere() -> None:

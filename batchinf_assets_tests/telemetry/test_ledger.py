@@ -145,8 +145,8 @@ def test_undecodable_text_keeps_no_record_out(ledger: Ledger, attempted: MakeRec
 
 
 def test_writers_in_other_processes_all_land(ledger: Ledger, attempted: MakeRecord) -> None:
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["batchinf_assets.telemetry.ledger"])
+    # The server that workers are forked from is one for all of this process, and another test's.
+    server = multiprocessing.get_context("spawn")
     writers: list[multiprocessing.process.BaseProcess] = []
     for number in range(6):
         batches = [[attempted(attempt, run_id=f"run-{number}")] for attempt in range(5)]

@@ -6,6 +6,7 @@ import errno
 import gc
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import click
 
@@ -29,7 +30,7 @@ from batchinf_assets.cli.rollback import rollback
 from batchinf_assets.cli.scaffold import scaffold
 from batchinf_assets.cli.tickets import tickets
 from batchinf_assets.cli.windows import manifest, run, status
-from batchinf_assets.cli.workplace import complain
+from batchinf_assets.cli.workplace import complain, dagster_storage_failed, storage_errors
 from batchinf_assets.console import one_line, print_json
 from batchinf_assets.errors import BatchinfError
 
@@ -54,10 +55,18 @@ class _Commands(click.Group):
         except (BatchinfError, OSError) as error:
             if ctx.params["debug"] or isinstance(error, BrokenPipeError):
                 raise
-            complain(_sentence(error))
-            if ctx.meta[JSON_ASKED]:
-                print_json(_document(error))
-            ctx.exit(error.exit_code if isinstance(error, BatchinfError) else 1)
+            _tell(ctx, error)
+        except storage_errors() as error:
+            if ctx.params["debug"]:
+                raise
+            _tell(ctx, dagster_storage_failed(error))
+
+
+def _tell(ctx: click.Context, error: BatchinfError | OSError) -> NoReturn:
+    complain(_sentence(error))
+    if ctx.meta[JSON_ASKED]:
+        print_json(_document(error))
+    ctx.exit(error.exit_code if isinstance(error, BatchinfError) else 1)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import click
 import yaml
 
 from batchinf_assets.console import one_line
-from batchinf_assets.errors import UsageError
+from batchinf_assets.errors import StorageUnavailable, UsageError
 from batchinf_assets.lake.entries import exists, is_dir
 from batchinf_assets.project import Project
 from batchinf_assets.spec.load import Pipeline
@@ -74,11 +75,36 @@ def open_instance(project: Project) -> dg.DagsterInstance:
         with locked(project.dagster_home / "instance"):  # two first commands would both make tables
             return dg.DagsterInstance.get()
     except (dg.DagsterError, yaml.YAMLError) as error:
+        said = error.errors[0].message if isinstance(error, dg.DagsterInvalidConfigError) else error
         raise UsageError(
             f"{project.shown(project.dagster_home / 'dagster.yaml')} is no Dagster configuration: "
-            f"{one_line(str(error))[:300]}.",
+            f"{one_line(str(said))[:300]}.",
             next_step="Correct it, or copy the one at the root of the checkout.",
         ) from error
+
+
+def storage_errors() -> tuple[type[Exception], ...]:
+    """Return what is raised where the database of Dagster's storage fails.
+
+    Asked only once something was raised: importing them takes longer than most commands.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    postgres = sys.modules.get("dagster_postgres.utils")
+    return (SQLAlchemyError, postgres.DagsterPostgresException) if postgres else (SQLAlchemyError,)
+
+
+def dagster_storage_failed(error: Exception) -> StorageUnavailable:
+    """Say what the database said, in its driver's words: those hold no address with a password."""
+    from sqlalchemy.exc import DBAPIError
+
+    cause = error if isinstance(error, DBAPIError) else error.__cause__
+    said = one_line(str(cause.orig))[:200] if isinstance(cause, DBAPIError) else ""
+    return StorageUnavailable(
+        f"Dagster's storage failed: {said or type(error).__name__}.",
+        next_step="See that the database of DAGSTER_HOME's dagster.yaml answers and has room, and "
+        "that its settings are right; then run it again.",
+    )
 
 
 def signing_key(project: Project) -> SigningKey:

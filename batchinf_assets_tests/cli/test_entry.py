@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,11 +12,13 @@ from pathlib import Path
 
 import click
 import pytest
+import sqlalchemy.exc
 from click.testing import Result
 
 from batchinf_assets import __version__
 from batchinf_assets.cli import main
 from batchinf_assets.errors import UnknownWindow
+from batchinf_assets.project import CHECKOUT
 
 Run = Callable[..., Result]
 Told = Callable[..., str]
@@ -112,3 +116,53 @@ def test_debug_shows_the_traceback_in_a_real_process() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback ")
     assert "UnknownWindow: 'x' is not a window." in done.stderr
+
+
+POSTGRES = {
+    "DAGSTER_PG_HOST": "127.0.0.1",
+    "DAGSTER_PG_PORT": "9",  # nobody listens
+    "DAGSTER_PG_DB": "dagster",
+    "DAGSTER_PG_USER": "dagster",
+    "DAGSTER_PG_PASSWORD": "CANARY",
+    "BATCHINF_LOGS": "/nowhere",
+}
+
+
+def status_over_postgres(home: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    home.mkdir()
+    (home / "dagster.yaml").symlink_to(CHECKOUT / "deploy" / "postgres" / "dagster.yaml")
+    return subprocess.run(
+        [sys.executable, "-m", "batchinf_assets.cli", "status", "flight_delays"],
+        env={**os.environ, **environ, "DAGSTER_HOME": str(home), "BATCHINF_LAKE": str(home)},
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_database_of_dagster_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
+    ended = status_over_postgres(tmp_path / "home", **POSTGRES)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "batchinf: Dagster's storage failed: connection to server at" in ended.stderr
+    assert "CANARY" not in ended.stderr
+
+
+def test_a_variable_that_a_dagster_yaml_needs_is_named(tmp_path: Path) -> None:
+    environ = {name: value for name, value in POSTGRES.items() if name != "DAGSTER_PG_HOST"}
+    ended = status_over_postgres(tmp_path / "home", **environ)
+    assert ended.returncode == 2
+    assert "DAGSTER_PG_HOST" in ended.stderr
+
+
+def test_a_database_of_dagster_without_room_is_one_sentence(
+    refused: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        cause = sqlite3.OperationalError("database or disk is full")
+        raise sqlalchemy.exc.OperationalError(None, None, cause)
+
+    monkeypatch.setattr("dagster.DagsterInstance.get", full)
+    told = refused("status", "flight_delays")
+    assert told.startswith("batchinf: Dagster's storage failed: database or disk is full. ")

@@ -221,16 +221,23 @@ def test_what_no_override_lets_pass_is_to_be_corrected(
     )
 
 
-def test_a_required_check_cannot_be_made_a_warning(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("evaluation/golden_quality", "within evaluation/golden_quality"),
+        ("predictions/contract", "checked by predictions/contract (not on record)"),
+    ],
+)
+def test_a_required_check_cannot_be_made_a_warning(desk: Desk, name: str, rule: str) -> None:
     desk.redraft(
         checks=tuple(
             replace(check, passed=False, blocking=False)
-            if check.name == "golden_quality"
+            if f"{check.asset}/{check.name}" == name
             else check
             for check in desk.draft().checks
         )
     )
-    assert rules(desk) == ["within evaluation/golden_quality"]
+    assert rules(desk) == [rule]
 
 
 def test_a_failed_warning_does_not_refuse(desk: Desk) -> None:

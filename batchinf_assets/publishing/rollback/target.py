@@ -18,7 +18,6 @@ from batchinf_assets.errors import (
     Refusal,
     UsageError,
 )
-from batchinf_assets.lake.entries import is_file
 from batchinf_assets.lake.manifests import ManifestStore
 from batchinf_assets.manifest.document import Manifest
 from batchinf_assets.project import Project
@@ -179,8 +178,6 @@ def _signed(
     try:
         return read_signed_manifest(store, window, revision, keyring)
     except ManifestInvalid as error:
-        if not is_file(store.path(window, revision)):
-            raise
         body = store.body(window, revision)
         worth = {*signers(store, window, revision, body, keyring).values()}
         may_count = "counts" in worth or ("unknown" in worth and "revoked" not in worth)

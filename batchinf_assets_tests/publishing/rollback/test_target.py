@@ -259,6 +259,16 @@ def test_what_was_published_with_a_manifest_that_contradicts_itself_is_stepped_o
     assert (shown.desk.visible(), shown.told()) == (shown.bad, [])
 
 
+def test_a_manifest_that_was_signed_again_is_not_the_one_that_readers_saw(shown: Shown) -> None:
+    desk = shown.desk
+    changed = desk.store.read(desk.window, shown.old).model_copy(update={"owner": "mallory"})
+    signed = sign_manifest(changed, desk.key, read_keyring(desk.project.keys))
+    desk.store.write(desk.window, signed, require_held=Held().require_held)
+    with pytest.raises(ManifestInvalid, match="Its manifest is not the one that was published"):
+        shown.roll_back(shown.old)
+    assert desk.visible() == shown.bad
+
+
 def test_asked_for_by_name_it_is_said_that_nobody_can_tell(shown: Shown) -> None:
     lose_the_model(shown.desk)
     with pytest.raises(BatchinfError, match="cannot be told") as refused:

@@ -73,6 +73,14 @@ def test_a_backfill_plan_shows_a_withdrawn_window_as_condemned_after_a_deploymen
     assert not found.runs
 
 
+def test_a_backfill_plan_shows_a_withdrawn_window_as_condemned(shown: Shown) -> None:
+    shown.roll_back(withdraw=True)
+    found = plan(shown)
+    assert found.reasons == (Reason.CONDEMNED, Reason.MISSING)
+    assert found.why[0].detail == f"a run would make revision {shown.bad} again"
+    assert not found.runs
+
+
 @pytest.mark.usefixtures("deployed")
 def test_corrected_data_is_published_after_a_deployment(shown: Shown) -> None:
     shown.roll_back(withdraw=True)

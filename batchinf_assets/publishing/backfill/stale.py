@@ -212,7 +212,7 @@ class _Look:
                 yield Stale(reason=Reason.CONDEMNED, detail=detail)
 
     def _why(self, window: Window, made: Manifest | None) -> Iterator[Stale]:
-        if made is None and window.key in self.landed and window.key not in self.published:
+        if window.key in self.landed and window.key not in self.published:
             yield Stale(reason=Reason.MISSING, detail="landed, not published")
         yield from self._differences(window, made)
         yield from self._failed(window)

@@ -148,6 +148,23 @@ def without_first(rows: pa.Table) -> pa.Table:
     return rows.slice(1)
 
 
+def test_what_is_no_longer_declared_is_in_no_plan(week: Week) -> None:
+    spec = week.pipeline.spec
+    later = spec.window.model_copy(update={"start": spec.window.window(DAYS[1]).start.date()})
+    changed = spec.model_copy(update={"window": later})
+    plan = Week(week.project, replace(week.pipeline, spec=changed), week.model).plan()
+    assert [window.window for window in plan.windows] == DAYS[1:]
+    assert plan.absent == ()
+
+
+def test_what_landed_no_longer_is_not_missing(desk: Desk) -> None:
+    (missing,) = plan_backfill(desk.project, desk.pipeline, None).windows
+    assert missing.reasons == (Reason.MISSING,)
+    desk.source.unlink()
+    (gone,) = plan_backfill(desk.project, desk.pipeline, None).windows
+    assert gone.reasons == ()
+
+
 def test_nothing_is_stale_where_nothing_changed(week: Week) -> None:
     plan = week.plan()
     assert [window.window for window in plan.windows] == DAYS

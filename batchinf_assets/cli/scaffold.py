@@ -65,9 +65,10 @@ def scaffold(
     source, results = Drop.around(file, landing), Drop.around(outcomes, landing)
     columns = [each.strip() for each in key.split(",")] if key else ()
     found = draft(source, results, key=columns, time=time, known_at=known_at)
-    pipeline = write_pipeline(name, pipeline_texts(said, source, results, found), DEFS_FOLDER)
+    texts = pipeline_texts(said, source, results, found)
+    pipeline = write_pipeline(name, texts, DEFS_FOLDER)
     steps = _next_steps(name, found.golden, max(source.files))
-    written = sorted(str(path) for path in pipeline.folder.iterdir())
+    written = sorted(str(pipeline.folder / file) for file in texts)
     if json_:
         print_json({"pipeline": name, "files": written, "next": steps})
         return

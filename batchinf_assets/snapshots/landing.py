@@ -5,6 +5,7 @@ How bytes become rows is for `formats`; nothing here judges rows, `contracts` do
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import stat
 from collections.abc import Container, Mapping
@@ -191,7 +192,10 @@ def _status(path: Place, name: str) -> Status:
     except PermissionError as error:
         clause = "lies in a folder that cannot be read"
         raise unreadable(name, LandingFault.UNREADABLE, clause) from error
-    except OSError as error:  # a file system that is gone tells nothing of the file
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # no file can lie there
+            raise FileNotFoundError(*error.args) from error
+        # A file system that is gone tells nothing of the file.
         clause = f"cannot be read ({error.strerror})"
         raise unreadable(name, LandingFault.UNREADABLE, clause) from error
     if not stat.S_ISREG(status.st_mode):

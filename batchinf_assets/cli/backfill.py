@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchinf_assets.cli.workplace import as_json, complain, here, open_registry
+from batchinf_assets.cli.workplace import (
+    as_json,
+    complain,
+    here,
+    open_registry,
+    tell_absent_landing,
+)
 from batchinf_assets.console import Console, print_json, print_table
 from batchinf_assets.errors import KeyringInvalid, ModelRefused, ModelUnavailable
 from batchinf_assets.lake.presence import Presence
@@ -70,6 +76,7 @@ def plan_of(pipeline: Pipeline, first: str | None, last: str | None, *, shown: b
 
     project, declared = here(), pipeline.spec.window
     earliest, latest = (declared.window(key) if key else None for key in (first, last))
+    tell_absent_landing(project, "which windows landed, and which changed since, is unknown")
     presence = Presence.of(project.lake / pipeline.spec.name)
     model = _champion(project, pipeline.spec)
     with presence.required(), Console(shown=shown).progress("Looking at windows") as on_window:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import click
 
-from batchinf_assets.cli.workplace import as_json, complain, here
+from batchinf_assets.cli.workplace import as_json, complain, here, tell_absent_lake
 from batchinf_assets.console import print_json, print_table
 from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec, RetentionSpec
@@ -42,6 +42,7 @@ def maintain(*, pipeline: str, dry_run: bool, keep_days: int | None, json_: bool
     from batchinf_assets.publishing.upkeep.maintain import apply, plan_maintenance
 
     spec, project, now = load_pipeline(pipeline).spec, here(), datetime.now(UTC)
+    tell_absent_lake(project)
     spec = spec if keep_days is None else _keeping(spec, keep_days)
     plan = plan_maintenance(project, spec, now)
     if not dry_run:

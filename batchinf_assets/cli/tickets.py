@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchinf_assets.cli.workplace import as_json, here
+from batchinf_assets.cli.workplace import as_json, here, tell_absent_lake
 from batchinf_assets.console import one_line, print_json, print_table
 from batchinf_assets.errors import UsageError
+from batchinf_assets.project import Project
 from batchinf_assets.spec.load import load_pipeline
 from batchinf_assets.spec.pipeline import PipelineSpec
 
@@ -46,29 +47,30 @@ def tickets(
             "A ticket is closed by its id and a reason.",
             next_step=f"Give both: `batchinf tickets {pipeline} --close ID --reason TEXT`.",
         )
-    spec = load_pipeline(pipeline).spec
+    spec, project = load_pipeline(pipeline).spec, here()
+    tell_absent_lake(project)
     if close is not None and reason is not None:
-        kept = _close(spec, close, reason)
+        kept = _close(project, spec, close, reason)
         if not json_:
             click.echo(f"Ticket {kept.id} is closed.")
-    shown = [kept for kept in _read(spec) if all_ or kept.closing is None]
+    shown = [kept for kept in _read(project, spec) if all_ or kept.closing is None]
     if json_:
         print_json([_document(kept) for kept in shown])
     elif close is None:
         _tell(spec, shown, everything=all_)
 
 
-def _close(spec: PipelineSpec, ticket: str, reason: str) -> KeptTicket:
+def _close(project: Project, spec: PipelineSpec, ticket: str, reason: str) -> KeptTicket:
     from batchinf_assets.publishing.tickets.tickets import close_ticket
 
     by = os.environ.get("BATCHINF_ACTOR") or getpass.getuser()
-    return close_ticket(here(), spec, ticket, by=by, reason=reason, at=datetime.now(UTC))
+    return close_ticket(project, spec, ticket, by=by, reason=reason, at=datetime.now(UTC))
 
 
-def _read(spec: PipelineSpec) -> list[KeptTicket]:
+def _read(project: Project, spec: PipelineSpec) -> list[KeptTicket]:
     from batchinf_assets.publishing.tickets.tickets import read_tickets
 
-    return read_tickets(here(), spec)
+    return read_tickets(project, spec)
 
 
 def _document(kept: KeptTicket) -> dict[str, object]:

@@ -44,6 +44,18 @@ def here() -> Project:
     return found
 
 
+def tell_absent_lake(project: Project) -> None:
+    """Say so where the lake is not there: nothing to do is not what was found out then."""
+    if isinstance(project.lake, Path) and not exists(project.lake):
+        complain(f"The lake {project.shown(project.lake)} is not there: nothing was looked at.")
+
+
+def tell_absent_landing(project: Project, unknown: str) -> None:
+    """Say so where files land nowhere, and what is therefore unknown."""
+    if isinstance(project.landing, Path) and not is_dir(project.landing):
+        complain(f"The landing folder {project.shown(project.landing)} is not there: {unknown}.")
+
+
 def open_registry(project: Project) -> Registry:
     """Return the model registry that the environment names."""
     from batchinf_assets.registry.registry import Registry

@@ -23,6 +23,9 @@ from batchinf_assets.registry.untrusted_text import one_line
 
 SQLITE = "sqlite:///"
 
+RETRIES, FEW = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"
+"""MLflow tries a server seven times more, for four minutes in which nobody is told anything."""
+
 
 def is_absent(tracking_uri: str) -> bool:
     """Say whether a registry is an SQLite file that asking MLflow would create."""
@@ -39,6 +42,7 @@ def asking(tracking_uri: str) -> Generator[Any]:
     """
     from sqlalchemy.exc import SQLAlchemyError
 
+    os.environ.setdefault(RETRIES, FEW)  # who sets it waits as long as they want
     try:
         if is_absent(tracking_uri):
             _create_database(Path(tracking_uri.removeprefix(SQLITE)))

@@ -89,3 +89,23 @@ def test_a_table_that_the_ledger_knows_of_and_that_is_gone_is_named(
     assert not found["known"]
     assert batchinf("run", "flight_delays", FIRST).exit_code == 0
     assert batchinf("verify", "flight_delays", FIRST).exit_code == 0
+
+
+@pytest.mark.parametrize("command", [("maintain", "--dry-run"), ("tickets",)], ids=" ".join)
+def test_a_lake_that_is_not_there_is_named_where_there_is_nothing_to_do(
+    batchinf: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("BATCHINF_LAKE", str(tmp_path / "lakke"))
+    said = batchinf(command[0], "flight_delays", *command[1:])
+    assert said.stderr == (
+        f"batchinf: The lake {tmp_path / 'lakke'} is not there: nothing was looked at.\n"
+    )
+
+
+def test_a_plan_says_that_files_land_nowhere(
+    batchinf: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHINF_LANDING", str(tmp_path / "unmounted"))
+    said = batchinf("backfill", "plan", "flight_delays")
+    assert said.exit_code == 0
+    assert f"The landing folder {tmp_path / 'unmounted'} is not there: which" in said.stderr

@@ -316,6 +316,36 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(
         assert part not in str(at.value)
 
 
+class Unavailable(BaseHTTPRequestHandler):
+    """A server that is overloaded whoever asks."""
+
+    asked = 0
+
+    def do_GET(self):
+        type(self).asked += 1
+        self.send_response(503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Nothing is printed."""
+
+
+def test_a_server_that_stays_unavailable_is_asked_a_few_times(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unavailable) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        uri = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(ModelUnavailable, match="Max retries"):
+            registry_at(tmp_path, {"MLFLOW_TRACKING_URI": uri}).resolve("toy", "champion")
+        server.shutdown()
+        thread.join()
+    assert Unavailable.asked == 4
+
+
 def test_options_of_a_uri_are_not_shown(tmp_path):
     uri = "postgresql+nodriver://host/models?password=secret"
     registry = registry_at(tmp_path, {"MLFLOW_TRACKING_URI": uri})

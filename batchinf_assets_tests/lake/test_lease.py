@@ -354,7 +354,7 @@ def test_a_lease_that_cannot_be_released_expires_and_a_warning_says_when(
 def unreleased(place: Path, holder: str = "run-1") -> HeldLease:
     """Hold a lease that cannot be given back at the end, as on a full disk."""
     blocked = unwritable(place)
-    with holding(place, holder) as held:
+    with holding(place, holder, ttl=timedelta(seconds=8)) as held:
         wait_for(lambda: held.lease.beat_at > held.lease.since)
         blocked.__enter__()
     blocked.__exit__(None, None, None)

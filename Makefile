@@ -40,7 +40,7 @@ check: .venv/installed ## lint, types, layers, declarations
 	$(BIN)/dg check defs
 
 ui: .venv/installed ## Dagster's UI with its daemon
-	@$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
+	@$(BIN)/dg dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
 
 bench: .venv/installed ## measured figures, both sides printed
 	@$(BIN)/python -m benchmarks.window_overhead

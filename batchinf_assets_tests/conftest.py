@@ -156,7 +156,7 @@ def project_in(folder: Path, world: World) -> Project:
     shutil.copytree(world.keys, folder / "keys")
     home = folder / "dagster"
     home.mkdir()
-    shutil.copy2(CHECKOUT / "dagster.yaml", home)
+    shutil.copy2(CHECKOUT / "deploy" / "local" / "dagster.yaml", home)
     return Project(
         root=CHECKOUT,
         lake=folder / "lake",

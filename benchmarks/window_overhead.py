@@ -67,7 +67,7 @@ def _workplace(scratch: Path) -> dict[str, str]:
         shutil.copytree(project.lake / part, scratch / "lake" / part)
     shutil.copytree(project.keys, scratch / "keys")
     (scratch / "dagster").mkdir()
-    shutil.copy2(CHECKOUT / "dagster.yaml", scratch / "dagster")
+    shutil.copy2(CHECKOUT / "deploy" / "local" / "dagster.yaml", scratch / "dagster")
     return {
         **os.environ,
         "BATCHINF_LAKE": str(scratch / "lake"),

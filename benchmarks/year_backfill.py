@@ -176,7 +176,7 @@ def _workplace(scratch: Path, landing: Path, *, own_log: bool = True) -> dict[st
     for part in ("_models", "_registry"):
         shutil.copytree(str(project.lake / part), root / "lake" / part)
     shutil.copytree(project.keys, root / "keys")
-    settings = (CHECKOUT / "dagster.yaml").read_text(encoding="utf-8")
+    settings = (CHECKOUT / "deploy" / "local" / "dagster.yaml").read_text(encoding="utf-8")
     (root / "dagster").mkdir()
     (root / "dagster" / "dagster.yaml").write_text(
         settings if own_log else OWN_LOG.sub("", settings), encoding="utf-8"

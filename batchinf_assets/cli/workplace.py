@@ -80,7 +80,7 @@ def open_instance(project: Project) -> dg.DagsterInstance:
             f"Dagster's home {home} is no folder with a dagster.yaml: it is mistyped, new, or of a "
             "disk that is not mounted.",
             next_step="Set DAGSTER_HOME to the folder that is in use; for a new one, in "
-            f"{project.root}: `mkdir -p {home} && cp dagster.yaml {home}`.",
+            f"{project.root}: `mkdir -p {home} && cp deploy/local/dagster.yaml {home}`.",
         )
     os.environ["DAGSTER_HOME"] = str(project.dagster_home)
     try:
@@ -91,7 +91,7 @@ def open_instance(project: Project) -> dg.DagsterInstance:
         raise UsageError(
             f"{project.shown(project.dagster_home / 'dagster.yaml')} is no Dagster configuration: "
             f"{one_line(str(said))[:300]}.",
-            next_step="Correct it, or copy the one at the root of the checkout.",
+            next_step=f"Correct it, or copy deploy/local/dagster.yaml of {project.root}.",
         ) from error
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import re
 import tempfile
 import threading
 import warnings
@@ -31,7 +32,8 @@ FEW_ROWS = 65_536
 """Up to here the one copy of the rows that `execute` makes takes less than what `sql` does for it:
 it describes the statement first, which takes as long as to run it."""
 
-warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
+OF_THE_COPY = "Arrow output on a DB-API result"
+"""How DuckDB begins to warn of that copy."""
 
 CLOCK_WORDS = frozenset(
     {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
@@ -76,8 +78,16 @@ def query(
     """
     with _seeing(sql, tables) as connection:
         if sum(table.num_rows for table in tables.values()) <= FEW_ROWS:
+            _ignore(OF_THE_COPY)
             return connection.execute(sql, parameters).to_arrow_table()
         return connection.sql(sql, params=parameters).to_arrow_table()
+
+
+def _ignore(warning: str) -> None:
+    """Ignore a warning for good; Dagster takes back what modules filter while it loads them."""
+    known = ("ignore", re.compile(warning, re.IGNORECASE), UserWarning, None, 0)
+    if known not in warnings.filters:
+        warnings.filterwarnings("ignore", warning, UserWarning)
 
 
 def query_records(

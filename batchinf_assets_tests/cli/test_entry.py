@@ -105,7 +105,7 @@ def test_a_dagster_home_without_settings_is_refused_with_its_variable_and_not_ma
         line = refused(*command, code=2)
         assert f"Dagster's home {home} is no folder with a dagster.yaml" in line
         assert "Set DAGSTER_HOME" in line
-        assert f"cp dagster.yaml {home}" in line
+        assert f"cp deploy/local/dagster.yaml {home}" in line
     assert list((tmp_path / "empty").iterdir()) == []
     assert not (tmp_path / "absent").exists()
 

@@ -168,7 +168,7 @@ def found_airline(root: Path, declared: Callable[[Path], Pipeline] = declare) ->
     """Land, draw a golden set, train, sign and promote."""
     pipeline, project = declared(root), project_in(root)
     project.dagster_home.mkdir()
-    shutil.copy2(CHECKOUT / "dagster.yaml", project.dagster_home)
+    shutil.copy2(CHECKOUT / "deploy" / "local" / "dagster.yaml", project.dagster_home)
     land(project.landing, first=FIRST, last=LAST)
     draw_golden(project, pipeline)
     now = datetime.now(UTC)

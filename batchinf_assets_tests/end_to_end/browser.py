@@ -57,7 +57,7 @@ def chromium() -> str:
 def url(environ: dict[str, str], tmp_path: Path) -> Iterator[str]:
     """Address of the running UI; what its processes printed shows when a test fails."""
     port, output = free_port(), tmp_path / "dagster-dev.log"
-    command = [sys.executable, "-m", "dagster", "dev", "--workspace", "workspace.yaml"]
+    command = [Path(sys.executable).with_name("dg"), "dev", "--workspace", "workspace.yaml"]
     with output.open("wb") as log:
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
@@ -108,12 +108,15 @@ def wait_until_served(process: subprocess.Popen[bytes], port: int) -> None:
         with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
             return
         time.sleep(0.2)
-    pytest.fail(f"dagster dev did not serve (exit code {process.poll()})")
+    pytest.fail(f"Dagster did not serve (exit code {process.poll()})")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End dagster dev politely, then whatever is left of its process group."""
-    process.send_signal(signal.SIGINT)
+    """End Dagster politely, then whatever is left of its process group.
+
+    Not by SIGINT, which who was started in the background does not hear.
+    """
+    process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=10)
     with suppress(ProcessLookupError):

@@ -84,7 +84,7 @@ def published_world(
     shutil.copytree(world.lake, project.lake)
     shutil.copytree(world.keys, project.keys)
     project.dagster_home.mkdir()
-    shutil.copy2(CHECKOUT / "dagster.yaml", project.dagster_home)
+    shutil.copy2(CHECKOUT / "deploy" / "local" / "dagster.yaml", project.dagster_home)
     with pytest.MonkeyPatch.context() as monkeypatch:
         point_to(project, monkeypatch)
         result = Operator(project, pipeline.spec).batchinf("run", pipeline.name, PUBLISHED)

@@ -6,27 +6,19 @@ It takes a minute and more, because Dagster's daemon looks for new backfills eve
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
 import pyarrow.parquet as pq
-import pytest
 from click.testing import CliRunner
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from batchinf_assets.cli import main
 from batchinf_assets.orchestration.keys import WINDOWED
-from batchinf_assets.project import CHECKOUT, Project
+from batchinf_assets.project import Project
 from batchinf_assets.publishing.gate import blocking_checks
 from batchinf_assets.scoring.predictions import published_revision
 from batchinf_assets.spec.load import Pipeline
@@ -56,35 +48,6 @@ mutation Again($params: ReexecutionParams!) {
 """
 
 
-@pytest.fixture
-def url(environ: dict[str, str], tmp_path: Path) -> Iterator[str]:
-    """Address of a Dagster that runs; what its processes printed shows when a test fails."""
-    output = tmp_path / "dagster-dev.log"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    command = [sys.executable, "-m", "dagster", "dev", "--workspace", "workspace.yaml"]
-    with output.open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
-            cwd=CHECKOUT,
-            env=environ,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=30)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        print(output.read_text())
-
-
 def ask(url: str, query: str, params: dict[str, Any]) -> str:
     """Ask for a backfill as the UI does, and return its id."""
     body = json.dumps({"query": query, "variables": {"params": params}}).encode()
@@ -102,12 +65,6 @@ def until(what: str, met: Callable[[], object]) -> None:
     while not met():
         assert time.monotonic() < deadline, what
         time.sleep(0.5)
-
-
-def served(url: str) -> bool:
-    with suppress(OSError), urllib.request.urlopen(f"{url}/server_info", timeout=5) as answer:
-        return answer.status == 200
-    return False
 
 
 def ended(instance: dg.DagsterInstance, backfill_id: str) -> PartitionBackfill:
@@ -144,7 +101,6 @@ def test_ranges_run_through_graphql_and_the_command_and_what_failed_alone_runs_a
     whole = landed.read_bytes()
     pq.write_table(pq.read_table(landed).drop_columns(["carrier"]), landed)
     keys = [{"path": ["flight_delays", name]} for name in WINDOWED]
-    until("Dagster did not serve", lambda: served(url))
     until("no daemon was heard of", lambda: "BACKFILL" in instance.get_daemon_heartbeats())
 
     asked = ask(url, LAUNCH, {"assetSelection": keys, "partitionNames": RANGE})

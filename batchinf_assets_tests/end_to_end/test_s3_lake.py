@@ -141,7 +141,7 @@ def machine(
 
 def dagster_home(folder: Path) -> Path:
     folder.mkdir()
-    shutil.copy2(CHECKOUT / "dagster.yaml", folder)
+    shutil.copy2(CHECKOUT / "deploy" / "local" / "dagster.yaml", folder)
     return folder
 
 

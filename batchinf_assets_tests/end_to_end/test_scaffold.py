@@ -70,7 +70,7 @@ def test_a_drafted_pipeline_publishes_without_a_change(
 ) -> None:
     project, now = project_in(tmp_path), datetime.now(UTC)
     project.dagster_home.mkdir()
-    shutil.copy2(CHECKOUT / "dagster.yaml", project.dagster_home)
+    shutil.copy2(CHECKOUT / "deploy" / "local" / "dagster.yaml", project.dagster_home)
     land(tmp_path / "landing", first=date(2013, 6, 1), last=date(2013, 6, 10))
     pipeline, found = drafted(project)
     draw_golden(project, pipeline, found)

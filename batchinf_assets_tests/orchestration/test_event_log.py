@@ -33,7 +33,7 @@ with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A DAGSTER_HOME with the checkout's settings."""
-    shutil.copy(CHECKOUT / "dagster.yaml", tmp_path)
+    shutil.copy(CHECKOUT / "deploy" / "local" / "dagster.yaml", tmp_path)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     return tmp_path
 

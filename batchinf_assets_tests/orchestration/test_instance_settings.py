@@ -25,7 +25,7 @@ from batchinf_assets.project import CHECKOUT
 Path_ = tuple[str | int, ...]
 
 FILES = {
-    "local": CHECKOUT / "dagster.yaml",
+    "local": CHECKOUT / "deploy" / "local" / "dagster.yaml",
     "postgres": CHECKOUT / "deploy" / "postgres" / "dagster.yaml",
 }
 SETTINGS = {name: yaml.safe_load(file.read_text()) for name, file in FILES.items()}

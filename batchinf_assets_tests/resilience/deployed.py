@@ -181,7 +181,10 @@ D = TypeVar("D", bound=Deployment)
 
 @contextmanager
 def deployed(
-    home: Path, module: str, *changes: dict[str, Any], settings: Path = CHECKOUT / "dagster.yaml"
+    home: Path,
+    module: str,
+    *changes: dict[str, Any],
+    settings: Path = CHECKOUT / "deploy" / "local" / "dagster.yaml",
 ) -> Generator[Deployment]:
     """Start the code server of a module; the daemon is started by the test.
 
@@ -207,7 +210,7 @@ def instance_at(
     home: Path,
     location: dict[str, Any],
     *changes: dict[str, Any],
-    settings: Path = CHECKOUT / "dagster.yaml",
+    settings: Path = CHECKOUT / "deploy" / "local" / "dagster.yaml",
 ) -> Generator[D]:
     """Write the settings of an instance and its workspace; in the end nothing of it still runs.
 

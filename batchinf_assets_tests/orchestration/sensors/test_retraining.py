@@ -59,7 +59,7 @@ def project(tmp_path: Path) -> Project:
 def instance(environ: dict[str, str]) -> Iterator[dg.DagsterInstance]:
     """One that queues what the sensor asks for: here nobody takes it off the queue."""
     home = Path(environ["DAGSTER_HOME"])
-    (home / "dagster.yaml").write_text((CHECKOUT / "dagster.yaml").read_text())
+    (home / "dagster.yaml").write_text((CHECKOUT / "deploy" / "local" / "dagster.yaml").read_text())
     with dg.DagsterInstance.get() as instance:
         yield instance
 
